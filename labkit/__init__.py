@@ -109,10 +109,11 @@ __all__ = [  # noqa: RUF022 (in the order of use)
 
 
 class _Registered(ModuleType):
-    """``labkit.models`` and ``labkit.tasks`` are packages and also the registries in them: ``lk.models["bert"]``.
+    """``labkit.models`` and ``labkit.tasks`` are packages and also the registries in them:
+    ``lk.models["bert"]``.
 
-    Python puts a package under its name in its parent as soon as anything in it is imported, so the two cannot be
-    kept apart by giving the registry that name.
+    Python puts a package under its name in its parent as soon as anything in it is imported, so the two
+    cannot be kept apart by giving the registry that name.
     """
 
     @property

@@ -115,7 +115,11 @@ class Run(RunHandle):
 
     @known_settings
     def answer(
-        self, questions: str | Sequence[str], paragraphs: str | Sequence[str], *, threshold: float | None = None
+        self,
+        questions: str | Sequence[str],
+        paragraphs: str | Sequence[str],
+        *,
+        threshold: float | None = None,
     ) -> Any:
         """Answers to questions, each a piece of its paragraph, or none; see
         :meth:`labkit.QuestionAnsweringPipeline.answer`."""
@@ -125,26 +129,30 @@ class Run(RunHandle):
 
     @known_settings
     def evaluate(self, split: str = "test", baselines: bool = True) -> EvaluationReport | Scores:
-        """Evaluate the model on a split: scores with confidence intervals, confusion matrix, errors and baselines.
+        """Evaluate the model on a split: scores with confidence intervals, confusion matrix, errors and
+        baselines.
 
-        Other tasks have their own metrics: loss, perplexity, accuracy … The baseline of a language model is an n-gram
-        model of the training rows (:mod:`labkit.evaluate.ngram`).
+        Other tasks have their own metrics: loss, perplexity, accuracy … The baseline of a language model is
+        an n-gram model of the training rows (:mod:`labkit.evaluate.ngram`).
         """
         from labkit.evaluate import run_report
 
         report = run_report.evaluate_run(self, split, baselines)
-        self.store.update(self.id, summary={f"{split}_{name}": value for name, value in report.scores.items()})
+        self.store.update(
+            self.id, summary={f"{split}_{name}": value for name, value in report.scores.items()}
+        )
         return report
 
     def compare(self, other: Run | ClassificationReport, split: str = "test") -> Comparison:
-        """Compare with another run on the same rows: scores, difference with confidence interval, McNemar's exact
-        test."""
+        """Compare with another run on the same rows: scores, difference with confidence interval, McNemar's
+        exact test."""
         from labkit.evaluate import run_report
 
         return run_report.compare(self, other, split)
 
     def calibration(self, split: str = "test", bins: int = 15) -> Calibration:
-        """Calibration: confidence against accuracy, before and after temperature scaling fitted on validation."""
+        """Calibration: confidence against accuracy, before and after temperature scaling fitted on
+        validation."""
         from labkit.evaluate import run_report
 
         return run_report.calibration(self, split, bins)
@@ -166,12 +174,13 @@ class Run(RunHandle):
     def export(self, folder: str | Path) -> Path:
         """Export the model to a folder that :class:`labkit.Predictor` loads.
 
-        Text models give the same predictions in transformers: ``AutoTokenizer`` and the class named in config.json
-        load the folder. A head on a pooling that transformers does not support is written as a sentence-transformers
-        folder whose embeddings are the logits.
+        Text models give the same predictions in transformers: ``AutoTokenizer`` and the class named in
+        config.json load the folder. A head on a pooling that transformers does not support is written as a
+        sentence-transformers folder whose embeddings are the logits.
 
         Raises:
-            ConfigError: the folder is not empty, or other libraries would compute other results from this model.
+            ConfigError: the folder is not empty, or other libraries would compute other results from this
+                model.
         """
         from labkit.inference.export import export
 
@@ -250,7 +259,9 @@ class Runs(Sequence[Run]):
         table = [{**_headline(info), **_flat(info)} for info in self._infos]
         frame = pd.DataFrame(table, columns=None if table else list(_headline(RunInfo("", "", Path()))))
         fixed = list(_headline(self._infos[0])) if self._infos else list(frame.columns)
-        varied = [name for name in frame.columns if name not in fixed and frame[name].astype(str).nunique() > 1]
+        varied = [
+            name for name in frame.columns if name not in fixed and frame[name].astype(str).nunique() > 1
+        ]
         return frame[fixed + varied]
 
     def figure(self) -> Any:
@@ -261,8 +272,8 @@ class Runs(Sequence[Run]):
 
     @property
     def notes(self) -> list[str]:
-        """Runs that cannot be read, and what of the run store was damaged and restored in the last days, a sentence
-        each."""
+        """Runs that cannot be read, and what of the run store was damaged and restored in the last days, a
+        sentence each."""
         return [*(repair_log.unreadable(*each) for each in self._unreadable.items()), *self.store.notes]
 
     def overview(self) -> list[dict[str, str]]:
@@ -272,12 +283,18 @@ class Runs(Sequence[Run]):
     def __repr__(self) -> str:
         import pandas as pd
 
-        table = pd.DataFrame(self.overview()).map(visible).to_string(index=False) if self._infos else "no runs yet"
+        table = (
+            pd.DataFrame(self.overview()).map(visible).to_string(index=False)
+            if self._infos
+            else "no runs yet"
+        )
         return printed("\n".join([table, *self.notes]))
 
     def _repr_html_(self) -> str:
         lines = [list(line.values()) for line in self.overview()]
-        table = html.table(list(map(str, COLUMNS.values())), lines) if lines else html.paragraph("no runs yet")
+        table = (
+            html.table(list(map(str, COLUMNS.values())), lines) if lines else html.paragraph("no runs yet")
+        )
         return html.page("", table, *self.notes)
 
 
@@ -294,27 +311,30 @@ def fit(
     callbacks: Sequence[Callback] = (),
     **options: object,
 ) -> Run:
-    """Train ``model`` to predict the labels of ``rows`` (a class, several labels or a number), or another ``task``.
+    """Train ``model`` to predict the labels of ``rows`` (a class, several labels or a number), or another
+    ``task``.
 
     Args:
-        rows: rows from :func:`~labkit.load`, or anything it accepts. A missing validation or test split is created
-            (10 % each, stratified by class).
-        model: model config, such as ``lk.models["bert"](preset="minilm-l6")``, or the name of an architecture; or a
-            class of ``nnx.Module``, or a function that returns one (:func:`labkit.models.module.config_class`).
+        rows: rows from :func:`~labkit.load`, or anything it accepts. A missing validation or test split is
+            created (10 % each, stratified by class).
+        model: model config, such as ``lk.models["bert"](preset="minilm-l6")``, or the name of an
+            architecture; or a class of ``nnx.Module``, or a function that returns one
+            (:func:`labkit.models.module.config_class`).
         name: a name for the run.
         folder: the lab folder; by default ``.labkit`` in the working directory.
         detach: train in a separate process that outlives this one.
         processes: number of such processes; each batch is divided over their devices.
-        background: train in a thread and return immediately. Default: True where a front end can show the live panel;
-            otherwise False: ``fit`` returns when the run ends, and an interrupt stops the run at the next step.
-        accept_leakage: train even if more than 1 % of the validation or test rows also occur in the training rows.
-        callbacks: objects of subclasses of :class:`~labkit.Callback`, called during training. For ``detach`` they must
-            be importable; ``run.resume()`` creates importable ones anew from the experiment.
-        **options: ``task``, a name ("classify", "multilabel", "regress", "lm", "pretrain", "qa", "seq2seq", "embed")
-            or its settings; settings
-            of the task (``max_length``, ``class_weights`` …), the training (``epochs``, ``batch_size``, ``seed``,
-            ``patience`` …) and the optimizer (``learning_rate``, ``warmup``, ``freeze`` …); see
-            :mod:`labkit.train.experiment`.
+        background: train in a thread and return immediately. Default: True where a front end can show the
+            live panel; otherwise False: ``fit`` returns when the run ends, and an interrupt stops the run at
+            the next step.
+        accept_leakage: train even if more than 1 % of the validation or test rows also occur in the training
+        rows.
+        callbacks: objects of subclasses of :class:`~labkit.Callback`, called during training. For ``detach``
+            they must be importable; ``run.resume()`` creates importable ones anew from the experiment.
+        **options: ``task``, a name ("classify", "multilabel", "regress", "lm", "pretrain", "qa", "seq2seq",
+            "embed") or its settings; settings of the task (``max_length``, ``class_weights`` …), the training
+            (``epochs``, ``batch_size``, ``seed``, ``patience`` …) and the optimizer (``learning_rate``,
+            ``warmup``, ``freeze`` …); see :mod:`labkit.train.experiment`.
 
     Returns:
         The run. As the last line of a notebook cell it shows its live panel.
@@ -371,8 +391,8 @@ def create(
     folder: str | Path | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> Run:
-    """Create a run of an experiment (or of its TOML file) without starting it; ``changes`` are settings of the file
-    that are replaced, such as ``{"train.epochs": 5}``."""
+    """Create a run of an experiment (or of its TOML file) without starting it; ``changes`` are settings of
+    the file that are replaced, such as ``{"train.epochs": 5}``."""
     require("train")
     if not isinstance(experiment, Experiment):
         if experiment is None:
@@ -380,7 +400,9 @@ def create(
         path = Path(experiment)
         if not path.exists():
             raise ConfigError(
-                _("experiment file {path!r} not found. `labkit new DATA` writes one, and `run.toml()` returns one."),
+                _(
+                    "experiment file {path!r} not found. `labkit new DATA` writes one, and `run.toml()` returns one."
+                ),
                 path=str(path),
             )
         experiment = own_experiment(read_text(path), changes or {})
@@ -438,7 +460,8 @@ def serve(
         host, port, token, rate: address, authentication token, and maximum requests per second and client.
         hosts: additional accepted Host headers, such as the name of a proxy.
         examples, characters: maximum examples per request, and characters per text.
-        patience: timeout in seconds for reading a request, for predicting, and for sending the response (default: 10).
+        patience: timeout in seconds for reading a request, for predicting, and for sending the response
+        (default: 10).
         connections: maximum simultaneous connections.
         folder: the lab folder, for a run by name.
         plugins: modules that the settings of an exported folder may have imported.
@@ -449,7 +472,12 @@ def serve(
     if isinstance(model, Run):
         model = model.predictor
     found = model if isinstance(model, Predictor) else predictor(model, folder, plugins)
-    limits = {"examples": examples, "characters": characters, "patience": patience, "connections": connections}
+    limits = {
+        "examples": examples,
+        "characters": characters,
+        "patience": patience,
+        "connections": connections,
+    }
     return Endpoint(found, host, port, token, rate, hosts=hosts, **limits)
 
 
@@ -471,8 +499,8 @@ def _go(
 
 
 def _foreground(run: Run) -> None:
-    """Show progress until the run is over. The first interrupt (or SIGTERM) stops it at the next step, its model kept;
-    a second one goes through."""
+    """Show progress until the run is over. The first interrupt (or SIGTERM) stops it at the next step, its
+    model kept; a second one goes through."""
     renew, close = _watcher(run)
     since = time.monotonic()
     with interrupt_stops(run):
@@ -491,8 +519,8 @@ def _foreground(run: Run) -> None:
 
 
 def _watcher(run: Run) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """What renews and what closes the display of a run in the foreground: the live panel where its buttons are heard
-    all the same, else a picture in a notebook, else a bar."""
+    """What renews and what closes the display of a run in the foreground: the live panel where its buttons
+    are heard all the same, else a picture in a notebook, else a bar."""
     from labkit.core.frontend import cell, frontend, hears_while_busy
 
     if frontend() == "none":

@@ -39,7 +39,9 @@ def experiment_of(
     task, train = settings(options.pop("task", None) or BY_PROBLEM_TYPE[rows.schema.problem_type], **options)
     check_reads(model, rows, task)
     rows = ready(rows, task, accept_leakage)
-    return rows, Experiment(model=model, data=DataConfig.of(rows, accept_leakage), task=task, train=train, name=name)
+    return rows, Experiment(
+        model=model, data=DataConfig.of(rows, accept_leakage), task=task, train=train, name=name
+    )
 
 
 def estimate(
@@ -51,15 +53,16 @@ def estimate(
     exact: bool = False,
     **options: object,
 ) -> Estimate:
-    """Estimate the training cost without allocating weights: parameters, FLOPs, memory, time here and on other
-    hardware.
+    """Estimate the training cost without allocating weights: parameters, FLOPs, memory, time here and on
+    other hardware.
 
-    By formula: memory within 15 % of the plan of the XLA compiler on every preset, FLOPs within 2 % but for the
-    smallest models. Models and tasks without a formula are compiled for it.
+    By formula: memory within 15 % of the plan of the XLA compiler on every preset, FLOPs within 2 % but for
+    the smallest models. Models and tasks without a formula are compiled for it.
 
     Args:
         rows, model, accept_leakage, **options: as for :func:`fit`. The rows are loaded and tokenised only.
-        measure: benchmark this machine for two seconds, unless done today; if False, no time is estimated for it.
+        measure: benchmark this machine for two seconds, unless done today; if False, no time is estimated for
+        it.
         exact: take the memory from XLA's own plan: the step is compiled in a separate process, in seconds.
     """
     from labkit.profile.cost import estimate as of_steps
@@ -93,8 +96,8 @@ def find_learning_rate(
     accept_leakage: bool = False,
     **options: object,
 ) -> RateSearch:
-    """Learning rate range test: train up to ``steps`` steps while the rate rises from ``low`` to ``high``. Nothing is
-    saved.
+    """Learning rate range test: train up to ``steps`` steps while the rate rises from ``low`` to ``high``.
+    Nothing is saved.
 
     Args:
         rows, model, accept_leakage, **options: as for :func:`fit`.
@@ -130,8 +133,8 @@ def largest_batch(
     accept_leakage: bool = False,
     **options: object,
 ) -> int:
-    """Find the largest ``batch_size`` that fits in memory: by formula, then checked by the memory plan of the compiler;
-    nothing is executed.
+    """Find the largest ``batch_size`` that fits in memory: by formula, then checked by the memory plan of the
+    compiler; nothing is executed.
 
     Args:
         rows, model, accept_leakage, **options: as for :func:`fit`.

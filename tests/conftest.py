@@ -30,7 +30,9 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir("compiled")))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 # `Self` has no class to stand for, because the hook decorates functions one by one: it is let pass. An int is a float.
-_beartype = beartype(conf=BeartypeConf(hint_overrides=BeartypeHintOverrides({Self: Any}), is_pep484_tower=True))
+_beartype = beartype(
+    conf=BeartypeConf(hint_overrides=BeartypeHintOverrides({Self: Any}), is_pep484_tower=True)
+)
 
 
 def check(function: Any) -> Any:
@@ -90,7 +92,14 @@ def chromium() -> str:
 REVIEWS = Path(__file__).parent / "reviews.csv"
 # A BERT small enough to train in a second or two, on a few hundred sentences.
 _MODEL = {"preset": "tiny", "width": 16, "depth": 2, "heads": 2, "mlp_width": 32, "max_length": 64}
-_SETTINGS = {"max_length": 32, "batch_size": 16, "buckets": 2, "vocabulary": 300, "learning_rate": 3e-3, "epochs": 2}
+_SETTINGS = {
+    "max_length": 32,
+    "batch_size": 16,
+    "buckets": 2,
+    "vocabulary": 300,
+    "learning_rate": 3e-3,
+    "epochs": 2,
+}
 
 
 @pytest.fixture(scope="session")

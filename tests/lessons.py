@@ -86,7 +86,9 @@ def _file(text: str, notebook: dict[str, Any], name: str) -> Iterator[str]:
 
 def _outputs(notebook: dict[str, Any]) -> Iterator[str]:
     for cell in cells(notebook, "code"):
-        if (cell["execution_count"] is None) == bool(cell["outputs"]):  # nbval takes outputs without one for an error
+        if (cell["execution_count"] is None) == bool(
+            cell["outputs"]
+        ):  # nbval takes outputs without one for an error
             yield f"{cell['id']} has an execution count without outputs, or outputs without a count"
         if cell["outputs"] and not tags(cell) & KEPT:
             yield f"{cell['id']} has outputs without a tag of {', '.join(sorted(KEPT))}"
@@ -149,7 +151,9 @@ def _names(node: ast.AST) -> Iterator[str]:
 def _lesson(notebook: dict[str, Any], name: str) -> Iterator[str]:
     first, texts = notebook["cells"][0] if notebook["cells"] else {}, cells(notebook, "markdown")
     opening = source(first) if first.get("cell_type") == "markdown" else ""
-    if not (opening.startswith("# ") and re.search(rf"(?:{'|'.join(map(re.escape, PROMISES))}).*\n\n?- ", opening)):
+    if not (
+        opening.startswith("# ") and re.search(rf"(?:{'|'.join(map(re.escape, PROMISES))}).*\n\n?- ", opening)
+    ):
         yield f"does not begin with a title and {PROMISES[0]}, as a list"
     starts = [cell for cell in texts if source(cell).startswith(EXERCISES)]
     later = notebook["cells"][notebook["cells"].index(starts[-1]) :] if starts else []
@@ -180,7 +184,10 @@ def execute(notebook: dict[str, Any], last: str, old: str = "", new: str = "") -
     names: dict[str, Any] = {"__name__": "__main__"}
     for cell_id, code in codes.items():
         made = compile(
-            code.replace(old, new) if old else code, f"<cell {cell_id}>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+            code.replace(old, new) if old else code,
+            f"<cell {cell_id}>",
+            "exec",
+            ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
         )
         if made.co_flags & inspect.CO_COROUTINE:
             asyncio.run(eval(made, names))
@@ -222,7 +229,10 @@ def _kept(output: Any) -> dict[str, Any]:
         output["data"] = {kind: value for kind, value in output["data"].items() if kind in SHOWN}
         if "image/svg+xml" not in output["data"] and output["output_type"] == "display_data":
             return {}  # progress bars and panels
-    for holder, key in ((output, "text"), *((output.get("data", {}), kind) for kind in output.get("data", {}))):
+    for holder, key in (
+        (output, "text"),
+        *((output.get("data", {}), kind) for kind in output.get("data", {})),
+    ):
         if isinstance(holder.get(key), str):
             holder[key] = holder[key].splitlines(keepends=True)
     return {} if output.get("name") == "stderr" else output

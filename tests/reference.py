@@ -252,7 +252,12 @@ def commands() -> str:
     from labkit.cli.main import app
 
     root = typer.main.get_command(app)
-    lines = ["# Command line", "", "This page is generated from the help of the commands (`labkit --help`).", ""]
+    lines = [
+        "# Command line",
+        "",
+        "This page is generated from the help of the commands (`labkit --help`).",
+        "",
+    ]
     lines += command_lines(root, "labkit")
     return "\n".join(lines)
 

@@ -31,7 +31,9 @@ def lab(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(tiny, settings, lab):
     """A run on rows that were loaded from a file, cleaned, deduplicated and split."""
-    rows = lk.load(str(REVIEWS)).clean(lk.TextCleaner(STEPS)).dedupe().split(validation=0.15, test=0.15, seed=3)
+    rows = (
+        lk.load(str(REVIEWS)).clean(lk.TextCleaner(STEPS)).dedupe().split(validation=0.15, test=0.15, seed=3)
+    )
     return lk.fit(rows, tiny, folder=lab, background=False, name="first", **{**settings, "epochs": 1})
 
 
@@ -66,7 +68,9 @@ def test_a_new_process_gives_the_same_predictions_bit_for_bit(run, tmp_path):
         "print(lk.Predictor(sys.argv[1]).probabilities(json.loads(sys.argv[2])).tobytes().hex())"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "out"), json.dumps(texts)], capture_output=True, text=True
+        [sys.executable, "-c", script, str(tmp_path / "out"), json.dumps(texts)],
+        capture_output=True,
+        text=True,
     )
     assert done.stdout.strip() == here.tobytes().hex(), done.stderr
     with pytest.raises(lk.LabkitError, match="not empty"):
@@ -97,7 +101,9 @@ def test_the_report_has_the_baselines_beside_it(run):
 
 def test_runs_are_listed_found_and_compared(run, lab, tiny, settings):
     rows = lk.load(str(REVIEWS))
-    other = lk.fit(rows, tiny, folder=lab, background=False, name="other", **{**settings, "epochs": 1, "seed": 5})
+    other = lk.fit(
+        rows, tiny, folder=lab, background=False, name="other", **{**settings, "epochs": 1, "seed": 5}
+    )
     listed = lk.runs(lab)
     assert [r.id for r in listed] == [other.id, run.id] and lk.open_run("first", lab).id == run.id
     table = listed.to_pandas()
@@ -148,14 +154,17 @@ def test_one_class_is_refused_before_a_model_is_made(tiny, settings, tmp_path):
 
 def test_rows_without_text_are_refused_before_a_model_is_made(tiny, tmp_path):
     with pytest.raises(
-        lk.LabkitError, match=r"data is pictures; BertConfig expects texts\. Architectures for pictures: mlp, cnn, vgg"
+        lk.LabkitError,
+        match=r"data is pictures; BertConfig expects texts\. Architectures for pictures: mlp, cnn, vgg",
     ):
         lk.fit(lk.load("digits"), tiny, folder=tmp_path)
 
 
 def test_a_text_longer_than_the_model_is_said_before_training(tiny, settings, tmp_path):
     with pytest.raises(lk.LabkitError, match="max_length = 128 is longer than the model's 64"):
-        lk.fit(lk.load(str(REVIEWS)), tiny, folder=tmp_path, background=False, **{**settings, "max_length": 128})
+        lk.fit(
+            lk.load(str(REVIEWS)), tiny, folder=tmp_path, background=False, **{**settings, "max_length": 128}
+        )
 
 
 def test_rows_of_python_objects_say_that_they_are_kept_with_the_run(tiny, settings, tmp_path):

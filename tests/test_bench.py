@@ -96,7 +96,9 @@ runpy.run_path({str(FOLDER / "__main__.py")!r}, run_name="__main__")
 """
     with pytest.raises(LabkitError) as caught:
         fake(tmp_path, source, {"case": "mlp"})
-    assert "needs the package 'torch'" in str(caught.value) and "pip install 'labkit[peers]'" in str(caught.value)
+    assert "needs the package 'torch'" in str(caught.value) and "pip install 'labkit[peers]'" in str(
+        caught.value
+    )
 
 
 def test_what_a_library_prints_does_not_come_between_the_answers(tmp_path: Path) -> None:
@@ -222,7 +224,9 @@ def test_a_function_with_several_figures_is_called_once(monkeypatch: pytest.Monk
 
 def test_a_peer_gets_what_the_user_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[dict[str, Any]] = []
-    monkeypatch.setattr(bench.module("throughput"), "beside", lambda **more: given.append(more) or {"value": 3.5})
+    monkeypatch.setattr(
+        bench.module("throughput"), "beside", lambda **more: given.append(more) or {"value": 3.5}
+    )
     rows = list(bench.measure(bench.figures("hf", "bert"), lambda what: None, pairs=4, python="/p"))
     assert given == [{"peer": "hf", "case": "bert", "pairs": 4, "python": "/p"}] and rows[0]["met"] is True
     list(bench.measure(bench.figures("torch", "mlp"), lambda what: None, pairs=4, python=None))
@@ -250,7 +254,8 @@ def test_a_wrong_wish_is_explained(asked: dict[str, Any], said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0, "0"), (3.14159, "3.14"), (0.02712, "0.0271"), (1540.4, "1,540"), (1.524e11, "152 G")]
+    ("value", "text"),
+    [(0, "0"), (3.14159, "3.14"), (0.02712, "0.0271"), (1540.4, "1,540"), (1.524e11, "152 G")],
 )
 def test_numbers_in_few_digits(value: float, text: str) -> None:
     assert bench.number(value) == text
@@ -269,7 +274,9 @@ def test_the_command_writes_a_table_and_a_file(tmp_path: Path, monkeypatch: pyte
 
 def test_help_and_errors_of_the_command() -> None:
     shown = CliRunner().invoke(app, ["bench", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
-    assert shown.exit_code == 0 and all(word in shown.stdout for word in ("--peer", "--case", "--json", "--pairs"))
+    assert shown.exit_code == 0 and all(
+        word in shown.stdout for word in ("--peer", "--case", "--json", "--pairs")
+    )
     wrong = CliRunner().invoke(app, ["bench", "--peer", "jax"])
     assert wrong.exit_code == 2 and "unknown peer 'jax'" in wrong.stderr
 
@@ -278,5 +285,7 @@ def test_workers_of_peers_know_nothing_of_labkit() -> None:
     for name in ("hf", "keras", "torch"):
         assert "import labkit" not in (source := (FOLDER / f"{name}_worker.py").read_text()), name
         assert "from labkit" not in source, name
-    code = f"import sys; sys.path.insert(0, {str(FOLDER)!r}); import turns; assert 'labkit' not in sys.modules"
+    code = (
+        f"import sys; sys.path.insert(0, {str(FOLDER)!r}); import turns; assert 'labkit' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

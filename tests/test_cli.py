@@ -121,7 +121,9 @@ def test_the_version() -> None:
 
 
 def test_an_error_that_labkit_explains_is_one_message_and_code_2(front) -> None:
-    front.module.open_run = front.entry("open_run", RunError("there is no run 'frist'. Did you mean 'first'?"))
+    front.module.open_run = front.entry(
+        "open_run", RunError("there is no run 'frist'. Did you mean 'first'?")
+    )
     result = command("runs", "stop", "frist", code=2)
     assert result.stderr == "labkit: there is no run 'frist'. Did you mean 'first'?\n" and result.stdout == ""
 
@@ -143,7 +145,9 @@ def test_ctrl_c_in_a_real_process_is_code_130() -> None:
         "d.examine = lambda: (print('up', flush=True), time.sleep(600))\n"
         "import sys; sys.argv = ['labkit', 'doctor']; from labkit.cli.main import main; main()"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert process.stdout and process.stdout.readline() == "up\n"
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
@@ -164,7 +168,9 @@ def test_train_passes_everything_on(front) -> None:
 
 def test_train_takes_up_a_run(front) -> None:
     command("train", "--resume", "first")
-    assert front.calls == [("train", (None,), {"resume": "first", "name": None, "folder": None, "changes": {}})]
+    assert front.calls == [
+        ("train", (None,), {"resume": "first", "name": None, "folder": None, "changes": {}})
+    ]
 
 
 def test_settings_of_the_file_are_changed_by_name(front) -> None:
@@ -195,7 +201,9 @@ def test_train_needs_a_file_or_a_run(words, front) -> None:
 def test_runs_lists_for_people_and_for_programs(front) -> None:
     assert command("runs", "--folder", "f").stdout == "id  validation_f1\n"
     assert front.calls == [("runs", (Path("f"),), {})]
-    assert json.loads(command("runs", "--json").stdout) == [{"id": "a", "validation_f1": None, "seconds": 1.5}]
+    assert json.loads(command("runs", "--json").stdout) == [
+        {"id": "a", "validation_f1": None, "seconds": 1.5}
+    ]
 
 
 def test_runs_are_deleted_once_confirmed(front) -> None:
@@ -207,11 +215,15 @@ def test_runs_are_deleted_once_confirmed(front) -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
-def test_the_list_of_runs_fits_the_terminal(width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_list_of_runs_fits_the_terminal(
+    width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Store(tmp_path)
     experiment = 'model = {name = "bert", preset = "minilm-l6"}\ndata = {source = "/a/b/reviews.csv"}'
     summary = {"metric": "f1", "validation_f1": 0.5, "test_f1": 0.8125}
-    store.create("20260101-000000-abcdef", "a long name for a run " * 3, experiment=experiment, summary=summary)
+    store.create(
+        "20260101-000000-abcdef", "a long name for a run " * 3, experiment=experiment, summary=summary
+    )
     store.create("b", "red", status="failed")
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
@@ -223,7 +235,9 @@ def test_the_list_of_runs_fits_the_terminal(width: int, tmp_path: Path, monkeypa
     assert len(lines) == 3 and max(map(len, lines)) <= width and "red" in lines[1] and "failed" in lines[1]
     assert "20260101-000000-abcdef" in lines[2]
     if width == 200:
-        assert all(part in lines[2] for part in ("F1 0.812 (test)", "bert minilm-l6", "reviews.csv", "now", "abcdef"))
+        assert all(
+            part in lines[2] for part in ("F1 0.812 (test)", "bert minilm-l6", "reviews.csv", "now", "abcdef")
+        )
     shown = repr(labkit.runs(tmp_path))
     assert "F1 0.812 (test)" in shown and "reviews.csv" in shown_html(labkit.runs(tmp_path))
 
@@ -242,7 +256,9 @@ def test_show_says_all_about_a_run(front) -> None:
     assert command("runs", "show", "first", "--toml").stdout == 'name = "first"\n'
 
 
-@pytest.mark.parametrize("words", [["runs", "--folder", "f", "stop", "x"], ["runs", "stop", "x", "--folder", "f"]])
+@pytest.mark.parametrize(
+    "words", [["runs", "--folder", "f", "stop", "x"], ["runs", "stop", "x", "--folder", "f"]]
+)
 def test_the_folder_may_stand_on_either_side(words, front) -> None:
     command(*words)
     assert front.calls == [("open_run", ("x",), {"folder": Path("f")})]
@@ -383,7 +399,9 @@ def test_a_long_table_is_predicted_in_pieces_and_may_go_to_the_terminal(front, t
     monkeypatch.setattr(predict, "CHUNK", 2)
     source = table(tmp_path / "in.tsv", "text\none\ntwo\nthree\n")
     lines = command("predict", "first", "--file", source).stdout.splitlines()
-    assert front.batches == [["one", "two"], ["three"]] and len(lines) == 4 and lines[3].startswith("three,pos,")
+    assert (
+        front.batches == [["one", "two"], ["three"]] and len(lines) == 4 and lines[3].startswith("three,pos,")
+    )
 
 
 def test_every_kind_of_table_is_read_as_when_it_is_loaded(front, tmp_path) -> None:
@@ -393,7 +411,14 @@ def test_every_kind_of_table_is_read_as_when_it_is_loaded(front, tmp_path) -> No
     table(tmp_path / "a.txt", "good film\n\nbad, film\n")
     pd.DataFrame({"text": ["good film", "bad, film"], "n": [1, 2]}).to_parquet(tmp_path / "a.parquet")
     table(tmp_path / "b.csv", 'good film\n"bad, film"\n')
-    for name, *more in (["a.csv"], ["a.tab"], ["a.jsonl"], ["a.txt"], ["a.parquet"], ["b.csv", "--name", "text"]):
+    for name, *more in (
+        ["a.csv"],
+        ["a.tab"],
+        ["a.jsonl"],
+        ["a.txt"],
+        ["a.parquet"],
+        ["b.csv", "--name", "text"],
+    ):
         lines = command("predict", "first", "--file", tmp_path / name, *more).stdout.splitlines()
         assert len(lines) == 3 and "text" in lines[0], name
     assert front.batches == [["good film", "bad, film"]] * 6
@@ -401,16 +426,25 @@ def test_every_kind_of_table_is_read_as_when_it_is_loaded(front, tmp_path) -> No
 
 def test_a_file_is_not_taken_for_a_text(front, tmp_path) -> None:
     source = table(tmp_path / "in.csv", "text\ngood\n")
-    assert f"is a file: labkit predict RUN --file {source}" in command("predict", "first", source, code=2).stderr
-    assert command("predict", "first", "in.csv").stdout == "pos\t0.7500\tin.csv\n"  # there is no such file here
+    assert (
+        f"is a file: labkit predict RUN --file {source}" in command("predict", "first", source, code=2).stderr
+    )
+    assert (
+        command("predict", "first", "in.csv").stdout == "pos\t0.7500\tin.csv\n"
+    )  # there is no such file here
 
 
 def test_answers_are_written_as_json_lines(front, tmp_path) -> None:
-    pd.DataFrame({"text": ["gut", "ö"], "n": [1.5, None], "tags": [["a"], []]}).to_parquet(tmp_path / "a.parquet")
+    pd.DataFrame({"text": ["gut", "ö"], "n": [1.5, None], "tags": [["a"], []]}).to_parquet(
+        tmp_path / "a.parquet"
+    )
     command("predict", "first", "--file", tmp_path / "a.parquet", "--out", tmp_path / "out.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
     answer = {"predicted": "pos", "confidence": 0.75, "probability": {"neg": 0.25, "=pos": 0.75}}
-    assert lines == [{"text": "gut", "n": 1.5, "tags": ["a"], **answer}, {"text": "ö", "n": None, "tags": [], **answer}]
+    assert lines == [
+        {"text": "gut", "n": 1.5, "tags": ["a"], **answer},
+        {"text": "ö", "n": None, "tags": [], **answer},
+    ]
     front.model.problem_type = "labels"
     command("predict", "first", "--file", tmp_path / "a.parquet", "--out", tmp_path / "out.jsonl")
     assert json.loads((tmp_path / "out.jsonl").read_text("utf-8").splitlines()[0])["predicted"] == []
@@ -460,7 +494,10 @@ def test_no_cell_can_act_as_a_formula(cell, safe, front, tmp_path) -> None:
         (b"", "'in.csv' has 0 rows: it is empty."),
         (b"id,text\n1\n", "wrong number of fields (1): row 0 (line 2: 1 fields, expected 2)"),
         (b'id,text\n1,"open\n', "a quote opened in the record at line 2 is never closed"),
-        (b"good film\nbad film\n", "Name the column (--column, --pair), or all columns of a file without a header"),
+        (
+            b"good film\nbad film\n",
+            "Name the column (--column, --pair), or all columns of a file without a header",
+        ),
         (b"id,text\n1,a\n2,\n3,\n", "2 of 3 rows have no text in column 'text': rows 1, 2."),
     ],
 )
@@ -505,12 +542,17 @@ def test_lab_copies_and_starts(words, tmp_path, monkeypatch) -> None:
 def test_samples_are_listed_fetched_and_verified(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
     monkeypatch.setenv("LABKIT_OFFLINE", "1")
-    assert "digits" in command("samples").stdout and command("samples", "list").stdout == command("samples").stdout
+    assert (
+        "digits" in command("samples").stdout
+        and command("samples", "list").stdout == command("samples").stdout
+    )
     assert command("samples", "fetch", "digits").stdout == f"digits: {tmp_path / 'samples' / 'digits'}\n"
     assert command("samples", "verify", "digits").stdout == "digits: ok\n"
     member = tmp_path / "samples" / "digits" / "digits.csv.gz"
     member.write_bytes(bytes(member.stat().st_size))
-    assert command("samples", "verify", "digits").stdout == "digits: damaged, downloaded again: digits.csv.gz\n"
+    assert (
+        command("samples", "verify", "digits").stdout == "digits: damaged, downloaded again: digits.csv.gz\n"
+    )
     assert "Did you mean 'digits'?" in command("samples", "fetch", "digit", code=2).stderr
     assert "labkit samples fetch bert-tiny" in command("samples", "fetch", "bert-tiny", code=2).stderr
 
@@ -520,7 +562,9 @@ def test_samples_are_listed_fetched_and_verified(tmp_path, monkeypatch) -> None:
 
 def test_the_doctor_finds_this_machine_able() -> None:
     findings = {finding.name: finding for finding in doctor.examine()}
-    assert {"system", "packages", "devices", "memory", "cache", "disk", "jupyterlab", "samples"} <= set(findings)
+    assert {"system", "packages", "devices", "memory", "cache", "disk", "jupyterlab", "samples"} <= set(
+        findings
+    )
     assert [str(found) for found in findings.values() if found.state == "broken"] == []
     assert "JAX computes on 1: cpu" in findings["devices"].text or os.environ["JAX_PLATFORMS"] != "cpu"
 
@@ -533,7 +577,9 @@ def test_only_what_is_broken_makes_the_doctor_fail(state, code, monkeypatch) -> 
         {"name": "thing", "state": state, "text": "is so", "cure": found.cure}
     ]
     text = command("doctor", code=code).stdout
-    assert text.startswith(f"{doctor.MARKS[state]} thing        is so\n") and ("→ do this" in text) == (state != "ok")
+    assert text.startswith(f"{doctor.MARKS[state]} thing        is so\n") and ("→ do this" in text) == (
+        state != "ok"
+    )
 
 
 def only(check, **changes) -> list[Finding]:
@@ -541,17 +587,32 @@ def only(check, **changes) -> list[Finding]:
 
 
 def test_the_doctor_names_packages_that_are_missing_or_bad(monkeypatch) -> None:
-    wanted = {"": ["tqdm>=4", "flax>=0.12.8,<0.13"], "lab": ["jupyter_server>=2.18"], "mpi": ["mpi4py>=4"], "train": []}
+    wanted = {
+        "": ["tqdm>=4", "flax>=0.12.8,<0.13"],
+        "lab": ["jupyter_server>=2.18"],
+        "mpi": ["mpi4py>=4"],
+        "train": [],
+    }
     versions = {"flax": "0.13.0", "jupyter_server": "2.17.0"}
     monkeypatch.setattr(
-        doctor, "requirements", lambda: {extra: list(map(Requirement, lines)) for extra, lines in wanted.items()}
+        doctor,
+        "requirements",
+        lambda: {extra: list(map(Requirement, lines)) for extra, lines in wanted.items()},
     )
     monkeypatch.setattr(doctor, "version_of", versions.get)
     found = only(doctor.check_packages)
     assert [(each.name, each.text, each.cure) for each in found if each.state == "broken"] == [
         ("tqdm", "is not installed", 'python -m pip install "tqdm>=4"'),
-        ("flax", "0.13.0 is installed; labkit needs <0.13,>=0.12.8", 'python -m pip install "flax<0.13,>=0.12.8"'),
-        ("jupyter_server", "2.17.0 is installed; labkit needs >=2.18", 'python -m pip install "jupyter_server>=2.18"'),
+        (
+            "flax",
+            "0.13.0 is installed; labkit needs <0.13,>=0.12.8",
+            'python -m pip install "flax<0.13,>=0.12.8"',
+        ),
+        (
+            "jupyter_server",
+            "2.17.0 is installed; labkit needs >=2.18",
+            'python -m pip install "jupyter_server>=2.18"',
+        ),
     ]
     assert found[-1].text.endswith("not installed: mpi (python -m pip install 'labkit[mpi]')")
 
@@ -583,7 +644,9 @@ def test_an_unused_graphics_card_is_pointed_out(monkeypatch) -> None:
     answer = {"devices": [{"kind": "cpu", "platform": "cpu", "memory": None}], "total": 64.0}
     monkeypatch.setattr(doctor, "ASK_JAX", f"print({json.dumps(json.dumps(answer))})")
     monkeypatch.setattr(doctor.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
-    assert only(doctor.check_devices)[0].state == "warning" and "jax[cuda" in only(doctor.check_devices)[0].cure
+    assert (
+        only(doctor.check_devices)[0].state == "warning" and "jax[cuda" in only(doctor.check_devices)[0].cure
+    )
     answer["devices"] = [{"kind": "NVIDIA H100", "platform": "gpu", "memory": 8e10}]
     monkeypatch.setattr(doctor, "ASK_JAX", f"print({json.dumps(json.dumps(answer))})")
     assert str(only(doctor.check_devices)[0]) == "✓ devices      JAX computes on 1: NVIDIA H100 (80 GB)"
@@ -624,7 +687,11 @@ def test_a_check_that_fails_itself_does_not_stop_the_others(monkeypatch) -> None
 
     monkeypatch.setattr(doctor, "CHECKS", (check_odd, doctor.check_system))
     first, second = doctor.examine()
-    assert (first.name, first.state) == ("odd", "broken") and "OSError('odd')" in first.text and second.state == "ok"
+    assert (
+        (first.name, first.state) == ("odd", "broken")
+        and "OSError('odd')" in first.text
+        and second.state == "ok"
+    )
 
 
 def test_bytes_for_people() -> None:

@@ -28,7 +28,9 @@ from labkit.cli import docs, docs_pages
 from labkit.cli.main import app
 
 ROOT = Path(__file__).parent.parent
-WRITTEN = [name for section in ("Start", "How-to guides", "Background") for name in docs_pages.NAVIGATION[section]]
+WRITTEN = [
+    name for section in ("Start", "How-to guides", "Background") for name in docs_pages.NAVIGATION[section]
+]
 EVERY = [name for section in docs_pages.NAVIGATION.values() for name in section]
 _TINY = 'preset="tiny", width=16, depth=1, heads=2, mlp_width=32, max_length=64'
 _ONE_SHAPE = "learning_rate=3e-3, vocabulary=300, max_length=32, batch_size=16, buckets=1"  # one compilation
@@ -71,7 +73,9 @@ def work(tmp_path: Path, finished: Any, monkeypatch: pytest.MonkeyPatch) -> Path
     table = [(n % 5 + 1, 20 * (n % 5) + 30 + n, ("Rome", "Paris")[n % 2], 1000 * n) for n in range(40)]
     lines = ["rooms,area,city,price", *(",".join(map(str, row)) for row in table)]
     (tmp_path / "houses.csv").write_text("\n".join(lines), encoding="utf-8")
-    words = re.findall(r"\w+", "It is a truth universally acknowledged that she was in want of good fortune and single")
+    words = re.findall(
+        r"\w+", "It is a truth universally acknowledged that she was in want of good fortune and single"
+    )
     (tmp_path / "book.txt").write_text("\n".join(" ".join(random.choice(words, 12)) for _ in range(200)))
     for n in range(8):
         for folder in (f"pets/{('cat', 'dog')[n % 2]}", f"birds/{('wren', 'robin')[n % 2]}"):
@@ -115,7 +119,11 @@ def test_the_code_of_a_page_runs(name: str, work: Path, registries: None, finish
 def test_code_that_is_not_run_names_what_exists(name: str) -> None:
     for block in blocks(name, "python no-run"):
         tree = ast.parse(block)
-        used = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "lk"]
+        used = [
+            node
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "lk"
+        ]
         assert all(hasattr(lk, node.attr) for node in used) and (used or "labkit" not in block)
 
 
@@ -126,7 +134,9 @@ def test_every_command_of_a_page_exists(name: str) -> None:
     assert set(re.findall(r"labkit\[(\w+)\]|'\.\[(\w+)\]'", text)) <= {(e, "") for e in extras} | {
         ("", e) for e in extras
     }
-    commands = [line for block in blocks(name, "bash") for line in block.splitlines() if line.startswith("labkit ")]
+    commands = [
+        line for block in blocks(name, "bash") for line in block.splitlines() if line.startswith("labkit ")
+    ]
     inline = re.findall(r"`(labkit [a-z][^`]*)`", text)
     for command in commands + inline:
         words = re.findall(r'"[^"]*"|\S+', command)[1:]
@@ -150,7 +160,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_page_is_in_the_navigation_and_every_block_has_a_known_kind() -> None:
-    files = {path.relative_to(docs_pages.SOURCE).with_suffix("").as_posix() for path in docs_pages.SOURCE.rglob("*.md")}
+    files = {
+        path.relative_to(docs_pages.SOURCE).with_suffix("").as_posix()
+        for path in docs_pages.SOURCE.rglob("*.md")
+    }
     assert files == set(EVERY) and len(EVERY) == len(set(EVERY))
     kinds = {
         token.info
@@ -168,7 +181,9 @@ def test_every_link_and_anchor_of_the_pages_resolves() -> None:
     for name, page in built.items():
         for link in page.links:
             path, _, anchor = link.partition("#")
-            target = posixpath.normpath(posixpath.join(posixpath.dirname(name), path)) if path else f"{name}.md"
+            target = (
+                posixpath.normpath(posixpath.join(posixpath.dirname(name), path)) if path else f"{name}.md"
+            )
             stem = target.removesuffix(".md")
             if stem not in anchors or (anchor and anchor not in anchors[stem]):
                 broken.append(f"{name}: {link}")
@@ -199,7 +214,9 @@ def test_a_built_page_is_whole_and_loads_nothing_from_outside(name: str, site: P
     text = (site / f"{name}.html").read_text("utf-8")
     seen = Addresses()
     seen.feed(text)
-    assert not re.search(r"(https?:)?//(?!127\.0\.0\.1)[\w-]+\.", re.sub(r"<pre>.*?</pre>", "", text, flags=re.DOTALL))
+    assert not re.search(
+        r"(https?:)?//(?!127\.0\.0\.1)[\w-]+\.", re.sub(r"<pre>.*?</pre>", "", text, flags=re.DOTALL)
+    )
     for target in seen.targets:
         path, _, anchor = target.partition("#")
         if path in ("", "data:,"):
@@ -220,8 +237,12 @@ def test_no_asset_names_an_address(asset: str, site: Path) -> None:
 def test_what_looks_like_html_is_shown_as_text() -> None:
     hostile = "<script>alert(1)</script>"
     fences = f"```python\nx = '{hostile}'\n```\n\n```{hostile}\n{hostile}\n```\n"
-    page = docs_pages.render("x", f"# A {hostile}\n\n{hostile} `{hostile}` [go](javascript:alert(1))\n\n{fences}")
-    assert "<script" not in page.body and 'href="javascript' not in page.body and "&lt;script&gt;" in page.body
+    page = docs_pages.render(
+        "x", f"# A {hostile}\n\n{hostile} `{hostile}` [go](javascript:alert(1))\n\n{fences}"
+    )
+    assert (
+        "<script" not in page.body and 'href="javascript' not in page.body and "&lt;script&gt;" in page.body
+    )
     template = string.Template("$title $navigation")
     whole = docs_pages.whole(docs_pages.Page("index", title=hostile), docs_pages.pages(), template)
     assert "<script" not in whole
@@ -257,7 +278,10 @@ def test_pages_are_served_on_this_machine_with_a_policy_against_outside_content(
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
     with docs.served(site) as address:
         port = int(address.split(":")[2].split("/")[0])
-        with pytest.raises(lk.LabkitError, match=f"cannot listen on 127.0.0.1:{port}"), docs.served(site, port):
+        with (
+            pytest.raises(lk.LabkitError, match=f"cannot listen on 127.0.0.1:{port}"),
+            docs.served(site, port),
+        ):
             pass
 
 
@@ -271,6 +295,8 @@ def test_the_reference_is_that_of_the_code() -> None:
 def test_every_public_name_is_in_the_reference() -> None:
     text = "".join(path.read_text("utf-8") for path in (docs_pages.SOURCE / "reference").glob("*.md"))
     missing = [
-        name for name in lk.__all__ if name not in ("models", "tasks", "__version__") and f"## lk.{name}\n" not in text
+        name
+        for name in lk.__all__
+        if name not in ("models", "tasks", "__version__") and f"## lk.{name}\n" not in text
     ]
     assert missing == []

@@ -18,7 +18,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 def steps(workflow: Path) -> list[dict[str, Any]]:
     """Every step of every job."""
-    return [step for job in yaml.safe_load(workflow.read_text("utf-8"))["jobs"].values() for step in job["steps"]]
+    return [
+        step for job in yaml.safe_load(workflow.read_text("utf-8"))["jobs"].values() for step in job["steps"]
+    ]
 
 
 def commands(workflow: Path) -> str:
@@ -32,7 +34,9 @@ def test_a_workflow_reads_only_and_ends_in_time(path: Path) -> None:
     assert content["permissions"] == {"contents": "read"}
     for name, job in content["jobs"].items():
         assert "timeout-minutes" in job or name == "publish"
-        assert all(re.fullmatch(r"[\w-]+/[\w-]+@\w[\w./]*", step["uses"]) for step in job["steps"] if "uses" in step)
+        assert all(
+            re.fullmatch(r"[\w-]+/[\w-]+@\w[\w./]*", step["uses"]) for step in job["steps"] if "uses" in step
+        )
     assert "secrets." not in path.read_text("utf-8") and "password" not in commands(path)
 
 
@@ -50,7 +54,11 @@ def test_what_a_workflow_calls_exists(path: Path) -> None:
 def test_the_tests_run_as_the_readme_and_the_gate_say_on_every_python() -> None:
     path = GITHUB / "workflows" / "test.yml"
     install = "python -m pip install '.[test]'"
-    for text in (commands(path), (ROOT / "README.md").read_text("utf-8"), (ROOT / ".ci" / "run").read_text("utf-8")):
+    for text in (
+        commands(path),
+        (ROOT / "README.md").read_text("utf-8"),
+        (ROOT / ".ci" / "run").read_text("utf-8"),
+    ):
         assert install in text and "python -m pytest" in text
     job = yaml.safe_load(path.read_text("utf-8"))["jobs"]["test"]
     versions = job["strategy"]["matrix"]["python"]
@@ -64,7 +72,9 @@ def test_a_release_is_published_without_a_stored_password() -> None:
     assert "permissions" not in jobs["build"]
 
 
-@pytest.mark.parametrize("path", sorted((GITHUB / "ISSUE_TEMPLATE").glob("*.yml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((GITHUB / "ISSUE_TEMPLATE").glob("*.yml")), ids=lambda path: path.stem
+)
 def test_a_template_is_a_form(path: Path) -> None:
     content = yaml.safe_load(path.read_text("utf-8"))
     if path.stem == "config":
@@ -73,7 +83,9 @@ def test_a_template_is_a_form(path: Path) -> None:
     assert content["name"] and content["description"] and content["labels"]
     identifiers = [part["id"] for part in content["body"]]
     assert len(identifiers) == len(set(identifiers))
-    assert all(part["type"] in ("textarea", "checkboxes") and part["attributes"]["label"] for part in content["body"])
+    assert all(
+        part["type"] in ("textarea", "checkboxes") and part["attributes"]["label"] for part in content["body"]
+    )
 
 
 def test_the_pull_request_template_names_what_exists() -> None:

@@ -39,7 +39,11 @@ def subject(node: ast.expr) -> str:
 
 def looked_up(node: ast.AST) -> bool:
     """Whether an attribute of a task, a model or batches is looked up by its name."""
-    called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("getattr", "hasattr")
+    called = (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("getattr", "hasattr")
+    )
     return called and subject(node.args[0]) in JOINTS
 
 

@@ -49,7 +49,9 @@ MARKS = ("_", "ngettext", "pgettext", "option", "Option", "Argument", "Typer")
 def python_texts(path: Path) -> Iterator[tuple[str, str]]:
     """Docstrings, messages and help texts of a module: (place, text)."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (text := ast.get_docstring(node)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (
+            text := ast.get_docstring(node)
+        ):
             yield f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}", text
         if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in MARKS:
             for value in [*node.args, *(keyword.value for keyword in node.keywords)]:
@@ -76,7 +78,13 @@ def test_the_list_finds_what_it_is_for():
         "what is known of a row", "Asked for\nby name", "the sum is bent", "what it would write is let fall",
     ):  # fmt: skip
         assert found(iter([("", text)])), text
-    for text in ("Fraction of tokens to mask.", "tell me", "The standard deviation", "recommended", "amended"):
+    for text in (
+        "Fraction of tokens to mask.",
+        "tell me",
+        "The standard deviation",
+        "recommended",
+        "amended",
+    ):
         assert not found(iter([("", text)])), text
 
 
@@ -84,13 +92,17 @@ def test_the_list_finds_what_it_is_for():
     "room", sorted(path.name for path in (ROOT / "labkit").iterdir() if (path / "__init__.py").exists())
 )
 def test_docstrings_messages_and_help_are_plain(room: str):
-    assert [hit for path in sorted((ROOT / "labkit" / room).rglob("*.py")) for hit in found(python_texts(path))] == []
+    assert [
+        hit for path in sorted((ROOT / "labkit" / room).rglob("*.py")) for hit in found(python_texts(path))
+    ] == []
 
 
 def test_public_modules_and_docs_are_plain():
     files = [*sorted((ROOT / "labkit").glob("*.py"))]
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "labkit" / "docs").rglob("*.md"))]
-    prose = ((page.name, re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)) for page in pages)
+    prose = (
+        (page.name, re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)) for page in pages
+    )
     assert [hit for path in files for hit in found(python_texts(path))] + found(prose) == []
 
 

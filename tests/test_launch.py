@@ -93,7 +93,9 @@ def test_an_offered_version_gives_way_to_a_newer_one_unless_edited(source, mine)
     (mine / "00_tour.new.ipynb").write_text("my notes on 3")
     (source / TOUR).write_text("tour 4")
     assert copy_notebooks(source, mine).offered == ["00_tour.new2.ipynb"]
-    assert (mine / "00_tour.new.ipynb").read_text() == "my notes on 3" and (mine / TOUR).read_text() == "my notes"
+    assert (mine / "00_tour.new.ipynb").read_text() == "my notes on 3" and (
+        mine / TOUR
+    ).read_text() == "my notes"
 
 
 def test_taking_the_offered_version_makes_the_file_follow_again(source, mine) -> None:
@@ -183,7 +185,10 @@ def test_the_tutorials_are_found_inside_the_package_or_beside_it(tmp_path, monke
 def test_the_server_asks_for_its_token_and_opens_on_the_tour(source, mine, tmp_path) -> None:
     copy_notebooks(source, mine)
     home = {"HOME": str(tmp_path / "home"), "JUPYTER_RUNTIME_DIR": str(tmp_path / "run")}
-    home |= {"JUPYTER_CONFIG_DIR": str(tmp_path / "config"), "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings")}
+    home |= {
+        "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
+        "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"),
+    }
     root = ["--allow-root"] if os.getuid() == 0 else []
     code = "import pathlib, sys; from labkit.cli.lab import start; start(pathlib.Path(sys.argv[1]), sys.argv[2:])"
     command = [sys.executable, "-c", code, str(mine), "--no-browser", *root]

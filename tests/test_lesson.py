@@ -42,7 +42,8 @@ def overlap(answer: str, truth: str, articles: bool = True) -> float:
     from collections import Counter
 
     a, b = (
-        [word for word in text.split() if not articles or word not in ("a", "an", "the")] for text in (answer, truth)
+        [word for word in text.split() if not articles or word not in ("a", "an", "the")]
+        for text in (answer, truth)
     )
     common = sum((Counter(a) & Counter(b)).values())
     return 2 * common / (len(a) + len(b))
@@ -105,7 +106,10 @@ ANSWERS: dict[str, tuple[Any, Any]] = {
         lambda cost, behind, allowed: min((name for name in cost if behind[name] <= allowed), key=cost.get),
         lambda cost, behind, allowed: min(cost, key=cost.get),
     ),
-    "12.1": (lambda of_client, of_all: of_client < 10 and of_all < 200, lambda of_client, of_all: of_client < 10),
+    "12.1": (
+        lambda of_client, of_all: of_client < 10 and of_all < 200,
+        lambda of_client, of_all: of_client < 10,
+    ),
     "12.2": (422, 401),
     "12.3": (2048, 64.0**32),
 }
@@ -127,7 +131,9 @@ def test_a_right_answer_passes_and_a_wrong_one_does_not(name: str) -> None:
     assert verdict and verdict.right is True and repr(verdict) == f"{name}: correct ✓"
     verdict = lk.check(name, wrong)
     assert not verdict and verdict.right is False
-    assert verdict.said.startswith(f"{name}: not yet. ") and verdict.said.endswith(f" Hint: {EXERCISES[name].hint}")
+    assert verdict.said.startswith(f"{name}: not yet. ") and verdict.said.endswith(
+        f" Hint: {EXERCISES[name].hint}"
+    )
 
 
 @pytest.mark.parametrize("name", EXERCISES)
@@ -147,7 +153,10 @@ def test_hints_are_in_the_language_of_the_reader(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("LABKIT_LANGUAGE", "zh")
     right, wrong = ANSWERS["00.1"]
     assert lk.check("00.1", right).said == "00.1：正确 ✓"
-    assert lk.check("00.1", wrong).said == f"00.1：还不对。{wrong!r}。提示：{translate(EXERCISES['00.1'].hint, 'zh')}"
+    assert (
+        lk.check("00.1", wrong).said
+        == f"00.1：还不对。{wrong!r}。提示：{translate(EXERCISES['00.1'].hint, 'zh')}"
+    )
     assert lk.check("00.1", ...).said == "00.1：等待你的答案"
 
 

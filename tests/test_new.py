@@ -37,7 +37,9 @@ def test_the_file_is_explained_and_reads_back(tmp_path: Path) -> None:
 
 def test_the_architecture_follows_from_the_data(tmp_path: Path) -> None:
     table = tmp_path / "houses.csv"
-    table.write_text("rooms,area,price\n" + "".join(f"{n % 5},{n * 7 % 90},{n * 100}\n" for n in range(1, 40)))
+    table.write_text(
+        "rooms,area,price\n" + "".join(f"{n % 5},{n * 7 % 90},{n * 100}\n" for n in range(1, 40))
+    )
     new(table, "--out", tmp_path / "x.toml", "--features", "--number", "price")
     experiment = own_experiment((tmp_path / "x.toml").read_text("utf-8"))
     assert lk.models.models.name_of(experiment.model) == "mlp" and experiment.data.options == {
@@ -45,8 +47,13 @@ def test_the_architecture_follows_from_the_data(tmp_path: Path) -> None:
 
 
 def test_tables_inside_tables_read_back() -> None:
-    values = experiment_of(lk.load(REVIEWS), "textcnn", False, {"freeze": ("backbone/*", "head/bias")})[1].to_dict()
-    values["data"] |= {"options": {"separator": ";"}, "steps": [{"do": "split", "group": "x" * 150}, {"do": "dedupe"}]}
+    values = experiment_of(lk.load(REVIEWS), "textcnn", False, {"freeze": ("backbone/*", "head/bias")})[
+        1
+    ].to_dict()
+    values["data"] |= {
+        "options": {"separator": ";"},
+        "steps": [{"do": "split", "group": "x" * 150}, {"do": "dedupe"}],
+    }
     experiment = Experiment.from_dict(values)
     text = commented(experiment)
     assert "[[data.steps]]" in text and "[data.options]" in text and own_experiment(text) == experiment

@@ -86,7 +86,9 @@ def test_a_chinese_edition_has_the_code_of_the_english_one(path: Path) -> None:
     for ours, theirs in zip(cells(notebook, "markdown"), cells(other, "markdown"), strict=True):
         assert re.search("[\u4e00-\u9fff]", source(ours)), f"{ours['id']} is not in Chinese"
         assert formulas(ours) == formulas(theirs), ours["id"]
-        assert not re.search(f"{WIDE}\n{WIDE}", source(ours)), f"{ours['id']}: a line ends where no space may be seen"
+        assert not re.search(f"{WIDE}\n{WIDE}", source(ours)), (
+            f"{ours['id']}: a line ends where no space may be seen"
+        )
 
 
 #: What is written without spaces.
@@ -95,7 +97,9 @@ WIDE = "[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
 
 def formulas(cell: dict[str, Any]) -> list[str]:
     """The displayed formulas, but for the words in them."""
-    return [re.sub(r"\\text\{[^}]*\}", "", found) for found in re.findall(r"\$\$.+?\$\$", source(cell), re.DOTALL)]
+    return [
+        re.sub(r"\\text\{[^}]*\}", "", found) for found in re.findall(r"\$\$.+?\$\$", source(cell), re.DOTALL)
+    ]
 
 
 # --- the rules find what breaks them ----------------------------------------------------------------------------------
@@ -104,7 +108,9 @@ OPENING = "# Title\n\n**You will be able to**\n\n- read this"
 ANSWERS = ('lk.check("99.1", ...)', 'lk.check("99.2", ...)')
 
 
-def lesson(*codes: str, opening: str = OPENING, closing: tuple[str, ...] = ANSWERS, **changes: Any) -> dict[str, Any]:
+def lesson(
+    *codes: str, opening: str = OPENING, closing: tuple[str, ...] = ANSWERS, **changes: Any
+) -> dict[str, Any]:
     """A notebook that keeps every rule, but for what is given."""
 
     def cell(kind: str, text: str) -> dict[str, Any]:
@@ -131,7 +137,10 @@ def found(notebook: dict[str, Any]) -> str:
         ("from labkit.data.prepare.split import leakage; assert x", "imports from labkit.data.prepare.split"),
         ("import labkit.data; assert x", "imports labkit.data"),
         ("import labkit as lk; lk.Store; assert x", "uses lk.Store, which is not public"),
-        ("import labkit as lk; lk.TextCleaner.cleen; assert x", "uses lk.TextCleaner.cleen, which does not exist"),
+        (
+            "import labkit as lk; lk.TextCleaner.cleen; assert x",
+            "uses lk.TextCleaner.cleen, which does not exist",
+        ),
         ("run._model(); assert x", "uses the private name _model"),
         ("assert 1 < 2", "claims what cannot fail: assert 1 < 2"),
         ("x = 1", "no claim is stated as an assert"),
@@ -168,8 +177,13 @@ def test_an_unfit_output_is_found(output: dict[str, Any], said: str) -> None:
 def test_an_unfit_frame_is_found() -> None:
     assert found(lesson()) == ""
     assert "metadata other than" in found(lesson(metadata={**METADATA, "widgets": {}}))
-    assert "links to 98_y.ipynb, which is not there" in found(lesson(opening=f"{OPENING}\n[next](98_y.ipynb)"))
-    assert found(lesson(opening=f"{OPENING}\n[this](99_x.ipynb), [paper](https://arxiv.org/abs/1810.04805)")) == ""
+    assert "links to 98_y.ipynb, which is not there" in found(
+        lesson(opening=f"{OPENING}\n[next](98_y.ipynb)")
+    )
+    assert (
+        found(lesson(opening=f"{OPENING}\n[this](99_x.ipynb), [paper](https://arxiv.org/abs/1810.04805)"))
+        == ""
+    )
     assert "does not begin with a title" in found(lesson(opening="# Title\n\n- a list"))
     assert "does not end with ## Exercises" in found(lesson(closing=ANSWERS[:1]))
     assert "they must be 99.1, 99.2" in found(lesson(closing=ANSWERS[::-1]))

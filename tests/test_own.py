@@ -40,7 +40,10 @@ def rows() -> lk.Rows:
     """Points inside and outside a ring."""
     points = np.random.default_rng(0).normal(size=(400, 2))
     inside = (points**2).sum(1) < 1.4
-    table = [{"x": x, "y": y, "label": "in" if ring else "out"} for (x, y), ring in zip(points, inside, strict=True)]
+    table = [
+        {"x": x, "y": y, "label": "in" if ring else "out"}
+        for (x, y), ring in zip(points, inside, strict=True)
+    ]
     return lk.load(table, label="label", features=True)
 
 
@@ -65,7 +68,9 @@ def test_they_train_evaluate_and_predict(run: Any, tmp_path: Path) -> None:
 
 def test_a_task_without_labels_is_scored_by_its_metric_state(house: Path, tmp_path: Path) -> None:
     points = np.random.default_rng(0).normal(size=(200, 3))
-    rows = lk.load([dict(zip("xyz", point, strict=True)) for point in points.tolist()], features=True, label=False)
+    rows = lk.load(
+        [dict(zip("xyz", point, strict=True)) for point in points.tolist()], features=True, label=False
+    )
     run = lk.fit(rows, lk.models["wave"](), task="rebuild", epochs=20, batch_size=20, folder=tmp_path)
     assert run.evaluate()["loss"] < 0.3
     with pytest.raises(lk.LabkitError, match=r"'rebuild', which has no predict.*run\.evaluate\(\)"):
@@ -87,7 +92,9 @@ def test_a_stopped_run_goes_on_bit_for_bit(house: Path, rows: lk.Rows, run: Any,
     other.stop()
     other.wait(60)
     other.resume().wait(120)
-    ours, theirs = ({(r.step, r.split, r.name): r.value for r in one.store.records(one.id)} for one in (run, other))
+    ours, theirs = (
+        {(r.step, r.split, r.name): r.value for r in one.store.records(one.id)} for one in (run, other)
+    )
     measured = [key for key in ours if key[1] in ("train", "validation")]
     assert len(measured) > 900 and all(ours[key] == theirs[key] for key in measured)
 
@@ -119,7 +126,9 @@ def test_the_panel_offers_them(house: Path, rows: lk.Rows) -> None:
 
 
 def test_a_name_stands_for_one_class(house: Path) -> None:
-    with pytest.raises(lk.LabkitError, match=r"'bert' is already registered as labkit\.models\.bert\.model:BertConfig"):
+    with pytest.raises(
+        lk.LabkitError, match=r"'bert' is already registered as labkit\.models\.bert\.model:BertConfig"
+    ):
         lk.models.register("bert", lk.models["wave"])
 
     class Inner(lk.tasks["margin"]):

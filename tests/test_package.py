@@ -15,13 +15,26 @@ from labkit.cli import doctor
 from . import architecture
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ("jax", "flax", "ipywidgets", "plotly", "anywidget", "IPython", "pandas", "datasets", "sklearn", "numpy")
+HEAVY = (
+    "jax",
+    "flax",
+    "ipywidgets",
+    "plotly",
+    "anywidget",
+    "IPython",
+    "pandas",
+    "datasets",
+    "sklearn",
+    "numpy",
+)
 
 
 def loaded(code: str, *arguments: str) -> set[str]:
     """Which of the heavy packages a fresh Python has loaded after ``code``."""
     tail = f"\nimport sys; print('loaded', *[name for name in {HEAVY!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code + tail, *arguments], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code + tail, *arguments], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     return set(done.stdout.splitlines()[-1].split()[1:])
 
@@ -35,7 +48,10 @@ with contextlib.suppress(SystemExit):
 
 
 def test_importing_labkit_loads_nothing_heavy() -> None:
-    assert loaded("import labkit; dir(labkit); list(labkit.models); labkit.__version__; labkit.LabkitError") == set()
+    assert (
+        loaded("import labkit; dir(labkit); list(labkit.models); labkit.__version__; labkit.LabkitError")
+        == set()
+    )
 
 
 @pytest.mark.parametrize("words", ["--help", "--version", "runs --help", "train --help", "predict x"])
@@ -65,7 +81,11 @@ def test_models_is_the_registry_and_the_package() -> None:
     import labkit.models.bert.model
 
     assert lk.models["bert"] is labkit.models.bert.model.BertConfig
-    assert "bert" in lk.models and list(lk.models) == list(lk.models.models) and len(lk.models) == len(list(lk.models))
+    assert (
+        "bert" in lk.models
+        and list(lk.models) == list(lk.models.models)
+        and len(lk.models) == len(list(lk.models))
+    )
     assert dict(lk.models)["bert"] is lk.models["bert"] and repr(lk.models) == repr(lk.models.models)
     with pytest.raises(lk.LabkitError, match=r"unknown architecture 'brt'\. Did you mean 'bert'\?"):
         lk.models["brt"]
@@ -80,7 +100,9 @@ def test_tasks_are_listed_as_models_are() -> None:
 
 
 def test_python_m_labkit_is_the_command() -> None:
-    done = subprocess.run([sys.executable, "-m", "labkit", "--version"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-m", "labkit", "--version"], capture_output=True, text=True, timeout=60
+    )
     assert (done.stdout.strip(), done.returncode) == (lk.__version__, 0)
 
 
@@ -113,7 +135,9 @@ def test_the_licence_is_the_whole_apache_text() -> None:
     text = (ROOT / "LICENSE").read_text("utf-8")
     assert declared()["project"]["license"] == "Apache-2.0"
     assert (
-        "Version 2.0, January 2004" in text and "END OF TERMS AND CONDITIONS" in text and "labkit contributors" in text
+        "Version 2.0, January 2004" in text
+        and "END OF TERMS AND CONDITIONS" in text
+        and "labkit contributors" in text
     )
 
 

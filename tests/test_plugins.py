@@ -129,7 +129,10 @@ def test_a_module_and_a_rule_of_ones_own_train_predict_and_are_exported(place: P
     rows = lk.load(points(), label="label", features=True)
     run = lk.fit(rows, own_ring.Ring, optimizer=own_ring.heavy_ball, folder=place / "lab", **SETTINGS)
     assert run.evaluate().scores["accuracy"] > 0.85
-    assert run.experiment.plugins == ("models.Ring = own_ring:Ring", "optimizers.heavy_ball = own_ring:heavy_ball")
+    assert run.experiment.plugins == (
+        "models.Ring = own_ring:Ring",
+        "optimizers.heavy_ball = own_ring:heavy_ball",
+    )
     assert 'lk.models.register("Ring", "own_ring:Ring")' in run.code().replace("'", '"')
     new = np.array([[0.0, 0.0], [1.5, -1.5]])
     assert [one.label for one in run.predict(new)] == ["in", "out"]
@@ -157,7 +160,9 @@ def test_a_rule_of_ones_own_moves_as_optax_does(place: Path) -> None:
 def test_a_function_that_makes_a_module_of_texts(place: Path) -> None:
     import own_ring
 
-    texts = [{"text": f"{word} film number {n}", "label": word} for n in range(60) for word in ("good", "dull")]
+    texts = [
+        {"text": f"{word} film number {n}", "label": word} for n in range(60) for word in ("good", "dull")
+    ]
     rows = lk.load(texts, label="label")
     run = lk.fit(rows, own_ring.bag, folder=place / "lab", vocabulary=100, accept_leakage=True, **SETTINGS)
     assert run.predict("a good film").label == "good" and run.experiment.model.vocab_size is None
@@ -184,7 +189,11 @@ algorithm = "heavy"
     found = CliRunner().invoke(app, ["train", "ring.toml", "--folder", str(place / "lab")])
     assert found.exit_code == 0, found.output
     (run,) = lk.runs(place / "lab")
-    assert run.status == "finished" and run.experiment.plugins == ("own_named",) and run.experiment.model.width == 16
+    assert (
+        run.status == "finished"
+        and run.experiment.plugins == ("own_named",)
+        and run.experiment.model.width == 16
+    )
     sys.path.remove(str(place))
 
 
@@ -249,7 +258,10 @@ def test_what_cannot_be_trained_is_refused(place: Path, model: Any, optimizer: A
         ('["models.ring = own_ring"]', "is neither a module"),
         ('["own_ring:Ring"]', "is neither a module"),
         ('"own_ring"', r"must be a list of modules"),
-        ('["models.bert = own_ring:Ring"]', "'bert' is already registered as labkit.models.bert.model:BertConfig"),
+        (
+            '["models.bert = own_ring:Ring"]',
+            "'bert' is already registered as labkit.models.bert.model:BertConfig",
+        ),
     ],
 )
 def test_plugins_that_are_none_are_refused(place: Path, plugins: str, message: str) -> None:
@@ -274,7 +286,9 @@ def exported(place: Path) -> Path:
 
 def test_a_model_folder_imports_nothing_that_was_not_allowed(exported: Path, place: Path) -> None:
     for opened in (lk.Predictor, lk.EmbeddingPipeline, lk.TextGenerationPipeline, lk.serve):
-        with pytest.raises(lk.LabkitError, match=r"plugin 'models.Ring = own_ring:Ring'.*plugins=\['own_ring'\]"):
+        with pytest.raises(
+            lk.LabkitError, match=r"plugin 'models.Ring = own_ring:Ring'.*plugins=\['own_ring'\]"
+        ):
             opened(exported)
     with pytest.raises(lk.LabkitError, match="must be a list of modules"):
         lk.Predictor(exported, plugins="own_ring")  # type: ignore[arg-type]
@@ -317,7 +331,9 @@ def test_a_class_that_is_gone_is_named(place: Path) -> None:
 
 
 def test_an_installed_package_adds_entries(tmp_path: Path) -> None:
-    (tmp_path / "packaged.py").write_text('import labkit as lk\nlk.tasks.register("packaged", "packaged:Task")\n')
+    (tmp_path / "packaged.py").write_text(
+        'import labkit as lk\nlk.tasks.register("packaged", "packaged:Task")\n'
+    )
     info = tmp_path / "packaged-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: packaged\nVersion: 1.0\n")

@@ -46,7 +46,17 @@ OUTSIDE = {
     "i18n": set(),
     "core": {"tomli_w"},
     "hub": {"huggingface_hub", "safetensors", "h5py", "gguf", "datasets", "pyarrow"},
-    "data": {"datasets", "pyarrow", "pandas", "tokenizers", "jinja2", "scipy", "charset_normalizer", "PIL", "openpyxl"},
+    "data": {
+        "datasets",
+        "pyarrow",
+        "pandas",
+        "tokenizers",
+        "jinja2",
+        "scipy",
+        "charset_normalizer",
+        "PIL",
+        "openpyxl",
+    },
     "models": {"jax", "flax"},
     "profile": {"jax", "psutil"},
     "tasks": _JAX,
@@ -75,7 +85,11 @@ def imports(tree: ast.AST) -> Iterator[str]:
             yield "." * node.level + (node.module or "")
             if node.module and node.module.partition(".")[0] == "labkit":
                 yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and (lazy := LAZY.fullmatch(node.value)):
+        elif (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and (lazy := LAZY.fullmatch(node.value))
+        ):
             yield lazy[1]
 
 
@@ -131,7 +145,9 @@ def test_imports_go_down_only(file: str) -> None:
 
 
 def test_every_folder_is_a_room_and_none_is_a_drawer() -> None:
-    folders = {path.parent.relative_to(PACKAGE).parts[0] for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE}
+    folders = {
+        path.parent.relative_to(PACKAGE).parts[0] for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE
+    }
     assert folders <= {*HEIGHT, "benchmarks"}
     drawers = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
     assert [file for file in FILES if drawers & set(re.split(r"[/.]", file))] == []
@@ -202,8 +218,13 @@ def test_no_files_import_each_other() -> None:
     modules = {file.removesuffix(".py").replace("/", "."): file for file in FILES}
     graph = {}
     for name, file in modules.items():
-        names = {module.removeprefix("labkit.") for module in imports(ast.parse((PACKAGE / file).read_text("utf-8")))}
-        graph[name] = {other for other in names if other in modules and other != name} if name not in HUBS else set()
+        names = {
+            module.removeprefix("labkit.")
+            for module in imports(ast.parse((PACKAGE / file).read_text("utf-8")))
+        }
+        graph[name] = (
+            {other for other in names if other in modules and other != name} if name not in HUBS else set()
+        )
     assert circles(graph) == []
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
 
@@ -222,8 +243,12 @@ def test_every_outside_import_is_a_declared_dependency() -> None:
     }
     through = {"traitlets", "IPython", "jupyter_core"}  # belong to ipywidgets, ipykernel and jupyterlab
     modules = {name for file in FILES for name in imports(ast.parse((PACKAGE / file).read_text("utf-8")))}
-    outside = {module.partition(".")[0] for module in modules} - set(sys.stdlib_module_names) - {"labkit"} - through
-    assert {names.get(name, name) for name in outside} <= {re.split(r"[<>=!\s]", line)[0] for line in declared}
+    outside = (
+        {module.partition(".")[0] for module in modules} - set(sys.stdlib_module_names) - {"labkit"} - through
+    )
+    assert {names.get(name, name) for name in outside} <= {
+        re.split(r"[<>=!\s]", line)[0] for line in declared
+    }
 
 
 @pytest.mark.parametrize(
@@ -254,7 +279,10 @@ def test_the_rule_finds_what_breaks_it(file: str, source: str, said: str) -> Non
     ("file", "source"),
     [
         ("core/shapes.py", "from jax import Array"),
-        ("train/x.py", "from labkit.data.rows import Rows\nfrom labkit.models.mlp import MlpConfig\nimport optax"),
+        (
+            "train/x.py",
+            "from labkit.data.rows import Rows\nfrom labkit.models.mlp import MlpConfig\nimport optax",
+        ),
         ("tasks/x.py", "from labkit.tasks.task import Task\nfrom labkit.core.shapes import Float"),
         ("cli/x.py", "from labkit import api\nfrom labkit.cli import doctor\nimport typer"),
         ("models/__init__.py", 'models = {"mlp": "labkit.models.mlp:MlpConfig"}'),

@@ -1,6 +1,7 @@
 """User interface: panels in a notebook and a progress bar in a terminal, on top of the run store.
 
-``lk.panels.Data(rows)`` and the other steps of the bench are imported when they are first used, with the widgets.
+ ``lk.panels.Data(rows)`` and the other steps of the bench are imported when they are first used, with the
+widgets.
 """
 
 from __future__ import annotations

@@ -46,7 +46,9 @@ class Jobs:
         """Whether there is something to do or to use."""
         return self._open > 0
 
-    def put(self, name: str, work: Callable[[], Any], deliver: Callable[[Any], None], wait: float = 0.0) -> None:
+    def put(
+        self, name: str, work: Callable[[], Any], deliver: Callable[[Any], None], wait: float = 0.0
+    ) -> None:
         """Do ``work`` in ``wait`` seconds, unless there is another job of this name by then."""
         with self._lock:
             if self._closed:

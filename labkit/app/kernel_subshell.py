@@ -1,9 +1,9 @@
 """Kernel subshell: answer widget state requests of newly opened pages while a cell is running.
 
-A page that is opened anew asks three things before it can show any widget: what the kernel can do, a comm for the
-state of all widgets, and that state. JupyterLab asks them on the kernel's main shell, where they wait for the cell that
-runs; only what comes later goes to the subshell that it keeps for widgets. Kernels with subshells (ipykernel 7) read
-messages in a separate thread, so here the three are handed to a subshell too.
+ A page that is opened anew asks three things before it can show any widget: what the kernel can do, a comm
+for the state of all widgets, and that state. JupyterLab asks them on the kernel's main shell, where they wait
+for the cell that runs; only what comes later goes to the subshell that it keeps for widgets. Kernels with
+subshells (ipykernel 7) read messages in a separate thread, so here the three are handed to a subshell too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ _once = threading.Lock()  # taken by the first who asks, and never given back
 
 
 def answer_in_subshell() -> None:
-    """Let pages that are opened while a cell runs see the widgets there are; done once in a kernel, where it can be."""
+    """Let pages that are opened while a cell runs see the widgets there are; done once in a kernel, where it
+    can be."""
     if not hears_while_busy():
         return
     kernel = sys.modules["IPython"].get_ipython().kernel
@@ -61,9 +62,9 @@ def _subshell() -> str:
         channel = client.control_channel
         message = client.session.msg("create_subshell_request")
         channel.send(message)
-        while (reply := channel.get_msg(timeout=PATIENCE))["parent_header"].get("msg_id") != message["header"][
-            "msg_id"
-        ]:
+        while (reply := channel.get_msg(timeout=PATIENCE))["parent_header"].get("msg_id") != message[
+            "header"
+        ]["msg_id"]:
             pass
         return reply["content"]["subshell_id"]
     finally:

@@ -21,14 +21,17 @@ class Lab(Panel):
     code. It comes back after a reload and a restart.
 
     Args:
-        folder: the lab folder, which keeps the state and the runs; by default ``.labkit`` in the working directory.
+        folder: the lab folder, which keeps the state and the runs; by default ``.labkit`` in the working
+        directory.
         language: "en" or "zh"; default: what was used here last.
         state: a state to work on, instead of the one that the folder keeps.
     """
 
     title: ClassVar[str] = "lab"
 
-    def __init__(self, folder: str | Path | None = None, *, language: str | None = None, state: State | None = None):
+    def __init__(
+        self, folder: str | Path | None = None, *, language: str | None = None, state: State | None = None
+    ):
         self.steps: dict[str, Panel] = {}
         super().__init__(state if state is not None else State.kept(folder, language))
 
@@ -82,7 +85,8 @@ class Lab(Panel):
         done = {"data": self.state.rows, "prepare": self.state.rows, "model": self.state.model, "train": run}
         marks = {name: " ✓" if done.get(name) is not None else "" for name in STEPS}
         options = [
-            (f"{place} {self.word(f'step_{name}')}{marks[name]}", name) for place, name in enumerate(STEPS, start=1)
+            (f"{place} {self.word(f'step_{name}')}{marks[name]}", name)
+            for place, name in enumerate(STEPS, start=1)
         ]
         with self.filling():
             if tuple(self.stepper.options) != tuple(options):

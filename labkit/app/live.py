@@ -1,7 +1,8 @@
 """The live panel of a run: reads the run store and writes commands to it.
 
-So it serves a thread, a worker process, a run of the command line or a finished one alike, and a page that is opened
-later shows the whole history. When the run ends, the panel's output in the notebook becomes a static picture.
+ So it serves a thread, a worker process, a run of the command line or a finished one alike, and a page that
+is opened later shows the whole history. When the run ends, the panel's output in the notebook becomes a
+static picture.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ class Curves(anywidget.AnyWidget):
     """Head and curves, drawn by ``live.js``. ``root`` is the model id of the panel it belongs to."""
 
     _esm = Path(__file__).with_name("live.js")
-    _css = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("live.css", "vscode.css"))
+    _css = "".join(
+        Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("live.css", "vscode.css")
+    )
     words = traitlets.Dict().tag(sync=True)
     root = traitlets.Unicode().tag(sync=True)
     charts = traitlets.List().tag(sync=True)
@@ -73,22 +76,28 @@ class Curves(anywidget.AnyWidget):
 
 
 class LivePanel:
-    """Curves, numbers, buttons and errors of a run. ``root`` is the widget; :func:`show` is the usual way to one.
+    """Curves, numbers, buttons and errors of a run. ``root`` is the widget; :func:`show` is the usual way to
+    one.
 
     Args:
         run: the run.
         language: "en" or "zh".
-        full: draw more than loss and F1, and stay when the run is over: the step Train does. ``ended`` is then called.
+        full: draw more than loss and F1, and stay when the run is over: the step Train does. ``ended`` is
+            then called.
 
-    Everything is sent by the ticker's thread. What the page asks for sets a flag or writes a command, and so may be
-    handled in any thread.
+    Everything is sent by the ticker's thread. What the page asks for sets a flag or writes a command, and so
+    may be handled in any thread.
     """
 
     #: (store, run, language) → its panel.
     open_panels: dict[tuple[Path, str, str], LivePanel] = {}  # noqa: RUF012 (one registry a process)
 
     def __init__(
-        self, run: RunHandle, language: str | None = None, full: bool = False, ended: Callable[[], None] | None = None
+        self,
+        run: RunHandle,
+        language: str | None = None,
+        full: bool = False,
+        ended: Callable[[], None] | None = None,
     ):
         self.run, self.language, self.full, self._told_end = run, language_of(language), full, ended
         self.display_id = secrets.token_hex(8)
@@ -143,7 +152,9 @@ class LivePanel:
         self.pause = self._button("pause", self._pause)
         self.stop = self._button("stop", lambda: self._ask("stop", self.run.stop()))
         self.save = self._button("save", lambda: self._ask("save", self.run.save()))
-        self.rate = widgets.Text(_rate(self.run.info), description=self._word("learning_rate"), placeholder="2e-5")
+        self.rate = widgets.Text(
+            _rate(self.run.info), description=self._word("learning_rate"), placeholder="2e-5"
+        )
         self.rate.style.description_width = self.rate.layout.width = "auto"
         self.set = self._button("set", self._set)
         self.note, self.picture, self.error, self.code, self.warned = (widgets.HTML() for _ in range(5))
@@ -155,14 +166,18 @@ class LivePanel:
         if self.full:
             row.children += (self._keeping(),)
         row.layout.flex_flow, row.layout.grid_gap = "row wrap", "2px 8px"
-        self.root = widgets.VBox([self.curves, self.picture, self.warned, row, self.note, self.error, self.code])
+        self.root = widgets.VBox(
+            [self.curves, self.picture, self.warned, row, self.note, self.error, self.code]
+        )
         self.root.add_class("labkit-panel")
         self.curves.root = self.root.model_id
         for widget in (self.curves, *row.children):
             hear_while_busy(widget)
 
     def _keeping(self) -> widgets.Checkbox:
-        self.keep = widgets.Checkbox(True, description=self._word("keep_best"), tooltip=self._word("keep_best_help"))
+        self.keep = widgets.Checkbox(
+            True, description=self._word("keep_best"), tooltip=self._word("keep_best_help")
+        )
         self.keep.indent, self.keep.layout.width = False, "auto"
         self.keep.observe(self._guarded(self._keep), "value")
         return self.keep
@@ -211,7 +226,9 @@ class LivePanel:
 
     def _keep(self, change: dict[str, Any]) -> None:
         if not self._filling:
-            self._pressed(lambda: self._ask("keep_best", self.run.set(keep="best" if change["new"] else "last")))
+            self._pressed(
+                lambda: self._ask("keep_best", self.run.set(keep="best" if change["new"] else "last"))
+            )
 
     def _ask(self, key: str, command: object) -> None:
         if isinstance(command, int):
@@ -313,7 +330,9 @@ class LivePanel:
             self._filling = False
         for command in [c for c in list(self._asked) if info.over or self.run.store.taken(c) is not None]:
             del self._asked[command]
-        self.note.value = "<br>".join(escape(self._word("asked", what=what)) for what in list(self._asked.values()))
+        self.note.value = "<br>".join(
+            escape(self._word("asked", what=what)) for what in list(self._asked.values())
+        )
         if not self.code.value and not self.full:
             self.code.value = code_of(self.run, self.language)
 
@@ -321,10 +340,13 @@ class LivePanel:
         """Curves without a script: the page did not start ours, or the kernel cannot hear it."""
         if info.over or time.monotonic() - self._drawn >= PERIOD:
             self._drawn = time.monotonic()
-            self.picture.value = run_html.result(info, gather(self.run.store.records(self.run.id)), "", self.language)
+            self.picture.value = run_html.result(
+                info, gather(self.run.store.records(self.run.id)), "", self.language
+            )
 
     def _finish(self) -> None:
-        """Leave the static result in the notebook: by the display id, and by the page that no longer knows it."""
+        """Leave the static result in the notebook: by the display id, and by the page that no longer knows
+        it."""
         data = kept(self.run, self.language) if self.full else bundle(self.run, self.language)
         self.curves.send({"type": "over", "data": data, "beside": self.full})
         if not self._over:
@@ -337,7 +359,9 @@ class LivePanel:
 def kept(run: RunHandle, language: str) -> dict[str, str]:
     """Static result of a run, stored next to its panel and visible where the panel is not."""
     data = bundle(run, language)
-    style = ".jp-OutputArea:has(.labkit-kept) .jp-OutputArea-output.jupyter-widgets:not(:has(*)){display:none}"
+    style = (
+        ".jp-OutputArea:has(.labkit-kept) .jp-OutputArea-output.jupyter-widgets:not(:has(*)){display:none}"
+    )
     # what stands there then only says that a model was not found
     return {**data, "text/html": f'<div class="labkit-kept"><style>{style}</style>{data["text/html"]}</div>'}
 

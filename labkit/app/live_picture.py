@@ -24,7 +24,8 @@ _LOG = logging.getLogger("labkit.app")
 
 
 class PicturePanel:
-    """A run as a picture: at once if it is over, else renewed until it is. Shown by ``display_id``, without widgets."""
+    """A run as a picture: at once if it is over, else renewed until it is. Shown by ``display_id``, without
+    widgets."""
 
     def __init__(self, run: RunHandle, language: str | None = None):
         self.run, self.language = run, language_of(language)

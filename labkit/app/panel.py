@@ -69,8 +69,8 @@ class Copy(anywidget.AnyWidget):
 class Panel:
     """Base of the steps: a title, what a subclass builds in ``body``, errors, work in progress, and the code.
 
-    A subclass implements :meth:`build` and :meth:`code`. Every callback goes through :meth:`guarded` (``button``,
-    ``on_change`` and ``watch`` do so), whatever takes longer than a blink through :meth:`later`.
+    A subclass implements :meth:`build` and :meth:`code`. Every callback goes through :meth:`guarded`
+    (``button``, ``on_change`` and ``watch`` do so), whatever takes longer than a blink through :meth:`later`.
 
     Args:
         state: what the steps share; a step that is used alone makes its own.
@@ -80,8 +80,8 @@ class Panel:
         root: the widget to show.
         callbacks: every callback that was registered.
         problem: the error that the panel shows, or None.
-        error_box, busy_box, note_box, code_box: the pieces of HTML that show it, that work goes on, what was done, and
-            the code.
+        error_box, busy_box, note_box, code_box: the pieces of HTML that show it, that work goes on, what was
+            done, and the code.
         open_panels: (class, cell) → execution of the cell, and the panels that it made.
     """
 
@@ -177,11 +177,13 @@ class Panel:
         box.children = tuple(children)
         close_all(gone)
 
-    def later(self, name: str, work: Callable[[], Any], deliver: Callable[[Any], Any], wait: float = 0.0) -> None:
+    def later(
+        self, name: str, work: Callable[[], Any], deliver: Callable[[Any], Any], wait: float = 0.0
+    ) -> None:
         """Do ``work`` in a thread and give its result to ``deliver``, which may change widgets.
 
-        ``wait`` seconds pass first; a new job of the same name replaces a waiting one. The panel shows that it
-        works; an error of either is shown too.
+        ``wait`` seconds pass first; a new job of the same name replaces a waiting one. The panel shows that
+        it works; an error of either is shown too.
         """
         callback = self.guarded(deliver, person=False)
         self.callbacks.remove(callback)  # made anew each time: the list is of what stays registered
@@ -263,7 +265,8 @@ class Panel:
         TICKER.add(self)
 
     def _show_code(self) -> None:
-        """The code, for the button and to be read. While the state is not whole there is none, and that is no error."""
+        """The code, for the button and to be read. While the state is not whole there is none, and that is no
+        error."""
         try:
             code = self.code()
         except LabkitError:

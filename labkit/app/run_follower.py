@@ -16,7 +16,8 @@ from labkit.viz.words import word
 if TYPE_CHECKING:
     from labkit.runs.handle import RunHandle
 
-#: What the full panel draws of a run beside loss and F1: (split, name), and what its values are multiplied by.
+#: What the full panel draws of a run beside loss and F1: (split, name), and what its values are multiplied
+#: by.
 MORE = {
     ("train", "learning_rate"): 1.0,
     ("train", "gradient_norm"): 1.0,
@@ -71,7 +72,9 @@ def _pair(key: str) -> tuple[str, str]:
     return split, name
 
 
-def charts(info: RunInfo, language: str, full: bool, others: Sequence[tuple[str, str]] = ()) -> list[dict[str, Any]]:
+def charts(
+    info: RunInfo, language: str, full: bool, others: Sequence[tuple[str, str]] = ()
+) -> list[dict[str, Any]]:
     """What ``live.js`` draws.
 
     Args:
@@ -107,7 +110,12 @@ def _more(info: RunInfo, language: str) -> list[dict[str, Any]]:
 def described(plot: Plot, log: bool = False, small: bool = False) -> dict[str, Any]:
     """A plot without points for ``live.js``; ``log``: whether its scale may be made logarithmic."""
     lines = [
-        {"key": line.key, "label": line.label, "fill": 1 + (line.colour - 1) % len(PALETTE), "dashed": bool(line.dash)}
+        {
+            "key": line.key,
+            "label": line.label,
+            "fill": 1 + (line.colour - 1) % len(PALETTE),
+            "dashed": bool(line.dash),
+        }
         for line in plot.marks
     ]
     title = plot.title or plot.y.label

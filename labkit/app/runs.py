@@ -15,7 +15,8 @@ MOST = 100
 
 
 def state_of(given: RunHandle | None, language: str | None = None) -> State:
-    """A state with a run's rows, its model and its settings, as far as they can be read; an empty one for no run."""
+    """A state with a run's rows, its model and its settings, as far as they can be read; an empty one for no
+    run."""
     if given is None:
         return State(language=language)
     state = State(folder=given.store.folder, language=language, run=given)
@@ -30,8 +31,8 @@ def state_of(given: RunHandle | None, language: str | None = None) -> State:
 
 
 def choices(state: State) -> list[tuple[str, str]]:
-    """The newest runs of the lab folder as options: (name and when it began, id); last those that cannot be read, by
-    the names of their folders, with the reason."""
+    """The newest runs of the lab folder as options: (name and when it began, id); last those that cannot be
+    read, by the names of their folders, with the reason."""
     store = state.store
     found = [(f"{info.name} · {info.id}", info.id) for info in store.runs()[:MOST]]
     hidden = [(repair_log.unreadable(*each), each[0]) for each in store.unreadable().items()]

@@ -40,7 +40,8 @@ class State(traitlets.HasTraits):
 
     Attributes:
         rows: as they were loaded, or given; None while there are none.
-        source, options: arguments of ``lk.load`` that read these rows (``source`` is "" for rows made in Python).
+        source, options: arguments of ``lk.load`` that read these rows (``source`` is "" for rows made in
+        Python).
         steps: what is done to them, as in an experiment file: ``({"do": "clean", "steps": ["html"]}, …)``.
         accept_leakage: train even if rows of validation or test also occur in train.
         model: the config of an architecture; None while none was chosen.
@@ -109,7 +110,9 @@ class State(traitlets.HasTraits):
     def load(self) -> Rows:
         """Read the rows of ``source`` again; for a thread. Raises as :func:`labkit.load`."""
         if not self.source:
-            raise DataError(_("the rows were created in Python and were lost with the kernel: pass them again."))
+            raise DataError(
+                _("the rows were created in Python and were lost with the kernel: pass them again.")
+            )
         return load(self.source, **self.options)
 
     def cleaned(self) -> Rows:
@@ -147,7 +150,9 @@ class State(traitlets.HasTraits):
         before = tuple(self.rows.source.get("steps", ())) if self.rows is not None else ()
         steps = (*before, *self.steps)
         columns = self.rows.schema.text if self.rows is not None else ()
-        return DataConfig(self.source, dict(self.options), (*steps, *self._split(steps)), self.accept_leakage, columns)
+        return DataConfig(
+            self.source, dict(self.options), (*steps, *self._split(steps)), self.accept_leakage, columns
+        )
 
     def _split(self, steps: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
         """The split that :func:`labkit.train.experiment.ready` adds to rows that have none."""
@@ -167,7 +172,8 @@ class State(traitlets.HasTraits):
 
     @property
     def training(self) -> Training:
-        """The training, with the default learning rate and batch size of model and task where none was chosen."""
+        """The training, with the default learning rate and batch size of model and task where none was
+        chosen."""
         if self.model is not None:
             return self.train.settled(self.model, self.task)
         return self.train if self.train.batch_size else self.train.replace(batch_size=BATCH)
@@ -178,7 +184,8 @@ class State(traitlets.HasTraits):
         return self.training.optimizer
 
     def code(self, steps: bool = True, model: bool = True) -> str:
-        """Python that does the same: the rows, with ``steps`` what is done to them, with ``model`` the run too."""
+        """Python that does the same: the rows, with ``steps`` what is done to them, with ``model`` the run
+        too."""
         if self.rows is None and not self.source:
             return ""
         if model and self.model is not None:
@@ -197,7 +204,9 @@ class State(traitlets.HasTraits):
         """
         state = cls(folder=folder, language=language)
         file = state.store.folder / FILE
-        with contextlib.suppress(OSError, ValueError, RecursionError):  # damaged, not UTF-8, nested too deeply
+        with contextlib.suppress(
+            OSError, ValueError, RecursionError
+        ):  # damaged, not UTF-8, nested too deeply
             state._restore(tomllib.loads(file.read_text(encoding="utf-8")), language is not None)
         state.file = file
         state.observe(lambda change: state._write(), [*cls.KEPT, "language", "step"])
@@ -231,18 +240,21 @@ class State(traitlets.HasTraits):
         task = {"name": tasks.name_of(self.task), **self.task.to_dict()}
         model = {} if self.model is None else {"name": models.name_of(self.model), **self.model.to_dict()}
         run = self.run.id if self.run is not None else ""
-        kept = _Kept(self.language, self.step, self.name, run, data.to_dict(), model, task, self.train.to_dict())
+        kept = _Kept(
+            self.language, self.step, self.name, run, data.to_dict(), model, task, self.train.to_dict()
+        )
         assert self.file is not None
         with self._writing:
             write_atomic(self.file, dumps(kept))
 
 
 def state_with(rows: RowSource | None, state: State | None, language: str | None) -> State:
-    """The state of a step: ``state`` or a new one, with ``rows`` in it where they are given: what :func:`~labkit.load`
-    returns or takes."""
+    """The state of a step: ``state`` or a new one, with ``rows`` in it where they are given: what
+    :func:`~labkit.load` returns or takes."""
     if not isinstance(state, State | None):
         raise ConfigError(
-            _("state is a {type}; give the .state of another panel, or leave it out."), type=type(state).__name__
+            _("state is a {type}; give the .state of another panel, or leave it out."),
+            type=type(state).__name__,
         )
     state = state if state is not None else State(language=language)
     if rows is not None:

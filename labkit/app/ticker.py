@@ -58,7 +58,9 @@ class Ticker:
 
     def _dismiss(self, member: Refreshed) -> None:
         with self._lock:
-            if member in self._members and not self._asked.is_set():  # else somebody may have asked in between
+            if (
+                member in self._members and not self._asked.is_set()
+            ):  # else somebody may have asked in between
                 self._members.remove(member)
 
 

@@ -98,7 +98,9 @@ def prepared(case: str, model: dict[str, Any] | None = None, **changes: Any) -> 
     with tempfile.TemporaryDirectory(prefix="labkit-bench-") as folder:
         rows_of(case).save(Path(folder) / "data")
         made = prepare(plan, Path(folder), lambda message: None)
-        yield Case(made.experiment, made.head, made.batches, made.steps, made.weights(), made.most, made.summary)
+        yield Case(
+            made.experiment, made.head, made.batches, made.steps, made.weights(), made.most, made.summary
+        )
 
 
 def _pictures(plan: Experiment) -> Case:
@@ -149,7 +151,9 @@ def hand_over(case: str, setup: Case, folder: Path) -> dict[str, Any]:
     batches = list(setup.batches)
     inputs = np.concatenate([batch["inputs"] for batch in batches]).astype(np.float32)
     label = np.concatenate([batch["label"] for batch in batches])
-    np.savez(folder / "data.npz", inputs=inputs.reshape(len(inputs), -1) / max(1.0, inputs.max()), label=label)
+    np.savez(
+        folder / "data.npz", inputs=inputs.reshape(len(inputs), -1) / max(1.0, inputs.max()), label=label
+    )
     return {**common, "data": str(folder / "data.npz"), "model": sizes}
 
 

@@ -39,7 +39,14 @@ def tokenise_and_pack(peer_python: str, texts: int = TEXTS, rounds: int = 3) -> 
         table = _arrow(work / "texts.arrow", texts)
         folder = cache_root() / "samples" / "minilm-l6"
         ours = [sys.executable, str(Path(__file__).resolve()), "--tokenise", str(table), str(folder)]
-        peer = [peer_python, str(HERE / "datapath_peer.py"), str(table), str(folder), str(BATCH), str(MAX_LENGTH)]
+        peer = [
+            peer_python,
+            str(HERE / "datapath_peer.py"),
+            str(table),
+            str(folder),
+            str(BATCH),
+            str(MAX_LENGTH),
+        ]
         pairs = []
         for number in range(rounds):
             order = (ours, peer) if number % 2 == 0 else (peer, ours)
@@ -47,7 +54,9 @@ def tokenise_and_pack(peer_python: str, texts: int = TEXTS, rounds: int = 3) -> 
                     for command in order}  # fmt: skip
             pairs.append((told[False], told[True]))
         if pairs[0][0]["tokens"] != pairs[0][1]["tokens"]:
-            raise AssertionError(f"labkit made {pairs[0][0]['tokens']} tokens, the peer {pairs[0][1]['tokens']}.")
+            raise AssertionError(
+                f"labkit made {pairs[0][0]['tokens']} tokens, the peer {pairs[0][1]['tokens']}."
+            )
         return {
             "ratio": round(statistics.median(peer["seconds"] / mine["seconds"] for mine, peer in pairs), 3),
             "texts_per_second": round(texts / statistics.median(mine["seconds"] for mine, _ in pairs)),
@@ -82,7 +91,13 @@ def memory(small: int = 200, large: int = 2000, sentences: int = 10, kind: str =
             path.unlink()
             shutil.rmtree(work / "cache")
         peaks = {of: round(told["large"][of] / told["small"][of], 3) for of in ("anonymous", "rss")}
-        return {"ratio": peaks["anonymous"], "rss_ratio": peaks["rss"], "sentences": sentences, "kind": kind, **told}
+        return {
+            "ratio": peaks["anonymous"],
+            "rss_ratio": peaks["rss"],
+            "sentences": sentences,
+            "kind": kind,
+            **told,
+        }
     finally:
         shutil.rmtree(work)
 
@@ -120,7 +135,9 @@ def _arrow(path: Path, count: int) -> Path:
     import pyarrow as pa
 
     sentence = _Sentences()
-    table = pa.table({"text": [sentence() for _ in range(count)], "label": [number % 2 for number in range(count)]})
+    table = pa.table(
+        {"text": [sentence() for _ in range(count)], "label": [number % 2 for number in range(count)]}
+    )
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table, max_chunksize=10_000)
     return path
@@ -195,7 +212,9 @@ def _preprocess(path: str) -> dict[str, Any]:
     lap("encode")
     for part in tokens.values():
         layout = choose(part.lengths, MAX_LENGTH, BATCH)
-        maker = PackedBatches(part, BATCH, layout) if layout.packed else BucketBatches(part, BATCH, layout.widths)
+        maker = (
+            PackedBatches(part, BATCH, layout) if layout.packed else BucketBatches(part, BATCH, layout.widths)
+        )
         for _ in maker:
             pass
     lap("batches")

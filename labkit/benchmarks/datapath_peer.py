@@ -26,7 +26,9 @@ def main(table: str, folder: str, batch: int, max_length: int) -> None:
     for place in range(0, len(made), batch):
         columns = made[place : place + batch]
         names = list(columns)
-        found = collate([dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)])
+        found = collate(
+            [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        )
         tokens += int(found["attention_mask"].sum())
     print(json.dumps({"seconds": time.perf_counter() - start, "tokenise": mapped, "tokens": tokens}))
 

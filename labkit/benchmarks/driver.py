@@ -53,11 +53,18 @@ class Worker:
         line = list(command) or [python, str(Path(__file__).parent), name]
         try:
             self._process = subprocess.Popen(
-                line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, encoding="utf-8"
+                line,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                text=True,
+                encoding="utf-8",
             )
         except OSError as error:
             self._errors.close()
-            raise LabkitError(f"cannot start {line[0]}: {error.strerror}. Name an interpreter that is there.") from None
+            raise LabkitError(
+                f"cannot start {line[0]}: {error.strerror}. Name an interpreter that is there."
+            ) from None
         self._lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._listen, name=f"listens to {name}", daemon=True).start()
         try:

@@ -77,7 +77,11 @@ def trainer(settings: dict[str, Any], variant: dict[str, Any], passed: Any) -> t
         disable_tqdm=True,
     )
     return transformers.Trainer(
-        model, arguments, data_collator=collate, train_dataset=rows(settings), callbacks=[Passing(counted, passed)]
+        model,
+        arguments,
+        data_collator=collate,
+        train_dataset=rows(settings),
+        callbacks=[Passing(counted, passed)],
     )
 
 
@@ -111,7 +115,9 @@ def rate(settings: dict[str, Any], variant: dict[str, Any]) -> float:
 
 def work(turns: Turns, settings: dict[str, Any]) -> None:
     """Find the fastest variant, then train with it, turn by turn."""
-    with tempfile.TemporaryDirectory(prefix="labkit-bench-") as scratch:  # the Trainer wants one, and writes nothing
+    with tempfile.TemporaryDirectory(
+        prefix="labkit-bench-"
+    ) as scratch:  # the Trainer wants one, and writes nothing
         _work(turns, {**settings, "scratch": scratch})
 
 

@@ -56,4 +56,6 @@ def work(turns: Turns, settings: dict[str, Any]) -> None:
                         jax.device_get(waiting.pop(0))
                 step += portion.steps
                 done, counted[: portion.steps] = counted[: portion.steps], []
-                turns.passed(sum(tokens for tokens, _ in done), sum(count for _, count in done), portion.steps)
+                turns.passed(
+                    sum(tokens for tokens, _ in done), sum(count for _, count in done), portion.steps
+                )

@@ -15,7 +15,10 @@ def overhead(case: str = "bert", pairs: int = 12) -> dict[str, Any]:
 
     ``transfers`` and ``compilations`` are those of the loop after its first turns.
     """
-    with Worker("loop_worker", {"case": case}) as whole, Worker("loop_worker", {"case": case, "bare": True}) as bare:
+    with (
+        Worker("loop_worker", {"case": case}) as whole,
+        Worker("loop_worker", {"case": case, "bare": True}) as bare,
+    ):
         turns = paired(whole, bare, pairs, TURN[case])
     last = turns[-1][0]
     return {**compare(turns), "transfers": last["transfers"], "compilations": last["compilations"]}

@@ -79,7 +79,9 @@ def _whole(turns: Turns, settings: dict[str, Any]) -> None:
         made = portion.steps
         # Inside the loop an implicit transfer is an error; what would escape that guard is counted.
         leaves = jax.tree.leaves((self.state, portion.batch))
-        unguarded += jax.config.jax_transfer_guard != "disallow" or not all(isinstance(x, jax.Array) for x in leaves)
+        unguarded += jax.config.jax_transfer_guard != "disallow" or not all(
+            isinstance(x, jax.Array) for x in leaves
+        )
         return call(self, portion)
 
     with tempfile.TemporaryDirectory(prefix="labkit-bench-") as folder:
@@ -93,7 +95,9 @@ def _whole(turns: Turns, settings: dict[str, Any]) -> None:
         loop.TrainingLoop.run_steps = held
         try:
             loop.work(RunLogger(store, run.id))
-            raise RuntimeError(f"the run ended by itself: {store.run(run.id).error or 'all its steps are made'}")
+            raise RuntimeError(
+                f"the run ended by itself: {store.run(run.id).error or 'all its steps are made'}"
+            )
         except Over:
             pass
         finally:

@@ -67,7 +67,9 @@ def alone(case: str = "bert", turns: int = 8) -> dict[str, Any]:
             made.append(ours.turn(TURN[case]))
         about = ours.about
     rate = statistics.median(turn["tokens"] / turn["seconds"] for turn in made[1:])
-    shares = [turn["tokens"] / turn["seconds"] * own / tokens / peak for turn, peak in zip(made, peaks, strict=True)]
+    shares = [
+        turn["tokens"] / turn["seconds"] * own / tokens / peak for turn, peak in zip(made, peaks, strict=True)
+    ]
     return {
         "value": statistics.median(shares[1:]),
         "tokens_per_second": rate,

@@ -107,7 +107,9 @@ def work(turns: Turns, settings: dict[str, Any]) -> None:
         for last in layouts
         for threads in settings.get("threads", (1, 2))
     }  # fmt: skip
-    name, rates = best({name: (lambda variant=variant: rate(settings, variant)) for name, variant in variants.items()})
+    name, rates = best(
+        {name: (lambda variant=variant: rate(settings, variant)) for name, variant in variants.items()}
+    )
     step = stepper(settings, variants[name])
     for _ in range(WARM):
         step()

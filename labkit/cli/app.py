@@ -47,7 +47,14 @@ def write_files(folder: Path) -> Path:
     template = place / "voila" / "templates" / "labkit"
     move = source_code.line(source_code.call("os.chdir", str(folder.resolve())))
     source = f"import os\n\n{move}\n\nimport labkit as lk\n\nlk.Lab()\n"
-    cell = {"cell_type": "code", "id": "lab", "source": source, "metadata": {}, "outputs": [], "execution_count": None}
+    cell = {
+        "cell_type": "code",
+        "id": "lab",
+        "source": source,
+        "metadata": {},
+        "outputs": [],
+        "execution_count": None,
+    }
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": kernel, "cells": [cell]}
     try:

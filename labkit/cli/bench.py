@@ -1,6 +1,7 @@
 """``labkit bench``: throughput, overhead and compile time, alone or compared with peer libraries.
 
-The measurements are in ``labkit/benchmarks``; here is the list of them, each with its bar, and the table of results.
+ The measurements are in ``labkit/benchmarks``; here is the list of them, each with its bar, and the table of
+results.
 """
 
 from __future__ import annotations
@@ -125,7 +126,9 @@ def figures(peer: str = "", case: str = "", names: Sequence[str] = ()) -> list[M
     """
     if case and not peer:
         raise ConfigError(
-            _("--case {case} needs a peer: --peer {peers}."), case=case, peers=" or ".join(_peers_of(case) or ["hf"])
+            _("--case {case} needs a peer: --peer {peers}."),
+            case=case,
+            peers=" or ".join(_peers_of(case) or ["hf"]),
         )
     if peer and peer not in {known for known, _ in BESIDE}:
         known = dict.fromkeys(name for name, _ in BESIDE)
@@ -135,8 +138,14 @@ def figures(peer: str = "", case: str = "", names: Sequence[str] = ()) -> list[M
         )  # fmt: skip
     if case and (peer, case) not in BESIDE:
         has = ", ".join(name for known, name in BESIDE if known == peer)
-        raise ConfigError(_("unknown case {case!r} for {peer!r}. Available: {has}."), case=case, peer=peer, has=has)
-    found = [figure for (a, b), figure in BESIDE.items() if a == peer and case in ("", b)] if peer else list(ALONE)
+        raise ConfigError(
+            _("unknown case {case!r} for {peer!r}. Available: {has}."), case=case, peer=peer, has=has
+        )
+    found = (
+        [figure for (a, b), figure in BESIDE.items() if a == peer and case in ("", b)]
+        if peer
+        else list(ALONE)
+    )
     for name in names:
         if name not in {figure.name for figure in found}:
             known = [figure.name for figure in found]
@@ -147,7 +156,9 @@ def figures(peer: str = "", case: str = "", names: Sequence[str] = ()) -> list[M
     return [figure for figure in found if (figure.name in names if names else not figure.long)]
 
 
-def measure(wanted: Sequence[Measurement], say: Callable[[str], None], **options: object) -> Iterator[dict[str, Any]]:
+def measure(
+    wanted: Sequence[Measurement], say: Callable[[str], None], **options: object
+) -> Iterator[dict[str, Any]]:
     """Measure the figures, one after the other, each function once.
 
     Args:
@@ -156,8 +167,8 @@ def measure(wanted: Sequence[Measurement], say: Callable[[str], None], **options
         options: further arguments of functions that compare with a peer (``pairs``, ``python``).
 
     Yields:
-        For each figure ``name``, ``what``, ``value``, ``bar``, ``met`` and, for the first of a function, its whole
-        result as ``detail``.
+        For each figure ``name``, ``what``, ``value``, ``bar``, ``met`` and, for the first of a function, its
+        whole result as ``detail``.
     """
     results: dict[Any, dict[str, Any]] = {}
     for figure in wanted:
@@ -166,10 +177,18 @@ def measure(wanted: Sequence[Measurement], say: Callable[[str], None], **options
         fresh = call not in results
         if fresh:
             say(figure.what)
-            given = {own: options[name] for name, own in figure.takes.items() if options.get(name) is not None}
+            given = {
+                own: options[name] for name, own in figure.takes.items() if options.get(name) is not None
+            }
             results[call] = getattr(module(where), function)(**{**figure.arguments, **given})
         value = results[call][figure.key]
-        row = {"name": figure.name, "what": figure.what, "value": value, "bar": figure.bar, "met": figure.met(value)}
+        row = {
+            "name": figure.name,
+            "what": figure.what,
+            "value": value,
+            "bar": figure.bar,
+            "met": figure.met(value),
+        }
         yield {**row, **({"detail": results[call]} if fresh else {})}
 
 
@@ -191,11 +210,15 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
     for row in rows:
         spread = row.get("detail", {}).get("quartiles")
         between = (
-            f"{number(spread[0])} – {number(spread[1])}" if spread and row["value"] == row["detail"]["value"] else ""
+            f"{number(spread[0])} – {number(spread[1])}"
+            if spread and row["value"] == row["detail"]["value"]
+            else ""
         )
         verdict = {None: "", True: "met", False: "missed"}[row["met"]]
         style = {None: "", True: "green", False: "red"}[row["met"]]
-        made.add_row(row["name"], row["what"], number(row["value"]), between, row["bar"], verdict, style=style)
+        made.add_row(
+            row["name"], row["what"], number(row["value"]), between, row["bar"], verdict, style=style
+        )
     for name in ("measured", "quartiles", "bar"):
         next(column for column in made.columns if column.header == name).justify = "right"
     return made
@@ -216,13 +239,18 @@ def _peers_of(case: str) -> list[str]:
 def bench(
     peer: Annotated[str, typer.Option(metavar="hf|keras|torch", help="Compare with a peer library.")] = "",
     case: Annotated[
-        str, typer.Option(metavar="bert|mlp|cnn|vgg11", help="Benchmark case (default: all cases of the peer).")
+        str,
+        typer.Option(metavar="bert|mlp|cnn|vgg11", help="Benchmark case (default: all cases of the peer)."),
     ] = "",
-    figure: Annotated[list[str] | None, typer.Option(help="Measure only this figure; may be repeated.")] = None,
+    figure: Annotated[
+        list[str] | None, typer.Option(help="Measure only this figure; may be repeated.")
+    ] = None,
     pairs: Annotated[int, typer.Option(min=2, help="Number of paired measurements with the peer.")] = 20,
     peer_python: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="Python interpreter with the peer installed (default: the current one)."),
+        typer.Option(
+            metavar="PATH", help="Python interpreter with the peer installed (default: the current one)."
+        ),
     ] = None,
     json_file: Annotated[
         str | None,

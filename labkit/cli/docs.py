@@ -25,10 +25,13 @@ _POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'sel
 
 def docs(
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Write the pages into this folder instead of serving them.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write the pages into this folder instead of serving them."),
     ] = None,
     port: Annotated[int, typer.Option(help="Port to listen on; 0: a free one.", min=0, max=65535)] = 0,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the pages in a browser.")] = True,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the pages in a browser.")
+    ] = True,
 ) -> None:
     """Show the documentation: guides and reference with a search, on this machine only, without a network."""
     if out is None:

@@ -128,13 +128,21 @@ def write_site(folder: Path, source: Path = SOURCE) -> None:
         records = json.dumps(search_index(built), separators=(",", ":"))
         (folder / INDEX).write_text(f"window.labkitIndex = {records};\n", encoding="utf-8")
     except OSError as error:
-        raise LabkitError(_("cannot write {path}: {reason}."), path=folder, reason=os_reason(error)) from error
+        raise LabkitError(
+            _("cannot write {path}: {reason}."), path=folder, reason=os_reason(error)
+        ) from error
 
 
 def search_index(built: dict[str, Page]) -> list[dict[str, str]]:
     """A record for each heading: the page, the anchor, the heading and the text below it."""
     return [
-        {"page": f"{page.name}.html", "anchor": anchor, "title": page.title, "heading": words, "text": text.strip()}
+        {
+            "page": f"{page.name}.html",
+            "anchor": anchor,
+            "title": page.title,
+            "heading": words,
+            "text": text.strip(),
+        }
         for page in built.values()
         for (_level, anchor, words), text in zip(page.headings, page.texts, strict=True)
     ]
@@ -172,11 +180,15 @@ def _navigation(page: Page, built: dict[str, Page], base: str) -> str:
 
 def _contents(page: Page) -> str:
     lines = [
-        f'<li><a href="#{anchor}">{escape(words)}</a></li>' for level, anchor, words in page.headings if level == 2
+        f'<li><a href="#{anchor}">{escape(words)}</a></li>'
+        for level, anchor, words in page.headings
+        if level == 2
     ]
     if len(lines) < 2:
         return ""
-    return f'<nav class="contents" aria-label="On this page"><p>On this page</p><ul>{"".join(lines)}</ul></nav>'
+    return (
+        f'<nav class="contents" aria-label="On this page"><p>On this page</p><ul>{"".join(lines)}</ul></nav>'
+    )
 
 
 def _neighbour(page: Page, base: str, relation: str) -> str:

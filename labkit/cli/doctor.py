@@ -1,7 +1,7 @@
 """``labkit doctor``: checks of hardware and installation, with a remedy for each problem.
 
-Every check is a function that returns findings and never raises. JAX is queried in a separate process, so that a
-hanging or crashing driver becomes a line of the report.
+ Every check is a function that returns findings and never raises. JAX is queried in a separate process, so
+that a hanging or crashing driver becomes a line of the report.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ print("\\n" + json.dumps(dict(devices=devices, total=total)))
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report: ``state`` is ok, warning or broken; ``cure`` says what to do about the last two."""
+    """One line of the report: ``state`` is ok, warning or broken; ``cure`` says what to do about the last
+    two."""
 
     name: str
     state: State
@@ -73,7 +74,9 @@ def examine() -> list[Finding]:
         try:
             findings += check()
         except Exception as error:
-            findings.append(Finding(name, "broken", f"the check failed: {error!r}", "Report this line as a bug."))
+            findings.append(
+                Finding(name, "broken", f"the check failed: {error!r}", "Report this line as a bug.")
+            )
     return findings
 
 
@@ -113,7 +116,9 @@ def check_packages() -> Iterator[Finding]:
             if found is None and not extra:
                 yield Finding(each.name, "broken", "is not installed", cure)
             elif found is not None and not each.specifier.contains(found, prereleases=True):
-                yield Finding(each.name, "broken", f"{found} is installed; labkit needs {each.specifier}", cure)
+                yield Finding(
+                    each.name, "broken", f"{found} is installed; labkit needs {each.specifier}", cure
+                )
             elif found is not None:
                 versions[each.name] = found
     shown = [f"{name} {versions[name]}" for name in SHOWN if name in versions]
@@ -127,20 +132,26 @@ def check_packages() -> Iterator[Finding]:
 def check_devices() -> Iterator[Finding]:
     """What JAX computes on, proven by one compiled sum."""
     try:
-        done = subprocess.run([sys.executable, "-c", ASK_JAX], capture_output=True, text=True, timeout=PATIENCE)
+        done = subprocess.run(
+            [sys.executable, "-c", ASK_JAX], capture_output=True, text=True, timeout=PATIENCE
+        )
     except subprocess.TimeoutExpired:
         text = f"JAX found no device within {PATIENCE} s"
         yield Finding("devices", "broken", text, "Set JAX_PLATFORMS=cpu to go on without it.")
         return
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        yield Finding("devices", "broken", f"JAX does not work: {last}", "python -m pip install --upgrade jax jaxlib")
+        yield Finding(
+            "devices", "broken", f"JAX does not work: {last}", "python -m pip install --upgrade jax jaxlib"
+        )
         return
     devices = json.loads(done.stdout.strip().splitlines()[-1])["devices"]
     told = [d["kind"] + (f" ({size(d['memory'])})" if d["memory"] else "") for d in devices]
     if all(d["platform"] == "cpu" for d in devices) and shutil.which("nvidia-smi"):
         cure = 'python -m pip install "jax[cuda13]" (or set JAX_PLATFORMS, if cpu was your choice)'
-        yield Finding("devices", "warning", "an NVIDIA driver is here, but JAX computes on the processor", cure)
+        yield Finding(
+            "devices", "warning", "an NVIDIA driver is here, but JAX computes on the processor", cure
+        )
     else:
         yield Finding("devices", "ok", f"JAX computes on {len(devices)}: {', '.join(told)}")
 
@@ -157,7 +168,9 @@ def check_memory() -> Iterator[Finding]:
         total, free = min(total, limit), min(free, limit)
     text = f"{size(free)} of {size(total)} free"
     if free < 2e9:
-        yield Finding("memory", "warning", text, "Fine-tuning wants 2 GB: close other kernels, or use a smaller batch.")
+        yield Finding(
+            "memory", "warning", text, "Fine-tuning wants 2 GB: close other kernels, or use a smaller batch."
+        )
     else:
         yield Finding("memory", "ok", text)
     told = {
@@ -181,7 +194,10 @@ def check_cache() -> Iterator[Finding]:
         probe.unlink()
     except OSError as error:
         yield Finding(
-            "cache", "broken", f"{root}: {error.strerror or error}", "Set LABKIT_CACHE to a folder you can write."
+            "cache",
+            "broken",
+            f"{root}: {error.strerror or error}",
+            "Set LABKIT_CACHE to a folder you can write.",
         )
         return
     disk = shutil.disk_usage(root)
@@ -203,7 +219,11 @@ def check_jupyter() -> Iterator[Finding]:
     from jupyter_core.paths import jupyter_path
 
     folders = [Path(folder) for folder in jupyter_path("labextensions")]
-    missing = [name for name in EXTENSIONS if not any((folder / name / "package.json").is_file() for folder in folders)]
+    missing = [
+        name
+        for name in EXTENSIONS
+        if not any((folder / name / "package.json").is_file() for folder in folders)
+    ]
     for name in missing:
         cure = f"python -m pip install --force-reinstall --no-deps {EXTENSIONS[name]}"
         yield Finding("jupyterlab", "broken", f"the extension {name} is missing: panels stay empty", cure)
@@ -228,7 +248,9 @@ def check_samples() -> Iterator[Finding]:
 
     here = [name for name in SAMPLES if is_cached(name)]
     away = [name for name in SAMPLES if name not in here]
-    text = f"cached: {', '.join(here) or 'none'}" + (f"; fetched on first use: {', '.join(away)}" if away else "")
+    text = f"cached: {', '.join(here) or 'none'}" + (
+        f"; fetched on first use: {', '.join(away)}" if away else ""
+    )
     yield Finding("samples", "ok", text)
 
 
@@ -239,7 +261,8 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
 
 
 def requirements() -> dict[str, list[Requirement]]:
-    """The requirements of labkit ("") and of each extra: of the checkout it runs from, or of the installed package."""
+    """The requirements of labkit ("") and of each extra: of the checkout it runs from, or of the installed
+    package."""
     from packaging.requirements import Requirement
 
     declared = Path(__file__).parents[2] / "pyproject.toml"
@@ -252,7 +275,9 @@ def requirements() -> dict[str, list[Requirement]]:
         every = [Requirement(line) for line in metadata.get_all("Requires-Dist") or []]
         plain = [each for each in every if "extra ==" not in str(each.marker)]
         extras = metadata.get_all("Provides-Extra") or []
-        found = {"": plain} | {extra: [e for e in every if e not in plain and _holds(e, extra)] for extra in extras}
+        found = {"": plain} | {
+            extra: [e for e in every if e not in plain and _holds(e, extra)] for extra in extras
+        }
     return {
         extra: [each for each in listed if each.name != "labkit" and _holds(each, extra)]
         for extra, listed in found.items()
@@ -302,7 +327,9 @@ def _privacy(root: Path) -> tuple[State, str]:
         return "broken", "; it belongs to another user"
     if mode & 0o022:
         return "broken", f"; others can write it (mode {mode:o})"
-    return ("warning", f"; others can read it (mode {mode:o})") if mode & 0o055 else ("ok", f"; mode {mode:o}")
+    return (
+        ("warning", f"; others can read it (mode {mode:o})") if mode & 0o055 else ("ok", f"; mode {mode:o}")
+    )
 
 
 def doctor(as_json: AsJson = False) -> None:

@@ -33,8 +33,8 @@ MANIFEST = ".labkit-notebooks.json"
 class Copied:
     """What :func:`copy_notebooks` did, as names relative to the folder.
 
-    ``added`` are new, ``updated`` were replaced (the user had not changed them), ``kept`` carry the user's edits and
-    stay; ``offered`` are saved next to those as ``NAME.new.ipynb``.
+    ``added`` are new, ``updated`` were replaced (the user had not changed them), ``kept`` carry the user's
+    edits and stay; ``offered`` are saved next to those as ``NAME.new.ipynb``.
     """
 
     added: list[str] = field(default_factory=list)
@@ -54,15 +54,17 @@ def tutorials() -> Path:
         if (folder / TOUR).is_file():
             return folder
     raise LabkitError(
-        _("the tutorials are missing ({tour} is not in {package}). Reinstall labkit."), tour=TOUR, package=package
+        _("the tutorials are missing ({tour} is not in {package}). Reinstall labkit."),
+        tour=TOUR,
+        package=package,
     )
 
 
 def copy_notebooks(source: Path, folder: Path) -> Copied:
     """Bring ``folder`` up to date with the tutorials in ``source`` without touching what the user changed.
 
-    A file counts as unchanged when its SHA-256 is the one that was installed. A newer version of a changed file is
-    saved next to it once, as ``NAME.new.ipynb``; a file that the user deleted comes back.
+    A file counts as unchanged when its SHA-256 is the one that was installed. A newer version of a changed
+    file is saved next to it once, as ``NAME.new.ipynb``; a file that the user deleted comes back.
 
     Raises:
         LabkitError: ``folder`` cannot be written.
@@ -75,7 +77,9 @@ def copy_notebooks(source: Path, folder: Path) -> Copied:
         write_atomic(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     except OSError as error:
         raise LabkitError(
-            _("cannot copy the tutorials to {folder}: {error}. Choose another folder."), folder=folder, error=error
+            _("cannot copy the tutorials to {folder}: {error}. Choose another folder."),
+            folder=folder,
+            error=error,
         ) from error
     return copied
 
@@ -83,8 +87,9 @@ def copy_notebooks(source: Path, folder: Path) -> Copied:
 def start(folder: Path, arguments: Sequence[str] = ()) -> int:
     """Run JupyterLab in ``folder``, opened on the tour, until it ends; returns its exit code.
 
-    Jupyter keeps its token and all other defaults. ``arguments`` go to it as they are (``--no-browser``, ``--port``).
-    Where the system can, this process becomes JupyterLab, so that signals and Ctrl-C reach it directly.
+    Jupyter keeps its token and all other defaults. ``arguments`` go to it as they are (``--no-browser``,
+    ``--port``). Where the system can, this process becomes JupyterLab, so that signals and Ctrl-C reach it
+    directly.
     """
     command = lab_command(folder, arguments)
     if os.name == "posix":
@@ -107,7 +112,8 @@ def lab_command(folder: Path, arguments: Sequence[str] = ()) -> list[str]:
 
 
 def split_arguments(arguments: Sequence[str], default: str = "labkit-notebooks") -> tuple[Path, list[str]]:
-    """``[DIR] [jupyter options]`` → the folder and the options; DIR is the first word unless that is an option.
+    """``[DIR] [jupyter options]`` → the folder and the options; DIR is the first word unless that is an
+    option.
 
     Raises:
         LabkitError: the first word is the name of a notebook, not of a folder.
@@ -173,10 +179,12 @@ def _read_manifest(folder: Path) -> dict[str, str]:
 
 def lab(
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[DIR] [JUPYTER OPTIONS]", help="Folder (default: labkit-notebooks).")
+        list[str] | None,
+        typer.Argument(metavar="[DIR] [JUPYTER OPTIONS]", help="Folder (default: labkit-notebooks)."),
     ] = None,
 ) -> None:
-    """Start JupyterLab with the tutorials. They are copied to DIR; files that you changed are never overwritten."""
+    """Start JupyterLab with the tutorials. They are copied to DIR; files that you changed are never
+    overwritten."""
     require("lab")
     folder, options = split_arguments(arguments or [])
     copied = copy_notebooks(tutorials(), folder)

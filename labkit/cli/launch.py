@@ -12,7 +12,9 @@ from labkit.cli.options import Folder, say
 from labkit.core.errors import ConfigError
 from labkit.i18n import _
 
-launch_app = typer.Typer(help="Multi-process training: local, or with a cluster scheduler.", no_args_is_help=True)
+launch_app = typer.Typer(
+    help="Multi-process training: local, or with a cluster scheduler.", no_args_is_help=True
+)
 Experiments = Annotated[Path, typer.Argument(help="Experiment file (TOML), as written by `run.toml()`.")]
 Out = Annotated[Path | None, typer.Option(help="Output file (default: standard output).")]
 
@@ -29,7 +31,9 @@ def launch_local(
 ) -> None:
     """Train in several processes on this machine; if one fails, all restart from the latest checkpoint."""
     if (experiment is None) == (resume is None):
-        raise ConfigError(_("give either an experiment file or --resume RUN: labkit launch local -n 2 experiment.toml"))
+        raise ConfigError(
+            _("give either an experiment file or --resume RUN: labkit launch local -n 2 experiment.toml")
+        )
     from labkit import api as front
 
     say(front.train(experiment, resume=resume, name=name, folder=folder, processes=n))
@@ -49,7 +53,10 @@ def launch_slurm(
     from labkit.runs import launch_scripts
 
     _write_script(
-        experiment, folder, out, lambda run: launch_scripts.slurm(run.store, run.info, nodes, tasks, time, gpus)
+        experiment,
+        folder,
+        out,
+        lambda run: launch_scripts.slurm(run.store, run.info, nodes, tasks, time, gpus),
     )
 
 
@@ -81,7 +88,9 @@ def launch_kubernetes(
     _write_script(experiment, folder, out, lambda run: launch_scripts.jobset(run.info, n, image, claim))
 
 
-def _write_script(experiment: Path, folder: Path | None, out: Path | None, write: Callable[[Any], str]) -> None:
+def _write_script(
+    experiment: Path, folder: Path | None, out: Path | None, write: Callable[[Any], str]
+) -> None:
     from labkit import api as front
 
     run = front.create(experiment, folder=folder)

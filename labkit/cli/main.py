@@ -1,6 +1,7 @@
 """The command ``labkit``. Subcommands import lazily, so that ``labkit --help`` is fast.
 
-Exit codes: 0 done, 1 something is broken (doctor), 2 a wrong argument or an error that labkit explains, 130 Ctrl-C.
+Exit codes: 0 done, 1 something is broken (doctor), 2 a wrong argument or an error that labkit explains, 130
+   Ctrl-C.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ def main() -> None:
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
     if version:
         import labkit
 

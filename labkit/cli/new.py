@@ -1,4 +1,5 @@
-"""`labkit new`: an experiment file for a table, a folder or a sample, with the help of every setting as comments."""
+"""`labkit new`: an experiment file for a table, a folder or a sample, with the help of every setting as
+comments."""
 
 from __future__ import annotations
 
@@ -41,11 +42,15 @@ def new(
     given: dict[str, Any] = {"text": text, "label": label, "number": number, "features": features or None}
     rows = load(data, **{name: value for name, value in given.items() if value is not None})
     name, usual = USUAL[rows.schema.modality]
-    name, preset = (name, preset if preset is not None else usual) if model in (None, name) else (model, preset or "")
+    name, preset = (
+        (name, preset if preset is not None else usual) if model in (None, name) else (model, preset or "")
+    )
     config = models[name](**({"preset": preset} if preset else {}))
     rows, experiment = experiment_of(rows, config, False, {} if task is None else {"task": task})
     try:
         write_atomic(out, commented(experiment))
     except OSError as error:
-        raise LabkitError(_("cannot write {out!r}: {reason}."), out=str(out), reason=os_reason(error)) from error
+        raise LabkitError(
+            _("cannot write {out!r}: {reason}."), out=str(out), reason=os_reason(error)
+        ) from error
     say(f"{rows}\n\n{out}: {name} {preset}".rstrip() + f"\nlabkit train {out}")

@@ -14,12 +14,15 @@ Folder = Annotated[
 ]
 Plugins = Annotated[
     list[str] | None,
-    typer.Option("--plugin", help="Module that the settings of an exported model may import; may be repeated."),
+    typer.Option(
+        "--plugin", help="Module that the settings of an exported model may import; may be repeated."
+    ),
 ]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run id or name.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def say(text: object, *, err: bool = False, nl: bool = True) -> None:
-    """Print text for a terminal. All output goes through here: data may hold characters that a terminal obeys."""
+    """Print text for a terminal. All output goes through here: data may hold characters that a terminal
+    obeys."""
     typer.echo(printed(text), err=err, nl=nl)

@@ -31,18 +31,23 @@ Answers = Iterator[tuple[dict[str, Any], Any]]
 
 def predict(
     model: Annotated[
-        str, typer.Argument(metavar="RUN_OR_FOLDER", help="Run id or name, or a folder with an exported model.")
+        str,
+        typer.Argument(metavar="RUN_OR_FOLDER", help="Run id or name, or a folder with an exported model."),
     ],
     given: Annotated[
         list[str] | None,
         typer.Argument(metavar="[TEXT|FILE]...", help="Texts, or files or folders of images or sounds."),
     ] = None,
     file: Annotated[
-        str | None, typer.Option(help="Table (CSV, JSON Lines, Parquet, TXT …), or a folder of images or sounds.")
+        str | None,
+        typer.Option(help="Table (CSV, JSON Lines, Parquet, TXT …), or a folder of images or sounds."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Output file, .csv or .jsonl (default: standard output).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Output file, .csv or .jsonl (default: standard output).")
+    ] = None,
     column: Annotated[
-        str | None, typer.Option(help="Column of the texts or file names (default: that of the training data).")
+        str | None,
+        typer.Option(help="Column of the texts or file names (default: that of the training data)."),
     ] = None,
     pair: Annotated[
         str | None,
@@ -62,7 +67,9 @@ def predict(
     """Predict for texts, images or sounds, or for each row of a table. The output adds the columns predicted,
     confidence and the probability of each class, or the predicted numbers."""
     if bool(given) == (file is not None):
-        raise ConfigError(_("give texts or --file: labkit predict RUN 'some text', labkit predict RUN --file x.csv"))
+        raise ConfigError(
+            _("give texts or --file: labkit predict RUN 'some text', labkit predict RUN --file x.csv")
+        )
     from labkit import api as front
 
     predictor = front.predictor(model, folder=folder, plugins=plugin or ())
@@ -109,8 +116,8 @@ def _examples(predictor: Predictor, given: list[str], pair: str | None) -> tuple
 
 
 def _write_csv(target: IO[str], answers: Answers, several: bool) -> int:
-    """Write CSV and return the number of rows. No cell can act as a formula when a spreadsheet opens the file. A column
-    of the table with the name of an answer is replaced."""
+    """Write CSV and return the number of rows. No cell can act as a formula when a spreadsheet opens the
+    file. A column of the table with the name of an answer is replaced."""
     writer, count = csv.writer(target, lineterminator="\r\n"), 0  # so that a lone \r is quoted too
     for count, (record, answer) in enumerate(answers, 1):
         row = {**record, **answer.cells()}
@@ -139,7 +146,9 @@ def _cell(value: object) -> str:
     """A value of a table as text; lists and structures as JSON."""
     if value is None:
         return ""
-    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)
+    return (
+        json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)
+    )
 
 
 def _inert(cell: str) -> str:

@@ -26,7 +26,9 @@ runs_app = typer.Typer(help="List, show and control runs.")
 def _runs(
     ctx: typer.Context,
     as_json: AsJson = False,
-    every: Annotated[bool, typer.Option("--all", help="Also print all scores and differing settings.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Also print all scores and differing settings.")
+    ] = False,
     folder: Folder = None,
 ) -> None:
     """List the runs of a lab folder, newest first."""
@@ -59,7 +61,9 @@ def print_table(found: Any) -> None:
     console = Console()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     widths = {column: max(cell_len(line[column]) for line in lines) for column in lines[0]} if lines else {}
-    widths = {column: min(max(width, len(column)), LONGEST.get(column, width)) for column, width in widths.items()}
+    widths = {
+        column: min(max(width, len(column)), LONGEST.get(column, width)) for column, width in widths.items()
+    }
     for column in DROPPED:
         if sum(widths.values()) + 2 * len(widths) > console.width:
             widths.pop(column, None)
@@ -96,7 +100,9 @@ def rm(
 def show(
     ctx: typer.Context,
     run: RunName,
-    toml: Annotated[bool, typer.Option("--toml", help="Print only the experiment file, for `labkit train`.")] = False,
+    toml: Annotated[
+        bool, typer.Option("--toml", help="Print only the experiment file, for `labkit train`.")
+    ] = False,
     folder: Folder = None,
 ) -> None:
     """Show the status, latest metrics and configuration of a run."""

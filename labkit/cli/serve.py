@@ -15,25 +15,31 @@ from labkit.cli.options import Folder, Plugins, say
 
 def serve(
     model: Annotated[
-        str, typer.Argument(metavar="RUN_OR_FOLDER", help="Run id or name, or a folder with an exported model.")
+        str,
+        typer.Argument(metavar="RUN_OR_FOLDER", help="Run id or name, or a folder with an exported model."),
     ],
     host: Annotated[
         str, typer.Option(help="Address to listen on; the default accepts only local connections.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0: any free port.", min=0, max=65535)] = 8000,
     rate: Annotated[float, typer.Option(help="Maximum requests per second and client.")] = 10.0,
-    host_name: Annotated[list[str] | None, typer.Option(help="Additional accepted host name; may be repeated.")] = None,
+    host_name: Annotated[
+        list[str] | None, typer.Option(help="Additional accepted host name; may be repeated.")
+    ] = None,
     examples: Annotated[int, typer.Option(help="Maximum examples per request.", min=1)] = 64,
     characters: Annotated[int, typer.Option(help="Maximum characters per text.", min=1)] = 10_000,
     patience: Annotated[
         float,
-        typer.Option(help="Timeout in seconds for reading a request, for predicting, and for sending the response."),
+        typer.Option(
+            help="Timeout in seconds for reading a request, for predicting, and for sending the response."
+        ),
     ] = 10.0,
     connections: Annotated[int, typer.Option(help="Maximum simultaneous connections.", min=1)] = 400,
     folder: Folder = None,
     plugin: Plugins = None,
 ) -> None:
-    """Serve a model over HTTP: POST /predict. Clients authenticate with the token from LABKIT_TOKEN, or a new one."""
+    """Serve a model over HTTP: POST /predict. Clients authenticate with the token from LABKIT_TOKEN, or a new
+    one."""
     from labkit import api as front
 
     with (

@@ -21,7 +21,9 @@ def train(
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Change a setting: --set train.epochs=5, or epochs=5."),
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Change a setting: --set train.epochs=5, or epochs=5."
+        ),
     ] = None,
     folder: Folder = None,
 ) -> None:
@@ -42,7 +44,9 @@ def parsed(changes: list[str]) -> dict[str, Any]:
     for change in changes:
         name, equals, value = change.partition("=")
         if not (name := name.strip()) or not equals:
-            raise ConfigError(_("--set {change!r}: give a name and a value, such as train.epochs=5."), change=change)
+            raise ConfigError(
+                _("--set {change!r}: give a name and a value, such as train.epochs=5."), change=change
+            )
         try:
             found[name] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:

@@ -22,12 +22,12 @@ _PORTION = 1 << 20
 def unpack(content: bytes, into: Path, endings: Collection[str]) -> None:
     """Unpack a zip file into the new folder ``into``.
 
-    Files with these endings are kept; hidden ones, links, and what macOS adds are passed over. Where all lies in one
-    folder within another, as when a folder of folders was packed, the outer one is left out.
+    Files with these endings are kept; hidden ones, links, and what macOS adds are passed over. Where all lies
+    in one folder within another, as when a folder of folders was packed, the outer one is left out.
 
     Raises:
-        DataError: it is not a complete zip file, or has a password; it holds none of these files; one of them would be
-            written outside of the folder, or twice; there are more or larger ones than are unpacked.
+        DataError: it is not a complete zip file, or has a password; it holds none of these files; one of them
+            would be written outside of the folder, or twice; there are more or larger ones than are unpacked.
     """
     into.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=into.parent, prefix=".unpacking-") as work:
@@ -37,9 +37,13 @@ def unpack(content: bytes, into: Path, endings: Collection[str]) -> None:
             with zipfile.ZipFile(io.BytesIO(content)) as file:
                 _keep(file, place, endings)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise DataError(_("{into!r} is not a readable zip file: {error}."), into=into.name, error=error) from error
+            raise DataError(
+                _("{into!r} is not a readable zip file: {error}."), into=into.name, error=error
+            ) from error
         except OSError as error:  # names that this system cannot have, a full disk
-            raise DataError(_("{into!r} cannot be unpacked here: {error}."), into=into.name, error=error) from error
+            raise DataError(
+                _("{into!r} cannot be unpacked here: {error}."), into=into.name, error=error
+            ) from error
         _inner(place).rename(into)
 
 
@@ -53,7 +57,9 @@ def _keep(file: zipfile.ZipFile, place: Path, endings: Collection[str]) -> None:
     wanted = [info for info in file.infolist() if _is_wanted(info, endings)]
     if not wanted:
         raise DataError(_("the zip file contains no supported file ({endings})."), endings=", ".join(endings))
-    size = sum(info.file_size for info in wanted)  # no more comes out of a file than it says, or it is damaged
+    size = sum(
+        info.file_size for info in wanted
+    )  # no more comes out of a file than it says, or it is damaged
     if len(wanted) > MOST_FILES or size > MOST_BYTES:
         raise DataError(
             _(

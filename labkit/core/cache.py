@@ -51,7 +51,8 @@ def writable_cache() -> AbstractContextManager[None]:
 
 @contextmanager
 def writable(kind: str, folder: Path, variable: str) -> Iterator[None]:
-    """Raise :class:`FolderError`, with the variable that names another folder, for whatever the system refuses."""
+    """Raise :class:`FolderError`, with the variable that names another folder, for whatever the system
+    refuses."""
     try:
         yield
     except LabkitError:
@@ -71,7 +72,8 @@ def sha256_file(path: str | Path) -> str:
 
 
 def fingerprint(*objects: object) -> str:
-    """SHA-256 over values (str, bytes, numpy arrays, anything JSON can hold); equal content gives equal digits.
+    """SHA-256 over values (str, bytes, numpy arrays, anything JSON can hold); equal content gives equal
+    digits.
 
     Raises:
         TypeError: a value has no stable bytes, such as an array of Python objects.
@@ -96,8 +98,8 @@ def fingerprint(*objects: object) -> str:
 def write_atomic(path: str | Path, content: str | bytes, sync: bool = True) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new, never a part of it.
 
-    A new file gets the permissions that any new file of this user gets. Without ``sync`` this holds for a crash of
-    the process only, not for a power failure.
+    A new file gets the permissions that any new file of this user gets. Without ``sync`` this holds for a
+    crash of the process only, not for a power failure.
     """
     path = Path(path)
     data = content.encode() if isinstance(content, str) else content

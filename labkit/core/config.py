@@ -1,6 +1,7 @@
 """Settings as frozen dataclasses, with TOML serialisation, validation and form metadata.
 
-A :class:`Config` builds its object, is its registry entry, and is what the run store serialises. ``option(...)`` adds
+ A :class:`Config` builds its object, is its registry entry, and is what the run store serialises.
+``option(...)`` adds
 the metadata of a form field: help text, choices, range.
 """
 
@@ -91,7 +92,8 @@ class Config:
         return [field.name for field in fields if field.default is none and field.default_factory is none]
 
     def replace(self, **changes: object) -> Self:
-        """A copy with some fields changed; an unknown field raises :class:`ConfigError` with the nearest name."""
+        """A copy with some fields changed; an unknown field raises :class:`ConfigError` with the nearest
+        name."""
         _known(type(self), changes, type(self).__name__)
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
@@ -117,13 +119,17 @@ class Config:
         where = where or cls.__name__
         if not isinstance(values, dict):
             raise ConfigError(
-                _("{where} must be a table of settings, not {short}."), where=setting(where), short=short(values)
+                _("{where} must be a table of settings, not {short}."),
+                where=setting(where),
+                short=short(values),
             )
         _known(cls, values, where)
         hints = typing.get_type_hints(cls)
         if missing := [name for name in cls.required() if name not in values]:
             raise ConfigError(
-                _("{where}: the required setting {missing!r} is missing."), where=setting(where), missing=missing[0]
+                _("{where}: the required setting {missing!r} is missing."),
+                where=setting(where),
+                missing=missing[0],
             )
         return cls(**{name: _typed(hints[name], value, f"{where}.{name}") for name, value in values.items()})
 
@@ -151,7 +157,8 @@ def check_names(where: str, values: Iterable[str], names: Collection[str]) -> No
 
 
 def checked_seed(seed: int) -> int:
-    """``seed`` where it is a whole number that every generator takes in full. Raises :class:`ConfigError` otherwise."""
+    """``seed`` where it is a whole number that every generator takes in full. Raises :class:`ConfigError`
+    otherwise."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed <= SEEDS:
         raise ConfigError(
             _("seed = {short}; it must be a whole number from 0 to {seeds}."), short=short(seed), seeds=SEEDS
@@ -169,7 +176,10 @@ def _check_range(where: str, value: Any, low: float | None, high: float | None) 
         )  # fmt: skip
     if low is not None and not value >= low:
         raise ConfigError(
-            _("{where} = {short} is below the minimum, {low}."), where=setting(where), short=short(value), low=low
+            _("{where} = {short} is below the minimum, {low}."),
+            where=setting(where),
+            short=short(value),
+            low=low,
         )
     if high is not None and not value <= high:
         raise ConfigError(
@@ -179,7 +189,8 @@ def _check_range(where: str, value: Any, low: float | None, high: float | None) 
 
 
 def short(value: object) -> str:
-    """A value for a message, cut where it is long; an integer too long for Python to write is given by its size."""
+    """A value for a message, cut where it is long; an integer too long for Python to write is given by its
+    size."""
     if isinstance(value, int) and value.bit_length() > 1000:
         return f"an integer of {value.bit_length():,} bits"
     try:
@@ -190,19 +201,21 @@ def short(value: object) -> str:
 
 
 def dumps(config: Config) -> str:
-    """A config as TOML text. Raises :class:`ConfigError` for a text that UTF-8 cannot hold, such as a file name that
-    is not UTF-8."""
+    """A config as TOML text. Raises :class:`ConfigError` for a text that UTF-8 cannot hold, such as a file
+    name that is not UTF-8."""
     text = tomli_w.dumps(config.to_dict())
     if found := re.search("[\ud800-\udfff]", text):
         line = text[text.rfind("\n", 0, found.start()) + 1 :].partition("\n")[0]
         raise ConfigError(
-            _("{line!r} contains characters that UTF-8 cannot represent. Rename the file or column."), line=line[:200]
+            _("{line!r} contains characters that UTF-8 cannot represent. Rename the file or column."),
+            line=line[:200],
         )
     return text
 
 
 def commented(config: Config) -> str:
-    """A config as TOML text in which every setting has its help above it; what is left to labkit is commented out."""
+    """A config as TOML text in which every setting has its help above it; what is left to labkit is commented
+    out."""
     return "\n".join(_commented(config, config.to_dict(), ())).strip() + "\n"
 
 
@@ -249,8 +262,13 @@ def parse(text: str) -> dict[str, Any]:
     """The values of a TOML text; raises :class:`ConfigError` on bad TOML."""
     try:
         return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # an integer of 5,000 digits is a ValueError, deep nesting the other
-        raise ConfigError(_("not valid TOML: {error}. Compare with the output of `run.toml()`."), error=error) from None
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # an integer of 5,000 digits is a ValueError, deep nesting the other
+        raise ConfigError(
+            _("not valid TOML: {error}. Compare with the output of `run.toml()`."), error=error
+        ) from None
 
 
 def loads(cls: type[Any], text: str) -> Any:
@@ -259,8 +277,8 @@ def loads(cls: type[Any], text: str) -> Any:
 
 
 def load_file(cls: type[Any], path: Path) -> Any:
-    """Read a config of class ``cls`` from a TOML file; raises :class:`ConfigError` as :func:`loads` does, and where the
-    file cannot be read or is not UTF-8."""
+    """Read a config of class ``cls`` from a TOML file; raises :class:`ConfigError` as :func:`loads` does, and
+    where the file cannot be read or is not UTF-8."""
     return loads(cls, read_text(path))
 
 
@@ -269,10 +287,14 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(_("{path!r} cannot be read: {reason}."), path=str(path), reason=os_reason(error)) from None
+        raise ConfigError(
+            _("{path!r} cannot be read: {reason}."), path=str(path), reason=os_reason(error)
+        ) from None
     except UnicodeDecodeError as error:
         raise ConfigError(
-            _("{path!r} is not UTF-8 text (byte {start:,}). Save it as UTF-8."), path=str(path), start=error.start
+            _("{path!r} is not UTF-8 text (byte {start:,}). Save it as UTF-8."),
+            path=str(path),
+            start=error.start,
         ) from None
 
 
@@ -325,7 +347,11 @@ def _typed(hint: object, value: object, where: str) -> Any:
                 where=setting(where), short=short(value), max=sys.float_info.max,
             ) from None  # fmt: skip
     plain = origin or hint
-    if isinstance(plain, type) and isinstance(value, plain) and (plain is bool or not isinstance(value, bool)):
+    if (
+        isinstance(plain, type)
+        and isinstance(value, plain)
+        and (plain is bool or not isinstance(value, bool))
+    ):
         return value
     raise ConfigError(
         _("{where} = {short} is a {type}; it must be {wanted}."),
@@ -344,4 +370,6 @@ def _first_that_fits(hints: tuple[Any, ...], value: object, where: str) -> Any:
             return _typed(hint, value, where)
         except ConfigError as error:
             problem = problem or error
-    raise problem or ConfigError(_("{where} = {short} is not a valid value."), where=setting(where), short=short(value))
+    raise problem or ConfigError(
+        _("{where} = {short} is not a valid value."), where=setting(where), short=short(value)
+    )

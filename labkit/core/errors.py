@@ -1,7 +1,7 @@
 """Exceptions with a translatable message and a remedy.
 
-Every error that labkit raises on purpose is a :class:`LabkitError`; the command line prints its text without a
-traceback. The subclasses also inherit the built-in that a Python programmer would expect to catch.
+ Every error that labkit raises on purpose is a :class:`LabkitError`; the command line prints its text without
+a traceback. The subclasses also inherit the built-in that a Python programmer would expect to catch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ class LabkitError(Exception):
     """Base of all errors raised by labkit on purpose.
 
     Args:
-        message: the English text, marked by :func:`~labkit.i18n._`, with a named placeholder for each of ``params``.
+        message: the English text, marked by :func:`~labkit.i18n._`, with a named placeholder for each of
+        ``params``.
         params: its parameters.
 
     Attributes:

@@ -1,4 +1,5 @@
-"""Locks on files: one holder at a time among all processes of a machine, freed by the system when the holder dies."""
+"""Locks on files: one holder at a time among all processes of a machine, freed by the system when the holder
+dies."""
 
 from __future__ import annotations
 

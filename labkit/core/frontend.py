@@ -16,9 +16,9 @@ def frontend() -> Literal["widgets", "html", "none"]:
     """What can be shown here.
 
     Returns:
-        "widgets" in JupyterLab, Notebook, VS Code and Voilà: a live panel with buttons. "html" in any other notebook
-        kernel (Colab, Kaggle, nbclient, nbval): a picture that is replaced now and then. "none" outside notebooks and
-        without the extra "lab".
+        "widgets" in JupyterLab, Notebook, VS Code and Voilà: a live panel with buttons. "html" in any other
+        notebook kernel (Colab, Kaggle, nbclient, nbval): a picture that is replaced now and then. "none"
+        outside notebooks and without the extra "lab".
     """
     shell = _shell()
     if shell is None or not hasattr(shell, "kernel") or not has("lab"):
@@ -27,7 +27,9 @@ def frontend() -> Literal["widgets", "html", "none"]:
         return "html"
     if os.environ.get("LABKIT_FOREGROUND", "0") not in ("", "0"):
         return "html"
-    server = "JPY_SESSION_NAME" in os.environ  # jupyter_server names the notebook to the kernels it starts for one
+    server = (
+        "JPY_SESSION_NAME" in os.environ
+    )  # jupyter_server names the notebook to the kernels it starts for one
     vscode = "__vsc_ipynb_file__" in shell.user_ns
     return "widgets" if server or is_app() or vscode else "html"
 
@@ -38,7 +40,8 @@ def is_live() -> bool:
 
 
 def hears_while_busy() -> bool:
-    """Whether buttons are heard while a cell runs: where the kernel has subshells, as ipykernel has from 7 on."""
+    """Whether buttons are heard while a cell runs: where the kernel has subshells, as ipykernel has from 7
+    on."""
     if frontend() != "widgets" or "JPY_SESSION_NAME" not in os.environ:
         return False
     return getattr(_shell().kernel, "shell_channel_thread", None) is not None  # type: ignore[union-attr]
@@ -56,8 +59,8 @@ def cell() -> int | None:
 
 
 def cell_id() -> str | None:
-    """What the front end calls the notebook cell that runs now, which stays the same when it runs again; None where
-    no cell runs, or the front end does not say."""
+    """What the front end calls the notebook cell that runs now, which stays the same when it runs again; None
+    where no cell runs, or the front end does not say."""
     shell = _shell()
     if not hasattr(shell, "kernel"):
         return None

@@ -20,19 +20,26 @@ class Html(str):
 
 
 def safe(value: object, limit: int | None = None) -> str:
-    """A value as HTML: escaped, hidden characters written out, cut at ``limit``; :class:`Html` passes as it is."""
+    """A value as HTML: escaped, hidden characters written out, cut at ``limit``; :class:`Html` passes as it
+    is."""
     return value if isinstance(value, Html) else escape(visible(str(value), limit))
 
 
 def table(
-    head: Sequence[Any], rows: Iterable[Sequence[Any]], caption: str = "", numeric: Sequence[int] = (), limit: int = 300
+    head: Sequence[Any],
+    rows: Iterable[Sequence[Any]],
+    caption: str = "",
+    numeric: Sequence[int] = (),
+    limit: int = 300,
 ) -> Html:
     """A table; columns whose numbers are in ``numeric`` are aligned right, the others left."""
 
     def cells(kind: str, values: Sequence[Any]) -> str:
         right = [' class="lk-number"' if place in numeric else _LEFT for place in range(len(values))]
         scope = ' scope="col"' if kind == "th" else ""
-        return "".join(f"<{kind}{scope}{mark}>{safe(v, limit)}</{kind}>" for v, mark in zip(values, right, strict=True))
+        return "".join(
+            f"<{kind}{scope}{mark}>{safe(v, limit)}</{kind}>" for v, mark in zip(values, right, strict=True)
+        )
 
     title = f"<caption>{safe(caption)}</caption>" if caption else ""
     first = f"<thead><tr>{cells('th', head)}</tr></thead>" if head else ""
@@ -48,7 +55,8 @@ def listed(texts: Iterable[Any]) -> Html:
 def cards(facts: Iterable[tuple[Any, Any]]) -> Html:
     """Facts side by side: (what, how much), the amount in large type."""
     each = "".join(
-        f'<div class="lk-card"><b>{safe(value, 80)}</b><span>{safe(name, 80)}</span></div>' for name, value in facts
+        f'<div class="lk-card"><b>{safe(value, 80)}</b><span>{safe(name, 80)}</span></div>'
+        for name, value in facts
     )
     return Html(f'<div class="lk-cards">{each}</div>')
 
@@ -75,7 +83,9 @@ def paragraph(text: object, tone: Tone = "plain") -> Html:
 
 def scrolled(content: Html, label: str) -> Html:
     """Content in a frame of limited height that the keyboard can scroll."""
-    return Html(f'<div class="lk-scroll" role="region" tabindex="0" aria-label="{safe(label)}">{content}</div>')
+    return Html(
+        f'<div class="lk-scroll" role="region" tabindex="0" aria-label="{safe(label)}">{content}</div>'
+    )
 
 
 def joined(*parts: Html | str) -> Html:
@@ -97,12 +107,16 @@ def short(name: str, values: Sequence[Any], most: int = 48) -> str:
 
 def marked(text: str, other: str) -> Html:
     """A text with what differs from ``other`` marked: all between their common beginning and end."""
-    start = next((i for i, (a, b) in enumerate(zip(text, other, strict=False)) if a != b), min(len(text), len(other)))
+    start = next(
+        (i for i, (a, b) in enumerate(zip(text, other, strict=False)) if a != b), min(len(text), len(other))
+    )
     least = min(len(text), len(other)) - start
     end = next((i for i in range(least) if text[-1 - i] != other[-1 - i]), least)
     middle = text[start : len(text) - end]
     return Html(
-        f"{safe(text[:start])}<mark>{safe(middle)}</mark>{safe(text[len(text) - end :])}" if middle else safe(text)
+        f"{safe(text[:start])}<mark>{safe(middle)}</mark>{safe(text[len(text) - end :])}"
+        if middle
+        else safe(text)
     )
 
 
@@ -117,6 +131,7 @@ def block(text: object) -> Html:
 
 
 def page(heading: object, *parts: Html | str) -> Html:
-    """What a notebook shows of an object, outside the panels: a heading, paragraphs of text, and other pieces."""
+    """What a notebook shows of an object, outside the panels: a heading, paragraphs of text, and other
+    pieces."""
     each = (part if isinstance(part, Html) else paragraph(part) for part in parts)
     return Html(f'<div class="{LITERAL}"><b>{safe(heading)}</b>{joined(*each)}</div>')

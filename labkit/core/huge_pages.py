@@ -1,8 +1,8 @@
 """Memory in huge pages, for processes that labkit starts.
 
-XLA asks the system for the temporaries of a step anew at every step, hundreds of megabytes. In pages of 4 kB that is
-100,000 page faults, measured at a quarter of a step of BERT on a CPU; in pages of 2 MB it is next to nothing. The C
-library can ask for those, but only if the environment says so when the process starts.
+ XLA asks the system for the temporaries of a step anew at every step, hundreds of megabytes. In pages of 4 kB
+that is 100,000 page faults, measured at a quarter of a step of BERT on a CPU; in pages of 2 MB it is next to
+nothing. The C library can ask for those, but only if the environment says so when the process starts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ _SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def with_huge_pages(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """An environment (by default this process's) for a new process that computes; a choice made before is kept."""
+    """An environment (by default this process's) for a new process that computes; a choice made before is
+    kept."""
     result = dict(os.environ if environment is None else environment)
     tunables = result.get(_VARIABLE, "")
     if sys.platform == "linux" and _TUNABLE not in tunables:
@@ -26,8 +27,8 @@ def with_huge_pages(environment: Mapping[str, str] | None = None) -> dict[str, s
 
 
 def huge_pages() -> str:
-    """Whether large buffers of this process use huge pages: "on", "off" (they would in a process of labkit's own),
-    "never" (the system gives none) or "" (it has no such setting)."""
+    """Whether large buffers of this process use huge pages: "on", "off" (they would in a process of labkit's
+    own), "never" (the system gives none) or "" (it has no such setting)."""
     try:
         mode = _SETTING.read_text("ascii")
     except OSError:

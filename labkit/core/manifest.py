@@ -1,6 +1,7 @@
 """Folder manifests: SHA-256 and size of every file, written last, to detect damage.
 
-Neither safetensors nor Orbax's storage has a checksum over its content: a flipped bit is read as another number.
+ Neither safetensors nor Orbax's storage has a checksum over its content: a flipped bit is read as another
+number.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ NAME = "labkit-manifest.json"
 
 
 def seal(folder: Path, **facts: object) -> None:
-    """Bring every file of a folder to the disk, hash what lies there and write the manifest, with ``facts`` (JSON).
+    """Bring every file of a folder to the disk, hash what lies there and write the manifest, with ``facts``
+    (JSON).
 
     Raises:
         OSError: a file cannot be read, or the manifest not be written; then the folder is not sealed.
@@ -28,7 +30,10 @@ def seal(folder: Path, **facts: object) -> None:
     files = {}
     for path in _files(folder):
         _to_disk(path)
-        files[path.relative_to(folder).as_posix()] = {"sha256": sha256_file(path), "size": path.stat().st_size}
+        files[path.relative_to(folder).as_posix()] = {
+            "sha256": sha256_file(path),
+            "size": path.stat().st_size,
+        }
     for inner in {path.parent for path in _files(folder)}:
         sync_folder(inner)
     content = {"files": files, **facts}
@@ -91,7 +96,9 @@ def _difference(path: Path, name: str, told: dict[str, Any]) -> list[str]:
     try:
         size = path.stat().st_size
         if size != told["size"]:
-            return [_("{name} has {size:,} bytes, expected {sealed:,}", name=name, size=size, sealed=told["size"])]
+            return [
+                _("{name} has {size:,} bytes, expected {sealed:,}", name=name, size=size, sealed=told["size"])
+            ]
         return [] if sha256_file(path) == told["sha256"] else [_("{name} has a different SHA-256", name=name)]
     except OSError as error:
         return [_("{name} cannot be read ({reason})", name=name, reason=os_reason(error))]

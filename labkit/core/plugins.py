@@ -1,10 +1,12 @@
 """Plugins of an experiment: modules of one's own whose classes and functions it uses by name.
 
-An entry is the name of a module, which registers its classes when it is imported (``lk.models.register(…)``), or
-``"models.net = my_module:Net"``, which registers one class or function without running more than its module.
+ An entry is the name of a module, which registers its classes when it is imported
+(``lk.models.register(…)``), or ``"models.net = my_module:Net"``, which registers one class or function
+without running more than its module.
 
-Importing a module runs its code. :func:`load` is for settings of the user's own: an experiment file that they give, the
-runs of their lab, the modules that they allow. :func:`require` is for settings that may come from elsewhere, such as
+ Importing a module runs its code. :func:`load` is for settings of the user's own: an experiment file that
+they give, the runs of their lab, the modules that they allow. :func:`require` is for settings that may come
+from elsewhere, such as
 those of a model folder: it takes what this process has loaded or registered already, and refuses the rest.
 """
 
@@ -81,13 +83,15 @@ def require(plugins: object) -> None:
 def _listed(plugins: object) -> Sequence[str]:
     if not isinstance(plugins, list | tuple) or not all(isinstance(each, str) for each in plugins):
         raise ConfigError(
-            _('plugins = {plugins} must be a list of modules: plugins = ["my_module"].'), plugins=short(plugins)
+            _('plugins = {plugins} must be a list of modules: plugins = ["my_module"].'),
+            plugins=short(plugins),
         )
     return plugins
 
 
 def _is_allowed(entry: str) -> bool:
-    """Whether an entry names only what the user has given or allowed, or what is registered or imported already."""
+    """Whether an entry names only what the user has given or allowed, or what is registered or imported
+    already."""
     kind, name, target = parts(entry)
     if entry in ALLOWED or (kind and name in REGISTRIES[kind] and REGISTRIES[kind].target(name) == target):
         return True
@@ -165,12 +169,15 @@ def files_of(plugins: Iterable[str]) -> dict[str, Path]:
 
 
 def check_elsewhere(plugins: Iterable[str]) -> None:
-    """Raise :class:`RunError` where a new Python process, started here, would not import the modules of plugins."""
+    """Raise :class:`RunError` where a new Python process, started here, would not import the modules of
+    plugins."""
     modules = list(dict.fromkeys(modules_of(plugins)))
     if not modules:
         return
     mine = {name: getattr(sys.modules.get(name), "__file__", None) for name in modules}
-    done = subprocess.run([sys.executable, "-c", _FIND, *modules], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", _FIND, *modules], stdout=subprocess.PIPE, text=True, check=True
+    )
     theirs = dict(zip(modules, json.loads(done.stdout.splitlines()[-1]), strict=True))
     for name in modules:
         if name == "__main__":
@@ -178,7 +185,9 @@ def check_elsewhere(plugins: Iterable[str]) -> None:
                 _("this run uses a class that is defined in the notebook or script, which a detached process cannot "
                   "import. Move it to a module, such as a file my_module.py in this folder, and import it.")
             )  # fmt: skip
-        if not theirs.get(name) or (mine[name] and Path(theirs[name]).resolve() != Path(mine[name]).resolve()):
+        if not theirs.get(name) or (
+            mine[name] and Path(theirs[name]).resolve() != Path(mine[name]).resolve()
+        ):
             raise RunError(
                 _("this run uses the module {module!r}, which a detached process cannot find. Start Python in the "
                   "folder of its file, put that folder on PYTHONPATH, or install it as a package."),

@@ -1,5 +1,5 @@
-"""Registries: by name, whose entries are imported on the first look-up; and by class, for what an upper room does for
-a class of a lower one."""
+"""Registries: by name, whose entries are imported on the first look-up; and by class, for what an upper room
+does for a class of a lower one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class Registry(Mapping[str, Any]):
         noun: what an entry is, used in error messages ("architecture").
         entries: name → ``"package.module:attribute"``; the module is imported at the first look-up.
         kind: under which :data:`REGISTRIES` holds it; empty: plugins cannot name its entries.
-        adapt: ``"package.module:function"`` that turns an entry into what a look-up gives; left out, the entry itself.
+        adapt: ``"package.module:function"`` that turns an entry into what a look-up gives; left out, the
+            entry itself.
 
     Raises:
         ConfigError: (on look-up) the name is unknown; the message lists the names and the nearest one.
@@ -75,7 +76,8 @@ class Registry(Mapping[str, Any]):
             )  # fmt: skip
         if "<" in target:
             raise ConfigError(
-                _("{target} is defined in a function and cannot be imported; move it to a module."), target=target
+                _("{target} is defined in a function and cannot be imported; move it to a module."),
+                target=target,
             )
         if self.adapt and not isinstance(entry, str):
             resolve(self.adapt)(entry)  # raises where it is of no use
@@ -139,7 +141,8 @@ def resolve(target: str) -> Any:
 
 @functools.cache
 def _load_installed() -> None:
-    """Import the modules that installed packages name by entry points; one that fails is warned of and left out."""
+    """Import the modules that installed packages name by entry points; one that fails is warned of and left
+    out."""
     for point in metadata.entry_points(group=GROUP):
         try:
             point.load()

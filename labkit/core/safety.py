@@ -1,7 +1,7 @@
 """Validation of untrusted input: file types, safetensors, paths, names, URLs.
 
-Archives are unpacked by :mod:`labkit.hub.download` and :mod:`labkit.core.archive` alone, which validate member paths
-here; addresses are fetched by :mod:`labkit.hub.web` alone, which asks here whom it may talk to.
+ Archives are unpacked by :mod:`labkit.hub.download` and :mod:`labkit.core.archive` alone, which validate
+member paths here; addresses are fetched by :mod:`labkit.hub.web` alone, which asks here whom it may talk to.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ UNSAFE = frozenset({
     ".pkl", ".pickle", ".joblib", ".dill", ".cloudpickle", ".pyc", ".pt", ".pth", ".bin", ".ckpt", ".npy", ".npz",
     ".h5", ".hdf5", ".keras", ".pb", ".onnx", ".gguf", ".msgpack", ".model", ".mlmodel", ".mat", ".rds", ".rdata",
 })  # fmt: skip
-#: First bytes → what a file is. A pickle of protocol 2 and later begins with its number, an older one with an opcode.
+#: First bytes → what a file is. A pickle of protocol 2 and later begins with its number, an older one with an
+#: opcode.
 _FIRST: tuple[tuple[bytes, str], ...] = (
     (rb"\x80[\x02-\x05]", _("a pickle")),
     (rb"(?:\(|c[\w.]+\n[\w.]+\n|\]q|\}q)", _("a pickle")),
@@ -41,7 +42,10 @@ _FIRST: tuple[tuple[bytes, str], ...] = (
     (rb"\xfd7zXZ", _("an xz archive")),
     (rb"\x28\xb5\x2f\xfd", _("a zstandard archive")),
     (rb"PAR1", _("a Parquet file")),
-    (rb"version https://git-lfs", _("a Git LFS pointer, not the file itself; run `git lfs pull` in that folder")),
+    (
+        rb"version https://git-lfs",
+        _("a Git LFS pointer, not the file itself; run `git lfs pull` in that folder"),
+    ),
 )
 
 
@@ -50,7 +54,8 @@ def kind_of(head: bytes, text: bool = False) -> str | None:
 
     Args:
         head: 32 bytes or more, where there are so many.
-        text: whether text may be expected there: then the opcodes of old pickles, which are letters, say nothing.
+        text: whether text may be expected there: then the opcodes of old pickles, which are letters, say
+            nothing.
     """
     for number, (pattern, kind) in enumerate(_FIRST):
         if not (text and number == 1) and re.match(pattern, head):
@@ -70,7 +75,8 @@ def is_old_pickle(path: Path) -> bool:
 
 # --- safetensors --------------------------------------------------------------------------------------------------
 
-#: Bytes of a header, tensors, and dimensions of one, at most: beyond them a file is made to cost, not to be read.
+#: Bytes of a header, tensors, and dimensions of one, at most: beyond them a file is made to cost, not to be
+#: read.
 HEADER, TENSORS, DIMENSIONS = 32 << 20, 100_000, 16
 LARGEST = 1 << 40  # entries along one dimension
 _BITS = {
@@ -80,7 +86,8 @@ _BITS = {
 
 
 def check_safetensors(path: Path) -> None:
-    """Raise :class:`WeightsError` for a file whose header is inconsistent or exceeds the limits; no tensor is read."""
+    """Raise :class:`WeightsError` for a file whose header is inconsistent or exceeds the limits; no tensor is
+    read."""
     safetensors_header(path)
 
 
@@ -90,7 +97,8 @@ def safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
     The header is a length (u64), then JSON: name → dtype, shape, begin and end in the rest of the file.
 
     Raises:
-        WeightsError: the header is damaged, does not match the file, names a tensor twice, or exceeds the limits.
+        WeightsError: the header is damaged, does not match the file, names a tensor twice, or exceeds the
+            limits.
     """
     size = path.stat().st_size
     with open(path, "rb") as file:
@@ -117,7 +125,9 @@ def safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
         if isinstance(error, LabkitError):
             raise
         raise WeightsError(
-            _("{path} is damaged or not safetensors: its header cannot be read ({error})."), path=path, error=error
+            _("{path} is damaged or not safetensors: its header cannot be read ({error})."),
+            path=path,
+            error=error,
         ) from None
     end = 0
     for begin, stop in places:
@@ -148,7 +158,9 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _place(path: Path, name: str, told: dict[str, Any]) -> tuple[int, int]:
     shape, (begin, end) = told["shape"], told["data_offsets"]
     if len(shape) > DIMENSIONS or any(type(n) is not int or n < 0 for n in (*shape, begin, end)):
-        raise WeightsError(_("{path}: the tensor {name!r} has an invalid shape or offset."), path=path, name=name[:80])
+        raise WeightsError(
+            _("{path}: the tensor {name!r} has an invalid shape or offset."), path=path, name=name[:80]
+        )
     if told["dtype"] not in _BITS:
         raise WeightsError(
             _("{path} is damaged or of an unsupported kind: the tensor {name!r} has the dtype {dtype!r}; "
@@ -156,7 +168,9 @@ def _place(path: Path, name: str, told: dict[str, Any]) -> tuple[int, int]:
             path=path, name=name[:80], dtype=str(told["dtype"])[:40], known=", ".join(_BITS),
         )  # fmt: skip
     if any(n > LARGEST for n in shape):  # [0, 2**62] has no numbers, but no array has this shape either
-        raise WeightsError(_("{path}: the tensor {name!r} has an invalid shape or offset."), path=path, name=name[:80])
+        raise WeightsError(
+            _("{path}: the tensor {name!r} has an invalid shape or offset."), path=path, name=name[:80]
+        )
     if math.prod(shape) * _BITS[told["dtype"]] // 8 != end - begin:
         raise WeightsError(
             _("{path}: the tensor {name!r} has {n_bytes:,} bytes, which does not match its shape."),
@@ -171,7 +185,8 @@ SMALL = 64 << 20  # bytes of a file of settings
 
 
 def small_text(path: Path, kind: type[LabkitError]) -> str:
-    """The text of a file of settings; raises an error of this ``kind`` where it is not UTF-8, is a pipe or too large.
+    """The text of a file of settings; raises an error of this ``kind`` where it is not UTF-8, is a pipe or
+    too large.
 
     Raises:
         OSError: there is no such file.
@@ -187,7 +202,9 @@ def small_text(path: Path, kind: type[LabkitError]) -> str:
     try:
         return path.read_text("utf-8")
     except UnicodeDecodeError as error:
-        raise kind(_("{path} is not UTF-8 text ({error}). Fetch or copy it again."), path=path, error=error) from None
+        raise kind(
+            _("{path} is not UTF-8 text ({error}). Fetch or copy it again."), path=path, error=error
+        ) from None
 
 
 def check_regular(path: Path, kind: type[LabkitError]) -> None:
@@ -195,7 +212,9 @@ def check_regular(path: Path, kind: type[LabkitError]) -> None:
     mode = path.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise kind(
-            _("{file!r} is a named pipe, a socket or a device, not a regular file. Copy its content to a file."),
+            _(
+                "{file!r} is a named pipe, a socket or a device, not a regular file. Copy its content to a file."
+            ),
             file=path.name,
         )
 
@@ -217,7 +236,8 @@ _SYSTEM = frozenset({
 
 
 def system_file(name: str) -> bool:
-    """Whether a file or folder of this name was made by a system or an editor, not by the person who owns the data."""
+    """Whether a file or folder of this name was made by a system or an editor, not by the person who owns the
+    data."""
     return name.startswith((".", "~$")) or name.lower() in _SYSTEM
 
 
@@ -238,13 +258,15 @@ def run_id(name: str) -> str:
     """``name`` where it is fit to be a run's folder on every system. Raises :class:`ConfigError` otherwise."""
     if not _ID.fullmatch(name) or _DEVICES.fullmatch(name) or name.endswith("."):
         raise ConfigError(
-            _("{name!r} is not a valid run id: use a-z, 0-9, '.', '_' and '-', at most 64 characters."), name=name[:80]
+            _("{name!r} is not a valid run id: use a-z, 0-9, '.', '_' and '-', at most 64 characters."),
+            name=name[:80],
         )
     return name
 
 
 def title(name: str) -> str:
-    """``name`` where it can be shown as a run's: any language, on one line. Raises :class:`ConfigError` otherwise."""
+    """``name`` where it can be shown as a run's: any language, on one line. Raises :class:`ConfigError`
+    otherwise."""
     if len(name) > LONGEST_NAME:
         raise ConfigError(
             _("the name {name!r}… has {n_name} characters; the maximum is {longest_name}."),
@@ -252,7 +274,9 @@ def title(name: str) -> str:
         )  # fmt: skip
     if found := _CONTROL.search(name):
         raise ConfigError(
-            _("the name {name!r} contains the control character {found!r}; remove it."), name=name[:80], found=found[0]
+            _("the name {name!r} contains the control character {found!r}; remove it."),
+            name=name[:80],
+            found=found[0],
         )
     return name
 
@@ -261,7 +285,8 @@ def title(name: str) -> str:
 
 
 def public_address(address: str) -> bool:
-    """Whether an IP address is one of the open internet: not this machine, its network, or a cloud's metadata."""
+    """Whether an IP address is one of the open internet: not this machine, its network, or a cloud's
+    metadata."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

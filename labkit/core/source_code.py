@@ -41,10 +41,12 @@ def variable(name: str) -> ast.expr:
 
 
 def literal(value: object, depth: int = 0) -> ast.expr:
-    """A plain value as an expression that :func:`ast.literal_eval` reads back. Expressions are returned unchanged.
+    """A plain value as an expression that :func:`ast.literal_eval` reads back. Expressions are returned
+    unchanged.
 
     Raises:
-        ConfigError: the value is not plain, not finite, nested too deeply, or an integer too long to be written.
+        ConfigError: the value is not plain, not finite, nested too deeply, or an integer too long to be
+            written.
     """
     import numpy as np  # here: the command line answers without it
 
@@ -56,7 +58,9 @@ def literal(value: object, depth: int = 0) -> ast.expr:
         parts = [literal(part, depth + 1) for part in value]
         return ast.List(parts, ast.Load()) if isinstance(value, list) else ast.Tuple(parts, ast.Load())
     if isinstance(value, dict) and depth < DEPTH:
-        return ast.Dict([literal(key, DEPTH) for key in value], [literal(part, depth + 1) for part in value.values()])
+        return ast.Dict(
+            [literal(key, DEPTH) for key in value], [literal(part, depth + 1) for part in value.values()]
+        )
     for kind in (bool, str, int, float):
         if isinstance(value, kind):
             value = kind(value) if kind is not str else str.__str__(value)
@@ -65,7 +69,9 @@ def literal(value: object, depth: int = 0) -> ast.expr:
             return ast.Constant(value)
     if value is None:
         return ast.Constant(None)
-    raise ConfigError(_("a value of type {type} cannot be written as Python code."), type=type(value).__name__)
+    raise ConfigError(
+        _("a value of type {type} cannot be written as Python code."), type=type(value).__name__
+    )
 
 
 def assign(name: str, value: ast.expr) -> str:
@@ -79,7 +85,9 @@ def import_of(module: str) -> str:
     Raises:
         ConfigError: its name is no dotted name.
     """
-    if not all(name.isascii() and name.isidentifier() and not keyword.iskeyword(name) for name in module.split(".")):
+    if not all(
+        name.isascii() and name.isidentifier() and not keyword.iskeyword(name) for name in module.split(".")
+    ):
         raise ConfigError(_("{name!r} is not the name of a module."), name=module[:80])
     return ast.unparse(ast.Import([ast.alias(module)]))
 

@@ -10,7 +10,8 @@ import re
 
 from labkit.i18n import Message
 
-# C0 and C1 controls, soft hyphen, zero-width and bidirectional characters, line separators, lone surrogates, tags
+# C0 and C1 controls, soft hyphen, zero-width and bidirectional characters, line separators, lone surrogates,
+# tags
 HIDDEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
     "\ufeff\uffa0\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
@@ -18,9 +19,11 @@ HIDDEN = re.compile(
 
 
 def visible(text: str, limit: int | None = None) -> str:
-    """``text`` for the eye: what would not show, or would reorder what shows, is written out; cut at ``limit``.
+    """``text`` for the eye: what would not show, or would reorder what shows, is written out; cut at
+    ``limit``.
 
-    Controls become their Unicode pictures (NUL is ``␀``), other hidden characters ``\\u202e``. This is not HTML
+    Controls become their Unicode pictures (NUL is ``␀``), other hidden characters ``\\u202e``. This is not
+    HTML
     escaping: pass the result through :func:`escape` before it goes into a page.
     """
     if isinstance(text, Message):
@@ -50,4 +53,6 @@ def printed(text: object) -> str:
 
 def escape(text: object) -> str:
     """``text`` as HTML that shows it, between tags and inside quoted attributes; what hides is written out."""
-    return html.escape(HIDDEN.sub(lambda found: found[0] if found[0] in "\n\r\t" else _shown(found[0]), str(text)))
+    return html.escape(
+        HIDDEN.sub(lambda found: found[0] if found[0] in "\n\r\t" else _shown(found[0]), str(text))
+    )

@@ -45,7 +45,10 @@ def computes(*cases: tuple[tuple[Any, ...], Any], tolerance: float = 1e-4) -> Ch
                 return _("{call} raises {type}: {error}.", call=call, type=type(error).__name__, error=error)
             if not _same(given(found), value, tolerance):
                 return _(
-                    "{call} returns {found}, expected {value}.", call=call, found=_short(found), value=_short(value)
+                    "{call} returns {found}, expected {value}.",
+                    call=call,
+                    found=_short(found),
+                    value=_short(value),
                 )
         return ""
 

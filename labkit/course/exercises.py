@@ -43,7 +43,9 @@ EXERCISES: dict[str, Exercise] = {
             ((np.array([[1.0], [3.0]]), np.array([[2.0], [5.0]])), np.array([[0.0], [3.0]])),
             ((np.array([[1.0, 4.0], [3.0, 4.0]]), np.array([[3.0, 4.0]])), np.array([[1.0, 0.0]])),
         ),
-        _("use the mean and standard deviation of train per column (axis 0); replace a standard deviation of 0 by 1."),
+        _(
+            "use the mean and standard deviation of train per column (axis 0); replace a standard deviation of 0 by 1."
+        ),
     ),
     # 02 the mathematics
     "02.1": Exercise(
@@ -56,7 +58,9 @@ EXERCISES: dict[str, Exercise] = {
     ),
     "02.3": Exercise(
         computes(((1.0, 2.0, 0.5, 0.1, 0.9), 0.77), ((0.0, -1.0, 1.0, 0.5, 0.0), -0.5)),
-        _("first the new velocity: mu × old velocity + gradient; then subtract rate × velocity from the weights."),
+        _(
+            "first the new velocity: mu × old velocity + gradient; then subtract rate × velocity from the weights."
+        ),
     ),
     # 03 architectures
     "03.1": Exercise(
@@ -81,7 +85,11 @@ EXERCISES: dict[str, Exercise] = {
         "before `rise` it is (step + 1) / rise; after it (total - step) / (total - rise).",
     ),
     "04.3": Exercise(
-        computes((([(32, 64), (32, 64), (16, 64), (32, 64)],), 2), (([(8, 8)],), 1), (([(1, 2), (2, 1), (1, 2)],), 2)),
+        computes(
+            (([(32, 64), (32, 64), (16, 64), (32, 64)],), 2),
+            (([(8, 8)],), 1),
+            (([(1, 2), (2, 1), (1, 2)],), 2),
+        ),
         "a program is kept: a shape that was there before is not compiled again.",
     ),
     # 05 evaluation
@@ -176,7 +184,9 @@ EXERCISES: dict[str, Exercise] = {
             (([0.1, 0.6, 0.3], 0.5), [1]),
             (([0.25, 0.25, 0.4, 0.1], 0.65), [0, 2]),
         ),
-        _("sort by probability and take tokens until their sum reaches p, including the one that reaches it."),
+        _(
+            "sort by probability and take tokens until their sum reaches p, including the one that reaches it."
+        ),
     ),
     "10.3": Exercise(
         equals(round(2 * 30 * 3 * 64 * 2048 * 2 / 2**20)),
@@ -199,6 +209,7 @@ EXERCISES: dict[str, Exercise] = {
     ),
     "12.2": Exercise(equals(422), "it is let in, so it is not 401; the table of section 4 says the rest."),
     "12.3": Exercise(
-        equals(64 * 32, 0.5), "letter by letter, at most 64 tries for each of the 32; not 64 to the power of 32."
+        equals(64 * 32, 0.5),
+        "letter by letter, at most 64 tries for each of the 32; not 64 to the power of 32.",
     ),
 }

@@ -36,7 +36,8 @@ def scale(tutorial: _T, full: _T) -> _T:
 
 @dataclass(frozen=True)
 class ExerciseResult:
-    """What :func:`check` says of an answer; true where it is right. ``right`` is None where there is none yet."""
+    """What :func:`check` says of an answer; true where it is right. ``right`` is None where there is none
+    yet."""
 
     name: str
     right: bool | None
@@ -50,7 +51,8 @@ class ExerciseResult:
 
 
 def check(name: str, answer: object) -> ExerciseResult:
-    """Check the answer to an exercise: an answer still ``...`` waits, a wrong one gets what is wrong and a hint.
+    """Check the answer to an exercise: an answer still ``...`` waits, a wrong one gets what is wrong and a
+    hint.
 
     Args:
         name: of the exercise, such as "05.1".
@@ -68,4 +70,6 @@ def check(name: str, answer: object) -> ExerciseResult:
         return ExerciseResult(name, None, word("exercise_waiting", shown, name=name))
     if not wrong:
         return ExerciseResult(name, True, word("exercise_right", shown, name=name))
-    return ExerciseResult(name, False, word("exercise_wrong", shown, name=name, what=wrong, hint=exercise.hint))
+    return ExerciseResult(
+        name, False, word("exercise_wrong", shown, name=name, what=wrong, hint=exercise.hint)
+    )

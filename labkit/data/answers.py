@@ -37,8 +37,8 @@ _PLACES = 5  # wrong answers listed in an error
 class Answer(NamedTuple):
     """The right answers of a question, and the characters of the first one; both missing without an answer.
 
-    ``refused``, ``noted``: why it cannot be used, and what was repaired or counted; "" for nothing. ``detail``: the
-    value in question.
+    ``refused``, ``noted``: why it cannot be used, and what was repaired or counted; "" for nothing.
+    ``detail``: the value in question.
     """
 
     texts: list[str]
@@ -49,7 +49,8 @@ class Answer(NamedTuple):
 
 
 def has_answers(dataset: Dataset, without: Collection[str] = ()) -> bool:
-    """Whether columns of these names hold answers that :func:`answers_of` reads; ``without``: columns used as texts."""
+    """Whether columns of these names hold answers that :func:`answers_of` reads; ``without``: columns used as
+    texts."""
     names = set(dataset.column_names) - set(without)
     return (SQUAD in names and _is_squad(dataset)) or {TEXT, START} <= names
 
@@ -62,11 +63,12 @@ def _is_squad(dataset: Dataset) -> bool:
 
 
 def answers_of(dataset: Dataset) -> tuple[list[list[str]], list[tuple[int, int] | None]]:
-    """The right answers of every row (none, one or several), and the characters of the first; None without an answer.
+    """The right answers of every row (none, one or several), and the characters of the first; None without an
+    answer.
 
     They are in ``answer`` and ``answer_start`` (a text and a number), or in ``answers`` as in SQuAD:
-    ``{"text": [...], "answer_start": [...]}``, or a list of ``{"text": …, "answer_start": …}``. A question has no
-    answer where the text is missing or blank, the list is empty, or ``is_impossible`` is true.
+    ``{"text": [...], "answer_start": [...]}``, or a list of ``{"text": …, "answer_start": …}``. A question
+    has no answer where the text is missing or blank, the list is empty, or ``is_impossible`` is true.
 
     Raises:
         DataError: there are no such columns, or an answer does not match the paragraph.
@@ -130,7 +132,9 @@ def _read(dataset: Dataset, paragraphs: pa.ChunkedArray) -> Iterator[Answer]:
     names = [name for name in wanted if name in dataset.column_names]
     done = 0
     for part in batches(dataset, names):
-        for record, paragraph in zip(part.to_pylist(), paragraphs.slice(done, len(part)).to_pylist(), strict=True):
+        for record, paragraph in zip(
+            part.to_pylist(), paragraphs.slice(done, len(part)).to_pylist(), strict=True
+        ):
             yield _answer(record, "" if paragraph is None else str(paragraph))
         done += len(part)
 
@@ -148,7 +152,9 @@ def _answer(record: Mapping[str, Any], paragraph: str) -> Answer:
     if impossible or not there:
         if impossible is False:
             return Answer([], None, refused=DENIED)
-        return Answer([], None, noted=LEFT_OUT if there else NONE, detail=visible(there[0][0], 60) if there else "")
+        return Answer(
+            [], None, noted=LEFT_OUT if there else NONE, detail=visible(there[0][0], 60) if there else ""
+        )
     texts = [_bare(text) for text, _ in there]
     (given_text, given_start), text = there[0], texts[0]
     if (start := _whole(given_start)) is None:
@@ -164,7 +170,11 @@ def _answer(record: Mapping[str, Any], paragraph: str) -> Answer:
             detail=_("{given_text!r} at character {start}", given_text=visible(given_text, 60), start=start),
         )
     moved = given_text != text or begin != start
-    detail = _("{given_text!r} at character {start}", given_text=visible(given_text, 60), start=start) if moved else ""
+    detail = (
+        _("{given_text!r} at character {start}", given_text=visible(given_text, 60), start=start)
+        if moved
+        else ""
+    )
     return Answer(texts, (begin, begin + len(text)), noted=MOVED if moved else "", detail=detail)
 
 

@@ -61,7 +61,8 @@ def nested(kind: pa.DataType) -> bool:
 
 
 def batches(dataset: Dataset, columns: list[str] | None = None, size: int = BATCH) -> Iterator[pa.Table]:
-    """Arrow tables of up to ``size`` rows, in order; what is mapped from the disk is read no further than that."""
+    """Arrow tables of up to ``size`` rows, in order; what is mapped from the disk is read no further than
+    that."""
     for number, table in enumerate(_batches(dataset, columns, size), start=1):
         yield table
         if number % _OFTEN == 0:
@@ -99,7 +100,8 @@ def grouped(table: pa.Table, size: int) -> Iterator[pa.Table]:
 
 
 def _taken(parts: list[pa.RecordBatch], ends: np.ndarray, rows: np.ndarray, schema: pa.Schema) -> pa.Table:
-    """Some rows of a table in pieces that end at ``ends``; datasets itself would take them one by one, in Python."""
+    """Some rows of a table in pieces that end at ``ends``; datasets itself would take them one by one, in
+    Python."""
     order = None if (rows[1:] >= rows[:-1]).all() else np.argsort(rows, kind="stable")
     rows = rows if order is None else rows[order]
     which = np.searchsorted(ends, rows, side="right") - 1
@@ -136,7 +138,8 @@ def numbers(dataset: Dataset, name: str, kind: DTypeLike | None = None) -> np.nd
 
 
 def written(values: pa.ChunkedArray) -> Iterator[bytes]:
-    """``repr`` of each value as UTF-8. Pictures and sounds, nested lists of small integers, need no Python objects."""
+    """``repr`` of each value as UTF-8. Pictures and sounds, nested lists of small integers, need no Python
+    objects."""
     for chunk in values.chunks:
         made = _written_lists(chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk)
         yield from made or (repr(value).encode("utf-8", "surrogatepass") for value in chunk.to_pylist())
@@ -145,7 +148,11 @@ def written(values: pa.ChunkedArray) -> Iterator[bytes]:
 def _written_lists(lists: pa.Array) -> Iterator[bytes] | None:
     """The same for lists of one shape without missing values; None for anything else."""
     shape, count = [], len(lists)
-    while pa.types.is_list(lists.type) or pa.types.is_large_list(lists.type) or pa.types.is_fixed_size_list(lists.type):
+    while (
+        pa.types.is_list(lists.type)
+        or pa.types.is_large_list(lists.type)
+        or pa.types.is_fixed_size_list(lists.type)
+    ):
         least, most = pc.min_max(pc.list_value_length(lists)).values()
         if lists.null_count or not most.as_py() or least.as_py() != most.as_py():
             return None

@@ -19,9 +19,24 @@ from labkit.i18n import _
 
 #: How the values of a source column become numbers.
 KINDS = ("number", "category", "boolean", "date", "duration")
-#: What tables write for "no value", lower case: in every column, and in columns of numbers, dates and booleans too.
+#: What tables write for "no value", lower case: in every column, and in columns of numbers, dates and
+#: booleans too.
 BLANK = frozenset({"", "nan", "<na>", "na", "n/a", "n.a.", "#n/a", "#na", "null", "nat", "<nat>", "?"})
-MISSING = BLANK | {"none", "-", "--", "–", "—", ".", "n.v.", "k.a.", "n/d", "nd", "missing", "unknown", "#value!"}
+MISSING = BLANK | {
+    "none",
+    "-",
+    "--",
+    "–",
+    "—",
+    ".",
+    "n.v.",
+    "k.a.",
+    "n/d",
+    "nd",
+    "missing",
+    "unknown",
+    "#value!",
+}
 #: How a boolean is written, lower case.
 BOOLEANS = {"1": 1.0, "true": 1.0, "yes": 1.0, "0": 0.0, "false": 0.0, "no": 0.0}
 #: Share of a column's values that must be numbers (or dates) for it to be a column of them.
@@ -64,7 +79,8 @@ _NUMBERS = {"": _digits(_SPACES, r"\."), ".": _digits(f",{_SPACES}", r"\."), ","
 
 @dataclass(frozen=True)
 class Column(Config):
-    """How a source column becomes features; saved with the model, so that new rows are read as the training rows."""
+    """How a source column becomes features; saved with the model, so that new rows are read as the training
+    rows."""
 
     name: str = option("", "Column name in the source.")
     kind: str = option(
@@ -99,7 +115,9 @@ class Cells:
         """The distinct values of a column that is not nested."""
         if pa.types.is_null(column.type):
             return cls(pa.array([], pa.string()), np.full(len(column), -1, np.int32), np.zeros(0, np.int64))
-        whole = column.combine_chunks()  # one piece unless it has more than 2 GB; pieces are encoded far more slowly
+        whole = (
+            column.combine_chunks()
+        )  # one piece unless it has more than 2 GB; pieces are encoded far more slowly
         pieces = whole if isinstance(whole, pa.ChunkedArray) else pa.chunked_array([whole], column.type)
         chunks = pieces.dictionary_encode().unify_dictionaries().chunks
         values = chunks[0].dictionary if chunks else pa.array([], column.type)
@@ -167,7 +185,9 @@ def read(column: pa.ChunkedArray, how: Column) -> tuple[np.ndarray, np.ndarray]:
     if pa.types.is_null(kind):
         return np.full(len(column), np.nan), np.zeros(len(column), bool)
     if is_text(kind) or how.kind == "boolean":
-        parse = {"number": _number(how), "boolean": _boolean, "date": _date(how), "duration": _duration}[how.kind]
+        parse = {"number": _number(how), "boolean": _boolean, "date": _date(how), "duration": _duration}[
+            how.kind
+        ]
         return _of_cells(Cells.of(column), parse, how)
     if how.kind == "number" and not how.percent and (is_quantity(kind) or pa.types.is_boolean(kind)):
         return _finite(column)
@@ -201,7 +221,9 @@ def _seconds(column: pa.ChunkedArray) -> np.ndarray:
         column = column.cast(pa.int32()) if pa.types.is_time32(kind) else column.cast(pa.int64())
     empty = np.asarray(pc.is_null(column))
     ticks = np.asarray(pc.fill_null(column, 0))
-    found = ticks.astype(np.float64) * DAY if pa.types.is_date32(kind) else ticks // each + (ticks % each) / each
+    found = (
+        ticks.astype(np.float64) * DAY if pa.types.is_date32(kind) else ticks // each + (ticks % each) / each
+    )
     return np.where(empty, np.nan, found)
 
 
@@ -213,7 +235,9 @@ def _of_cells(
         return _spread(cells, list(map(parse, cells.texts)))
     plain = cells.matching(_PLAIN if how.decimal == "," else f"{_PLAIN}|{_DOTTED}")
     values, rest = np.full(len(plain), np.nan), np.flatnonzero(~plain)
-    values[plain] = pc.utf8_trim_whitespace(cells.values.filter(pa.array(plain))).cast(pa.float64()).to_numpy()
+    values[plain] = (
+        pc.utf8_trim_whitespace(cells.values.filter(pa.array(plain))).cast(pa.float64()).to_numpy()
+    )
     found = [parse(str(value).strip()) for value in cells.values.take(pa.array(rest)).to_pylist()]
     values[rest] = [np.nan if value is None else value for value in found]
     wrong = np.isinf(values)
@@ -223,7 +247,9 @@ def _of_cells(
 
 def _spread(cells: Cells, found: Sequence[float | None]) -> tuple[np.ndarray, np.ndarray]:
     values = np.array([np.nan if value is None else value for value in found], np.float64)
-    return cells.spread(values, np.nan), cells.spread(np.array([value is None for value in found], bool), False)
+    return cells.spread(values, np.nan), cells.spread(
+        np.array([value is None for value in found], bool), False
+    )
 
 
 def _number(how: Column) -> Callable[[str], float | None]:
@@ -260,7 +286,9 @@ def _category(how: Column) -> Callable[[str], float | None]:
     place = {word: float(number) for number, word in enumerate(how.words)}
     if how.ids:
         place = {str(number): float(number) for number in range(len(how.words))} | place
-    return lambda text: place.get(text, np.nan if text.casefold() in BLANK or (how.ids and text == "-1") else None)
+    return lambda text: place.get(
+        text, np.nan if text.casefold() in BLANK or (how.ids and text == "-1") else None
+    )
 
 
 def _date(how: Column) -> Callable[[str], float | None]:
@@ -274,7 +302,8 @@ def _date(how: Column) -> Callable[[str], float | None]:
 
 
 def date_in(text: str) -> tuple[float, bool] | None:
-    """Seconds since 1970 of a written date, and whether it has a time zone; the day comes last, or first with dots."""
+    """Seconds since 1970 of a written date, and whether it has a time zone; the day comes last, or first with
+    dots."""
     for pattern in _DATES:
         if match := pattern.fullmatch(text):
             parts = match.groupdict()
@@ -282,7 +311,10 @@ def date_in(text: str) -> tuple[float, bool] | None:
     else:
         return None
     try:
-        day = datetime.date(int(parts["year"]), int(parts["month"]), int(parts.get("day") or 1)).toordinal() - EPOCH
+        day = (
+            datetime.date(int(parts["year"]), int(parts["month"]), int(parts.get("day") or 1)).toordinal()
+            - EPOCH
+        )
     except ValueError:
         return None
     seconds = _clock(parts)
@@ -374,8 +406,9 @@ NO_NUMBERS = Writing(0, {".": 0, ",": 0}, False, False, "", frozenset(), False)
 
 
 def plain_numbers(table: pa.Table) -> dict[str, np.ndarray]:
-    """Name → numbers f64[n] of those columns whose every cell is a number that can be read in one way alone: in texts
-    no comma, unit, leading zero or missing value. Texts are looked at together, since wide tables have many columns."""
+    """Name → numbers f64[n] of those columns whose every cell is a number that can be read in one way alone:
+    in texts no comma, unit, leading zero or missing value. Texts are looked at together, since wide tables
+    have many columns."""
     found: dict[str, np.ndarray] = {}
     for item, cells in zip(table.schema, table.columns, strict=True):
         if (pa.types.is_integer(item.type) or pa.types.is_floating(item.type)) and not cells.null_count:
@@ -398,14 +431,17 @@ def plain_numbers(table: pa.Table) -> dict[str, np.ndarray]:
 
 
 def without_digits(table: pa.Table) -> set[str]:
-    """The columns of texts without any digit: words, which are looked at together as in :func:`plain_numbers`."""
+    """The columns of texts without any digit: words, which are looked at together as in
+    :func:`plain_numbers`."""
     names = [item.name for item in table.schema if item.type == pa.string()]
     size = max(1, _CELLS // max(1, len(table)))
     found: set[str] = set()
     for some in (names[start : start + size] for start in range(0, len(names), size)):
         texts = pa.concat_arrays([chunk for name in some for chunk in table.column(name).chunks])
         digits = np.asarray(pc.fill_null(pc.match_substring_regex(texts, r"\p{Nd}"), False))
-        found |= {name for name, there in zip(some, digits.reshape(len(some), -1).any(1), strict=True) if not there}
+        found |= {
+            name for name, there in zip(some, digits.reshape(len(some), -1).any(1), strict=True) if not there
+        }
     return found
 
 
@@ -422,7 +458,9 @@ def writing(cells: Cells) -> Writing:
     differ, commas, codes = bool(doubtful.any()), False, bool(cells.matching(_CODE).any())
     example = str(cells.values[int(np.argmax(doubtful))]) if differ else ""
     rest, most = np.flatnonzero(~numbers), (1 - MOSTLY) * cells.count.sum()
-    for value, count in zip(cells.values.take(pa.array(rest)).to_pylist(), cells.count[rest].tolist(), strict=True):
+    for value, count in zip(
+        cells.values.take(pa.array(rest)).to_pylist(), cells.count[rest].tolist(), strict=True
+    ):
         text = str(value).strip()
         if text.casefold() in MISSING:
             continue
@@ -499,7 +537,8 @@ def quantity(
 
 
 def moments(cells: Cells) -> tuple[str, bool] | None:
-    """ "date" or "duration" and whether there is a time zone, where most texts of a column are such; else None."""
+    """ "date" or "duration" and whether there is a time zone, where most texts of a column are such; else
+    None."""
     there, zones, durations, others, most = 0, {True: 0, False: 0}, 0, 0, (1 - MOSTLY) * cells.count.sum()
     for text, count in zip(cells.texts, cells.count.tolist(), strict=True):
         if text.casefold() in MISSING:

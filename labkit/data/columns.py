@@ -22,7 +22,20 @@ from labkit.i18n.labels import split_name
 if TYPE_CHECKING:
     from datasets.features.features import FeatureType
 
-TEXT = ("text", "sentence", "review", "content", "comment", "message", "body", "tweet", "文本", "内容", "评论", "正文")
+TEXT = (
+    "text",
+    "sentence",
+    "review",
+    "content",
+    "comment",
+    "message",
+    "body",
+    "tweet",
+    "文本",
+    "内容",
+    "评论",
+    "正文",
+)
 #: Columns that labkit adds to every split.
 RESERVED = ("text", "text_pair", "label", "row", "target")
 LABEL = ("label", "labels", "target", "class", "category", "sentiment", "y", "标签", "类别", "分类", "情感")
@@ -45,7 +58,11 @@ class Choice:
     kind: str = "text"
 
     def __post_init__(self) -> None:
-        known_values = {"on_bad": ("error", "skip"), "missing": ("error", "drop", "keep"), "decimal": (None, ".", ",")}
+        known_values = {
+            "on_bad": ("error", "skip"),
+            "missing": ("error", "drop", "keep"),
+            "decimal": (None, ".", ","),
+        }
         for name, known in known_values.items():
             if (value := getattr(self, name)) not in known:
                 listed = ", ".join(repr(one) for one in known if one is not None)
@@ -104,7 +121,8 @@ def text_columns(table: Dataset, choice: Choice, report: Report) -> tuple[str, .
         given = (choice.text,) if isinstance(choice.text, str) else tuple(choice.text)
         if len(given) not in (1, 2) or len(set(given)) < len(given):
             raise DataError(
-                _("text = {text!r} must name one column, or two different ones for pairs of texts."), text=choice.text
+                _("text = {text!r} must name one column, or two different ones for pairs of texts."),
+                text=choice.text,
             )
         return given
     names = [name for name in names_of(table) if name != choice.label]
@@ -114,20 +132,27 @@ def text_columns(table: Dataset, choice: Choice, report: Report) -> tuple[str, .
     sizes = {name: _mean_length(table, name) for name in names if _is_text(features[name])}
     if not sizes:
         raise DataError(
-            _("no text column found; the columns are {names}. Pass text=…."), names=visible(", ".join(names), 400)
+            _("no text column found; the columns are {names}. Pass text=…."),
+            names=visible(", ".join(names), 400),
         )
     ranked = sorted(sizes, key=lambda name: -sizes[name])
     if len(ranked) > 1 and sizes[ranked[1]] > 0.5 * sizes[ranked[0]] and sizes[ranked[1]] > 15:
         raise _ambiguous("text", [name for name in ranked if sizes[name] > 0.5 * sizes[ranked[0]]])
-    report.add("counted", _("text column detected by its length"), column=ranked[0], detail=_('set it with text="…"'))
+    report.add(
+        "counted", _("text column detected by its length"), column=ranked[0], detail=_('set it with text="…"')
+    )
     return (ranked[0],)
 
 
-def label_column(parts: Mapping[str, Part], text: tuple[str, ...], choice: Choice, report: Report) -> str | None:
+def label_column(
+    parts: Mapping[str, Part], text: tuple[str, ...], choice: Choice, report: Report
+) -> str | None:
     if choice.label is False or choice.number or isinstance(choice.label, tuple):
         return None
     if choice.label is True:
-        raise DataError(_('label=True is not valid: name the column with label="…", or pass label=False for none.'))
+        raise DataError(
+            _('label=True is not valid: name the column with label="…", or pass label=False for none.')
+        )
     table = next(iter(parts.values())).table
     if choice.label is not None:
         if choice.label in text:

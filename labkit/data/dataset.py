@@ -37,18 +37,19 @@ DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionEr
 class SplitDataset:
     """Examples in named splits, as Arrow tables; immutable.
 
-    Every split has ``label`` (int32 class id, -1 = unlabelled) and ``row`` (int64), and for texts ``text`` (str) and,
-    for pairs, ``text_pair`` (str); every other source column is kept under its own name.
+    Every split has ``label`` (int32 class id, -1 = unlabelled) and ``row`` (int64), and for texts ``text``
+    (str) and, for pairs, ``text_pair`` (str); every other source column is kept under its own name.
 
-    ``row`` is the number of the record in the source: the first record after the header is 0, refused records are
-    counted too, blank lines are not. Where each split is a file (or a split of a data set), the numbering runs on
-    through train, validation, test and then the others, so that a number names one record of the whole source.
+    ``row`` is the number of the record in the source: the first record after the header is 0, refused records
+    are counted too, blank lines are not. Where each split is a file (or a split of a data set), the numbering
+    runs on through train, validation, test and then the others, so that a number names one record of the
+    whole source.
 
     Attributes:
         splits: name → ``datasets.Dataset``; ``{"train": …}`` before splitting, else train, validation, test.
         report: what was refused, repaired or counted, by row number.
-        source: arguments of ``lk.load`` that read these rows again: ``{"source": "reviews.csv", "text": "body"}``;
-            ``source`` is "" for rows made in Python.
+        source: arguments of ``lk.load`` that read these rows again: ``{"source": "reviews.csv", "text":
+            "body"}``; ``source`` is "" for rows made in Python.
     """
 
     splits: dict[str, Dataset]
@@ -103,7 +104,8 @@ class SplitDataset:
         return {name: len(dataset) for name, dataset in self.splits.items()}
 
     def head(self, n: int = 5, split: str | None = None) -> pd.DataFrame:
-        """The first ``n`` rows for reading: class names for ids, long texts cut, hidden characters written out."""
+        """The first ``n`` rows for reading: class names for ids, long texts cut, hidden characters written
+        out."""
         import pandas as pd
 
         dataset = self[split or next(iter(self.splits))]
@@ -146,7 +148,8 @@ class SplitDataset:
     def _save(self, folder: Path) -> Path:
         if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file()):
             raise DataError(
-                _("{folder!r} is not empty and contains no saved rows: choose a new folder."), folder=str(folder)
+                _("{folder!r} is not empty and contains no saved rows: choose a new folder."),
+                folder=str(folder),
             )
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
@@ -154,8 +157,16 @@ class SplitDataset:
             files = [f"{index}.arrow" for index in range(len(self.splits))]
             for name, dataset in zip(files, self.splits.values(), strict=True):
                 write_arrow(fresh / name, dataset.features.arrow_schema, batches(dataset))
-            about = {"version": 1, "splits": dict(zip(self.splits, files, strict=True)), "source": self.source}
-            about |= {"spec": self.spec.to_dict(), "report": self.report.to_dict(), "fingerprint": self.fingerprint}
+            about = {
+                "version": 1,
+                "splits": dict(zip(self.splits, files, strict=True)),
+                "source": self.source,
+            }
+            about |= {
+                "spec": self.spec.to_dict(),
+                "report": self.report.to_dict(),
+                "fingerprint": self.fingerprint,
+            }
             (fresh / MARK).write_text(json.dumps(about), encoding="utf-8")
             if folder.exists():  # moved aside first: at no moment is there half of either
                 os.replace(folder, aside := fresh.with_name(f"{fresh.name}.old"))
@@ -184,7 +195,9 @@ class SplitDataset:
         return "\n".join([self._title(), *(f"  {line}" for line in self._facts())])
 
     def _title(self) -> str:
-        return f"{type(self).__name__}: {len(self):,} in {len(self.splits)} split{'s' * (len(self.splits) != 1)}"
+        return (
+            f"{type(self).__name__}: {len(self):,} in {len(self.splits)} split{'s' * (len(self.splits) != 1)}"
+        )
 
     def _facts(self) -> list[str]:
         spec = self.spec
@@ -196,13 +209,18 @@ class SplitDataset:
         for name, found in spec.lengths.items():
             facts.append(f"characters, {name}: {found.min:,} to {found.max:,}, median {found.median:,.0f}, "
                          f"95 % within {found.p95:,.0f}")  # fmt: skip
-        facts.append(f"text: {visible(', '.join(spec.text)) or 'none'}; label: {visible(spec.label or 'none')}")
+        facts.append(
+            f"text: {visible(', '.join(spec.text)) or 'none'}; label: {visible(spec.label or 'none')}"
+        )
         return [*facts, *repr(self.report).splitlines()]
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         frame = self.head()
         table = html.table(list(frame.columns), frame.itertuples(index=False))
-        return {"text/plain": repr(self), "text/html": html.page(self._title(), html.listed(self._facts()), table)}
+        return {
+            "text/plain": repr(self),
+            "text/html": html.page(self._title(), html.listed(self._facts()), table),
+        }
 
 
 #: Rows of one class in, rows of the same class out.

@@ -45,7 +45,8 @@ CATEGORIES = 50
 LOOKED_AT = 1000
 #: Columns from which on those of numbers are found together.
 WIDE = 100
-#: Names of columns of whole numbers that say which thing a row is about, and of those that do if no number repeats.
+#: Names of columns of whole numbers that say which thing a row is about, and of those that do if no number
+#: repeats.
 IDENTIFIER = re.compile(
     r"(?i:id|ids|uid|uuid|guid|pk|rowid|.*[_ .-](?:id|uid|uuid|guid)|__index_level_\d+__|unnamed: ?\d+|编号|"
     r"(?:user|customer|client|product|item|movie|order|session|passenger|patient|account|member|student|employee|"
@@ -58,18 +59,24 @@ NUMBERING = re.compile(
 #: Dates of which the day may come first or the month.
 SLASHED = r"\d{1,2}/\d{1,2}/(?:\d{4}|\d\d)(?:\s.*)?"
 #: Why a value of a column is refused, by the kind of the column.
-REFUSED = {"number": NOT_NUMBER, "boolean": NOT_YES_NO, "date": _("not a date"), "duration": _("not a duration")}
+REFUSED = {
+    "number": NOT_NUMBER,
+    "boolean": NOT_YES_NO,
+    "date": _("not a date"),
+    "duration": _("not a duration"),
+}
 
 
 def tabular(
     parts: Mapping[str, Part], choice: Choice, taken: Collection[str], rows: Mapping[str, np.ndarray], report: Report,
     bad: Mapping[str, np.ndarray],
 ) -> tuple[dict[str, Part], tuple[Column, ...]]:  # fmt: skip
-    """The tables with a float64 column for each feature, and how the features are read from the source columns.
+    """The tables with a float64 column for each feature, and how the features are read from the source
+    columns.
 
-    Numbers, dates, durations and booleans become one feature, NaN where a value is missing; up to 50 categories become
-    a feature ``name=word`` of 0 and 1 each. Other columns are excluded and reported, and so are identifiers unless
-    they are named in ``choice.features``.
+    Numbers, dates, durations and booleans become one feature, NaN where a value is missing; up to 50
+    categories become a feature ``name=word`` of 0 and 1 each. Other columns are excluded and reported, and so
+    are identifiers unless they are named in ``choice.features``.
 
     Args:
         parts: split → table.
@@ -118,7 +125,8 @@ def tabular(
     if not found:
         listed = ", ".join(f"{name} ({why})" for name, why in left.items())
         raise DataError(
-            _("no column is usable as a feature; the columns are {listed}."), listed=visible(listed, 400) or _("none")
+            _("no column is usable as a feature; the columns are {listed}."),
+            listed=visible(listed, 400) or _("none"),
         )
     columns = _named_features(found, report)
     made: dict[str, Part] = {}
@@ -130,7 +138,9 @@ def tabular(
             written = plain[split].get(how.name) if how == Column(how.name, features=how.features) else None
             found = _features(part.table, how, rows[split], split, report, bad[split], written)
             if how.kind not in ("category", "boolean"):
-                fitted[how.name] = precision.note_lost(*found.values(), how.name, split, report, fitted.get(how.name))
+                fitted[how.name] = precision.note_lost(
+                    *found.values(), how.name, split, report, fitted.get(how.name)
+                )
             values |= found
         made[split] = replace(part, table=_joined(part.table, taken, values))
     return made, columns
@@ -153,7 +163,11 @@ def _kind(
     if isinstance(feature, ClassLabel) and feature.names:
         words = tuple(feature.names)
         ids = not any(word in map(str, range(len(words))) for word in words)
-        return Column(name, "category", words=words, ids=ids) if len(words) <= CATEGORIES else _too_many(len(words))
+        return (
+            Column(name, "category", words=words, ids=ids)
+            if len(words) <= CATEGORIES
+            else _too_many(len(words))
+        )
     if values.null_count == len(values):
         return _("no value in the train split")
     if name in part.categories:
@@ -172,10 +186,14 @@ def _kind(
     found = writing(cells) if not wordy else NO_NUMBERS
     if found.numbers and found.mixed_units:
         return _(
-            "numbers with several units: {units}", units=", ".join(sorted(unit or _("none") for unit in found.units))
+            "numbers with several units: {units}",
+            units=", ".join(sorted(unit or _("none") for unit in found.units)),
         )
     if found.numbers and not found.codes and found.decimal(given, shown) is None:
-        return _("{example} may have a decimal comma or not: pass decimal=',' or decimal='.'", example=found.example)
+        return _(
+            "{example} may have a decimal comma or not: pass decimal=',' or decimal='.'",
+            example=found.example,
+        )
     if (
         not wordy
         and not found.codes
@@ -186,7 +204,9 @@ def _kind(
         return _("dates like 1/2/2020, day or month first; write 2020-01-31")
     if 2 <= len(words) <= min(CATEGORIES, max(2, len(table) // 2)):
         for group in alike(words):
-            report.add("counted", _("visually identical categories"), column=name, detail=", ".join(map(repr, group)))
+            report.add(
+                "counted", _("visually identical categories"), column=name, detail=", ".join(map(repr, group))
+            )
         return Column(name, "category", words=words)
     return _("codes with leading zeros") if found.codes else _("neither numbers nor repeated categories")
 
@@ -230,7 +250,10 @@ def _identifier(
         return _("identifier; include it with features=(…)")
     if distinct and len(there) == len(table) and np.array_equal(np.diff(there), np.ones(len(there) - 1)):
         report.add(
-            "counted", _("feature that is a row number"), column=how.name, detail=_("exclude it with features=(…)")
+            "counted",
+            _("feature that is a row number"),
+            column=how.name,
+            detail=_("exclude it with features=(…)"),
         )
     return None
 
@@ -240,7 +263,9 @@ def _named_features(columns: list[Column], report: Report) -> tuple[Column, ...]
     taken = {how.name for how in columns}
     done: set[str] = set()
     named = {}
-    for how in sorted(columns, key=lambda each: each.kind == "category"):  # these last: their names are made up
+    for how in sorted(
+        columns, key=lambda each: each.kind == "category"
+    ):  # these last: their names are made up
         if how.kind == "category" and taken:
             done, taken = done | taken, set()
         wanted = [how.name]

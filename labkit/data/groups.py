@@ -14,11 +14,15 @@ _APART = 12
 
 
 def parting(dataset: Dataset) -> list[str]:
-    """Columns usable for grouping: "length" for texts, and columns with more than one but fewer distinct values than
-    rows."""
+    """Columns usable for grouping: "length" for texts, and columns with more than one but fewer distinct
+    values than rows."""
     length = ["length"] if "text" in dataset.column_names else []
-    scalar = [name for name, kind in dataset.features.items() if isinstance(kind, Value) and name not in RESERVED]
-    return length + [name for name in scalar if measured(dataset, name) or 1 < _different(dataset, name) < len(dataset)]
+    scalar = [
+        name for name, kind in dataset.features.items() if isinstance(kind, Value) and name not in RESERVED
+    ]
+    return length + [
+        name for name in scalar if measured(dataset, name) or 1 < _different(dataset, name) < len(dataset)
+    ]
 
 
 def measured(dataset: Dataset, name: str) -> bool:
@@ -30,4 +34,8 @@ def measured(dataset: Dataset, name: str) -> bool:
 def _different(dataset: Dataset, name: str) -> int:
     """How many different values a column has, a missing one among them."""
     values = column(dataset, name)
-    return min(1, len(values)) if pa.types.is_null(values.type) else pc.count_distinct(values, mode="all").as_py()
+    return (
+        min(1, len(values))
+        if pa.types.is_null(values.type)
+        else pc.count_distinct(values, mode="all").as_py()
+    )

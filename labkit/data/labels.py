@@ -136,7 +136,9 @@ def _distinct(dictionary: pa.Array, name: str, total: int) -> list[Any]:
     try:
         return dictionary.to_pylist()
     except UnicodeDecodeError:
-        raise DataError(_("column {column!r} contains labels that are not valid UTF-8."), column=name) from None
+        raise DataError(
+            _("column {column!r} contains labels that are not valid UTF-8."), column=name
+        ) from None
 
 
 def too_many(name: str, found: int, total: int) -> DataError:
@@ -160,8 +162,12 @@ def _is_label(value: object, keep: Sequence[str]) -> bool:
 def _report_repairs(raw: list[Any], index: np.ndarray, rows: np.ndarray, name: str, report: Report) -> None:
     for position, value in enumerate(raw):
         if isinstance(value, str) and value != (better := category_name(value)):
-            reason = _("white space around a label") if value.strip() == better else _("label 1.0 converted to 1")
-            detail = _("{value!r} converted to {better!r}", value=visible(value, 60), better=visible(better, 60))
+            reason = (
+                _("white space around a label") if value.strip() == better else _("label 1.0 converted to 1")
+            )
+            detail = _(
+                "{value!r} converted to {better!r}", value=visible(value, 60), better=visible(better, 60)
+            )
             report.add("repaired", reason, rows[index == position], column=name, detail=detail)
 
 
@@ -185,7 +191,8 @@ def present(numbers: np.ndarray) -> set[int]:
 
 
 def choose_classes(labels: Mapping[str, Labels], classes: Classes | None, name: str) -> tuple[str, ...]:
-    """Class names in the order of their ids: as given, as the column brings them, or sorted (numbers as numbers).
+    """Class names in the order of their ids: as given, as the column brings them, or sorted (numbers as
+    numbers).
 
     Without either of the first two, the classes are those of ``train`` if there is such a split, else of all.
 
@@ -196,7 +203,9 @@ def choose_classes(labels: Mapping[str, Labels], classes: Classes | None, name: 
         return given_classes(classes)
     fixed = {found.fixed for found in labels.values() if found.fixed}
     if len(fixed) > 1:
-        raise DataError(_("the class names of {column!r} differ between splits: pass classes=(…)."), column=name)
+        raise DataError(
+            _("the class names of {column!r} differ between splits: pass classes=(…)."), column=name
+        )
     if fixed:
         return fixed.pop()
     seen = [labels["train"]] if "train" in labels and labels["train"].names else list(labels.values())
@@ -216,7 +225,9 @@ def _is_measured(names: set[str], total: int) -> bool:
 
 def given_classes(classes: Classes) -> tuple[str, ...]:
     if isinstance(classes, str):
-        raise DataError(_("classes = {classes!r} must be several names: classes=({classes!r}, …)."), classes=classes)
+        raise DataError(
+            _("classes = {classes!r} must be several names: classes=({classes!r}, …)."), classes=classes
+        )
     names = [str(name) for name in (classes.values() if isinstance(classes, Mapping) else classes)]
     distinct = tuple(dict.fromkeys(names))
     if not distinct:
@@ -250,10 +261,14 @@ def note_doubtful(names: Sequence[str], label: str, report: Report) -> None:
         case = len({name.casefold() for name in group}) == 1
         shown = ", ".join(map(repr if case else ascii, group))
         detail = (
-            _("{names}; classes={classes} merges them", names=shown, classes=classes) if len(names) <= 12 else shown
+            _("{names}; classes={classes} merges them", names=shown, classes=classes)
+            if len(names) <= 12
+            else shown
         )
         reason = (
-            _("labels that differ only in case") if case else _("labels that differ only in spaces or Unicode form")
+            _("labels that differ only in case")
+            if case
+            else _("labels that differ only in spaces or Unicode form")
         )
         report.add("counted", reason, column=label, detail=detail)
     for name in names:
@@ -263,7 +278,9 @@ def note_doubtful(names: Sequence[str], label: str, report: Report) -> None:
         parts = {name: [part.strip() for part in name.split(separator)] for name in names}
         several = [name for name, found in parts.items() if len(found) > 1 and all(found)]
         distinct = {part for found in parts.values() for part in found}
-        if any(set(parts[name]) <= set(names) for name in several) or (several[1:] and len(distinct) < len(names)):
+        if any(set(parts[name]) <= set(names) for name in several) or (
+            several[1:] and len(distinct) < len(names)
+        ):
             detail = _(
                 "{several!r}; pass separator={separator!r} for several labels per row",
                 several=visible(several[0], 60),

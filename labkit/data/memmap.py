@@ -1,7 +1,7 @@
 """Out-of-core arrays with one entry per row: memory-mapped temporary files, sorted in chunks.
 
-The system takes pages of a mapped file back when memory is short, and the file is gone with its array. What a table of
-any length asks of memory itself is a few portions.
+ The system takes pages of a mapped file back when memory is short, and the file is gone with its array. What
+a table of any length asks of memory itself is a few portions.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ Kinds = Callable[[slice], np.ndarray]
 
 
 def array(count: int, kind: DTypeLike | None) -> np.ndarray:
-    """Room for ``count`` numbers, not set to anything: in a file in the cache folder, or in memory where it is small.
+    """Room for ``count`` numbers, not set to anything: in a file in the cache folder, or in memory where it
+    is small.
 
     In memory too where the folder cannot be written or the disk is full.
     """
@@ -40,7 +41,9 @@ def array(count: int, kind: DTypeLike | None) -> np.ndarray:
             with tempfile.TemporaryFile(dir=cache_dir("work")) as file:
                 if hasattr(os, "posix_fallocate"):
                     os.posix_fallocate(file.fileno(), 0, size)  # a disk that is full says so now
-                return np.asarray(np.memmap(file, kind, "r+" if hasattr(os, "posix_fallocate") else "w+", 0, (count,)))
+                return np.asarray(
+                    np.memmap(file, kind, "r+" if hasattr(os, "posix_fallocate") else "w+", 0, (count,))
+                )
         except OSError:
             pass
     return np.empty(count, kind)
@@ -88,7 +91,8 @@ def by_kind(count: int, kinds: Kinds, top: int) -> tuple[np.ndarray, np.ndarray]
         top: how many different numbers there may be.
 
     Returns:
-        What ``np.argsort(numbers, kind="stable")`` returns, i32[n] (i64 where n asks for it), and counts i64[top].
+        What ``np.argsort(numbers, kind="stable")`` returns, i32[n] (i64 where n asks for it), and counts
+        i64[top].
     """
     narrow = np.uint16 if top <= 1 << 16 else np.int64  # NumPy sorts 16 bits by radix
     counts = np.zeros(top, np.int64)
@@ -106,13 +110,17 @@ def by_kind(count: int, kinds: Kinds, top: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def order(values: np.ndarray) -> np.ndarray:
-    """``np.argsort(values, kind="stable")`` of u64 that are as good as drawn, by their first bits, then by the rest.
+    """``np.argsort(values, kind="stable")`` of u64 that are as good as drawn, by their first bits, then by
+    the rest.
 
     Returns:
-        i32[n], or i64 where n asks for it. Values that are not spread evenly cost memory, up to that of the whole.
+        i32[n], or i64 where n asks for it. Values that are not spread evenly cost memory, up to that of the
+        whole.
     """
     bits = max(1, (len(values) // PORTION).bit_length() + 1)
-    out, counts = by_kind(len(values), lambda part: (values[part] >> np.uint64(64 - bits)).astype(np.int64), 1 << bits)
+    out, counts = by_kind(
+        len(values), lambda part: (values[part] >> np.uint64(64 - bits)).astype(np.int64), 1 << bits
+    )
     end = 0
     for count in counts.tolist():
         here = out[end : end + count]
@@ -139,7 +147,9 @@ def chosen(dataset: Dataset, places: np.ndarray) -> Dataset:
         return dataset.select(places.astype(np.int64))
     stored = _stored(dataset, places)
     table = pa.table({"indices": _as_arrow(stored)})
-    made = Dataset(dataset.data, dataset.info.copy(), dataset.split, table, _fingerprint(dataset, "chosen", stored))
+    made = Dataset(
+        dataset.data, dataset.info.copy(), dataset.split, table, _fingerprint(dataset, "chosen", stored)
+    )
     form = dataset.format
     made.set_format(form["type"], form["columns"], form["output_all_columns"], **form["format_kwargs"])
     return made
@@ -160,14 +170,17 @@ def with_column(dataset: Dataset, name: str, values: np.ndarray) -> Dataset:
     return dataset.add_column(name, _as_arrow(values), new_fingerprint=made)
 
 
-def assembled(dataset: Dataset, columns: Mapping[str, str | np.ndarray | pa.Array | pa.ChunkedArray]) -> Dataset:
-    """A data set of columns of ``dataset`` and of new ones, in one step: ``datasets`` copies all that it knows of every
-    column whenever one is added, renamed or removed, which for wide tables takes time by the square of their width.
+def assembled(
+    dataset: Dataset, columns: Mapping[str, str | np.ndarray | pa.Array | pa.ChunkedArray]
+) -> Dataset:
+    """A data set of columns of ``dataset`` and of new ones, in one step: ``datasets`` copies all that it
+    knows of every column whenever one is added, renamed or removed, which for wide tables takes time by the
+    square of their width.
 
     Args:
         dataset: of n rows.
-        columns: name → which column of ``dataset`` it is, or n new values; arrays of NumPy are not copied and must not
-            be changed any more.
+        columns: name → which column of ``dataset`` it is, or n new values; arrays of NumPy are not copied and
+            must not be changed any more.
     """
     dataset = dataset.flatten_indices() if dataset._indices is not None else dataset
     table, known = dataset.data.table, dataset.info.features
@@ -183,7 +196,11 @@ def assembled(dataset: Dataset, columns: Mapping[str, str | np.ndarray | pa.Arra
             arrays.append(made)
             kinds[name] = generate_from_arrow_type(made.type)
             pieces = made.chunks if isinstance(made, pa.ChunkedArray) else [made]
-            told = (part for piece in pieces for part in (repr((piece.offset, len(piece))).encode(), *piece.buffers()))
+            told = (
+                part
+                for piece in pieces
+                for part in (repr((piece.offset, len(piece))).encode(), *piece.buffers())
+            )
         digest.update(f" {name} {kinds[name]} ".encode("utf-8", "surrogatepass"))
         for part in told:
             digest.update(b"" if part is None else part)

@@ -20,7 +20,20 @@ from labkit.i18n import _
 #: Kind of media → endings of its files.
 ENDINGS = {"image": PICTURES, "audio": SOUNDS}
 #: Column of a table that names files, unless another is given.
-FILES = ("file", "file_name", "filename", "path", "image", "picture", "photo", "sound", "audio", "文件", "图片", "音频")
+FILES = (
+    "file",
+    "file_name",
+    "filename",
+    "path",
+    "image",
+    "picture",
+    "photo",
+    "sound",
+    "audio",
+    "文件",
+    "图片",
+    "音频",
+)
 
 
 def texts_of(given: Iterable[Any], noun: str, blank: bool = True) -> list[str]:
@@ -31,7 +44,9 @@ def texts_of(given: Iterable[Any], noun: str, blank: bool = True) -> list[str]:
     """
     if not isinstance(given, Iterable):
         raise DataError(
-            _("a list of texts is needed, one for each {noun}, not a {type}."), noun=noun, type=type(given).__name__
+            _("a list of texts is needed, one for each {noun}, not a {type}."),
+            noun=noun,
+            type=type(given).__name__,
         )
     texts = list(given)
     for number, text in enumerate(texts):
@@ -50,20 +65,23 @@ def texts_of(given: Iterable[Any], noun: str, blank: bool = True) -> list[str]:
 def is_missing(value: object) -> bool:
     """Whether a cell holds nothing: None, NaN, NA of pandas."""
     return (
-        value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
+        value is None
+        or type(value).__name__ in ("NAType", "NaTType")
+        or (isinstance(value, float) and value != value)
     )
 
 
 def is_row(given: object) -> bool:
     """Whether a dict is one row, column to value, and not a dict of columns."""
     return isinstance(given, Mapping) and any(
-        isinstance(value, str | bytes | os.PathLike) or not isinstance(value, Iterable) for value in given.values()
+        isinstance(value, str | bytes | os.PathLike) or not isinstance(value, Iterable)
+        for value in given.values()
     )
 
 
 def records_of(given: Any) -> list[Mapping[str, Any]] | None:
-    """The rows of a table in memory (a list of dicts, a dict of columns, a frame, a data set); None where ``given`` is
-    no table."""
+    """The rows of a table in memory (a list of dicts, a dict of columns, a frame, a data set); None where
+    ``given`` is no table."""
     if isinstance(given, list | tuple):
         return list(given) if given and isinstance(given[0], Mapping) else None
     if isinstance(given, pa.Table):
@@ -156,10 +174,13 @@ def is_place(name: str) -> bool:
 
 
 def check_no_file(text: str) -> None:
-    """Raise :class:`DataError` for a text that is one word with the ending of a file that is read, but not there."""
+    """Raise :class:`DataError` for a text that is one word with the ending of a file that is read, but not
+    there."""
     endings = (*READERS, *PICTURES, *SOUNDS)
     if len(text.split()) == 1 and text.lower().strip().endswith(endings):
-        raise DataError(_("file {text!r} not found. If this is a text, pass it in a list: [{text!r}]."), text=text[:80])
+        raise DataError(
+            _("file {text!r} not found. If this is a text, pass it in a list: [{text!r}]."), text=text[:80]
+        )
 
 
 def table_of(source: str | os.PathLike[str], kind: str, **file: Any) -> tuple[pa.Table, Path]:
@@ -192,7 +213,8 @@ def paths_in(records: Sequence[Mapping[str, Any]], column: str | None, kind: str
         if len(listed) != 1:
             there = visible(", ".join(names), 400)
             raise DataError(
-                _("name the column that contains the file names (--column). The table has: {there}."), there=there
+                _("name the column that contains the file names (--column). The table has: {there}."),
+                there=there,
             )
         column = listed[0]
     elif column not in names:

@@ -18,19 +18,27 @@ from labkit.data.report import visible
 from labkit.i18n import _
 
 #: What the cells of a column must be, by its kind.
-WANTED = {"number": _("a number"), "boolean": _("true or false"), "date": _("a date"), "duration": _("a duration")}
+WANTED = {
+    "number": _("a number"),
+    "boolean": _("true or false"),
+    "date": _("a date"),
+    "duration": _("a duration"),
+}
 
 
 def features_of(records: object, columns: Sequence[Column], names: Sequence[str]) -> np.ndarray:
     """New rows as the features that a model was trained on, f64[n, features]; a missing value is NaN.
 
     Args:
-        records: a pandas or polars frame, a list of dicts, a ``datasets.Dataset``, an Arrow table, a DuckDB result.
-        columns: how the source columns of the training rows were read; none where each feature is a column of numbers.
+        records: a pandas or polars frame, a list of dicts, a ``datasets.Dataset``, an Arrow table, a DuckDB
+        result.
+        columns: how the source columns of the training rows were read; none where each feature is a column of
+        numbers.
         names: of the features, in their order.
 
     Raises:
-        DataError: a column is missing, or a value is none of its kind, such as a category without training rows.
+        DataError: a column is missing, or a value is none of its kind, such as a category without training
+            rows.
     """
     columns = columns or [Column(name, features=(name,)) for name in names]
     parts = memory_parts(records)
@@ -44,7 +52,9 @@ def features_of(records: object, columns: Sequence[Column], names: Sequence[str]
         if name is None:
             known = visible(", ".join(each.name for each in columns), 400)
             raise DataError(
-                _("the new rows have no column {column!r}; the model needs {known}."), column=how.name, known=known
+                _("the new rows have no column {column!r}; the model needs {known}."),
+                column=how.name,
+                known=known,
             )
         cells = with_class_names(table, name)
         found, wrong = read(cells, how)
@@ -72,7 +82,8 @@ class _Names:
             self._plain.setdefault(plain_name(name), []).append(name)
 
     def same(self, name: str) -> str | None:
-        """The column called so, up to white space around it and its Unicode form; None where none or several are."""
+        """The column called so, up to white space around it and its Unicode form; None where none or several
+        are."""
         if name in self._names:
             return name
         found = self._plain.get(plain_name(name), [])

@@ -17,7 +17,8 @@ LARGEST = float(np.finfo(np.float32).max)
 WHOLE = 2**53
 #: Steps of a float that rounding errors of a calculation may cover.
 STILL = 4
-#: Share of the different values that may be lost unnoticed: as many continuous measurements come to lie together.
+#: Share of the different values that may be lost unnoticed: as many continuous measurements come to lie
+#: together.
 UNNOTICED = 0.01
 #: Whole numbers that lie in a range below this one stay different in float32 once they are standardised.
 _NARROW = 2**22
@@ -33,7 +34,8 @@ def beyond(values: np.ndarray) -> np.ndarray:
 def settle(
     cells: pa.ChunkedArray, values: np.ndarray, rows: np.ndarray, name: str, split: str, report: Report
 ) -> np.ndarray:
-    """Refuse the numbers of a column that float32 cannot hold, and note the whole numbers that float64 rounds.
+    """Refuse the numbers of a column that float32 cannot hold, and note the whole numbers that float64
+    rounds.
 
     Args:
         cells: the column.
@@ -74,7 +76,10 @@ def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     kind = values.dtype if values.dtype.kind == "f" else np.float64
     values = np.asarray(values, np.float64)
     known = np.isfinite(values)
-    low, high = np.min(values, 0, where=known, initial=np.inf), np.max(values, 0, where=known, initial=-np.inf)
+    low, high = (
+        np.min(values, 0, where=known, initial=np.inf),
+        np.max(values, 0, where=known, initial=-np.inf),
+    )
     count = known.sum(0)
     off = np.where(known, values - low, 0)  # sums of large numbers would be rounded
     middle = off.sum(0) / count
@@ -130,7 +135,11 @@ def rounded_away(values: np.ndarray) -> str | None:
     """
     if values.dtype in (np.float32, np.float16) or values.dtype.itemsize < 4 or not values.size:
         high = values.max(initial=0) if values.dtype.kind == "f" else 0
-        return None if np.isfinite(high) and np.isfinite(values.min(initial=0)) else _("a value is missing or infinite")
+        return (
+            None
+            if np.isfinite(high) and np.isfinite(values.min(initial=0))
+            else _("a value is missing or infinite")
+        )
     low, high = float(values.min()), float(values.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         return _("a value is missing or infinite")

@@ -20,7 +20,8 @@ from labkit.i18n import _
 #: What may be done to rows between loading and training: methods of ``Rows``.
 STEPS = ("clean", "relabel", "dedupe", "sample", "split")
 Step = TypeVar("Step", bound=Callable[..., Any])
-#: ``load`` and the steps by name: functions, whose settings are checked by annotation, or the class of their settings.
+#: ``load`` and the steps by name: functions, whose settings are checked by annotation, or the class of their
+#: settings.
 _STEPS: dict[str, Callable[..., Any]] = {}
 
 
@@ -31,14 +32,18 @@ def recorded(step: Step, name: str = "") -> Step:
 
 
 def source_of(source: object) -> dict[str, Any]:
-    """The ``source`` of rows as a file holds it, checked: arguments of ``lk.load``, with the name of the source and
-    ``steps`` among them. Raises :class:`ConfigError`."""
+    """The ``source`` of rows as a file holds it, checked: arguments of ``lk.load``, with the name of the
+    source and ``steps`` among them. Raises :class:`ConfigError`."""
     if not isinstance(source, Mapping) or not isinstance(source.get("source", ""), str):
         raise ConfigError(_("[data] must be a table of settings in which `source` is a string."))
     options = plain({key: value for key, value in source.items() if key not in ("source", "steps")})
     check_options(source.get("source", ""), options)
     steps = source.get("steps", ())
-    steps = [plain(step) if isinstance(step, Mapping) else step for step in steps] if isinstance(steps, list) else steps
+    steps = (
+        [plain(step) if isinstance(step, Mapping) else step for step in steps]
+        if isinstance(steps, list)
+        else steps
+    )
     check_steps(steps)
     return {"source": source.get("source", ""), **options, **({"steps": steps} if steps else {})}
 
@@ -102,8 +107,8 @@ def _is_plain(value: object, inner: bool = False) -> bool:
 
 
 def fits(value: object, kind: object) -> bool:
-    """Whether a plain value is of the type of an annotation. A number is no truth value, a list may stand for any
-    sequence, and a whole number for one with a fraction."""
+    """Whether a plain value is of the type of an annotation. A number is no truth value, a list may stand for
+    any sequence, and a whole number for one with a fraction."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         return any(fits(value, one) for one in inner)

@@ -112,10 +112,14 @@ class Report:
         return found
 
     def to_pandas(self) -> pd.DataFrame:
-        """A line for each note: row (Int64), split, column, action, reason, detail, with hidden characters visible."""
+        """A line for each note: row (Int64), split, column, action, reason, detail, with hidden characters
+        visible."""
         import pandas as pd
 
-        lines = [{name: visible(v) if isinstance(v, str) else v for name, v in asdict(n).items()} for n in self.notes]
+        lines = [
+            {name: visible(v) if isinstance(v, str) else v for name, v in asdict(n).items()}
+            for n in self.notes
+        ]
         frame = pd.DataFrame(lines, columns=["row", "split", "column", "action", "reason", "detail"])
         return frame.astype({"row": "Int64"})
 

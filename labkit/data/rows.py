@@ -27,9 +27,13 @@ class Rows(SplitDataset):
         ``settings`` are those of ``TextCleaner``.
         """
         if not isinstance(pipeline, TextCleaner):
-            pipeline = TextCleaner.from_dict({**({} if pipeline is None else {"steps": tuple(pipeline)}), **settings})
+            pipeline = TextCleaner.from_dict(
+                {**({} if pipeline is None else {"steps": tuple(pipeline)}), **settings}
+            )
         usual = TextCleaner().to_dict()
-        given = {key: value for key, value in pipeline.to_dict().items() if key == "steps" or value != usual[key]}
+        given = {
+            key: value for key, value in pipeline.to_dict().items() if key == "steps" or value != usual[key]
+        }
         return pipeline.apply(self)._did("clean", given)
 
     def relabel(self, names: Mapping[str, str] | None = None, drop: Sequence[str] = ()) -> Rows:
@@ -72,7 +76,12 @@ class Rows(SplitDataset):
         """The same rows, their source naming one more step, so that an experiment can do it again."""
         made = replace(
             self,
-            source={**self.source, "steps": [*self.source.get("steps", ()), {"do": step, **recipe.plain(settings)}]},
+            source={
+                **self.source,
+                "steps": [*self.source.get("steps", ()), {"do": step, **recipe.plain(settings)}],
+            },
         )
-        made.__dict__.update({name: value for name, value in self.__dict__.items() if name in ("spec", "fingerprint")})
+        made.__dict__.update(
+            {name: value for name, value in self.__dict__.items() if name in ("spec", "fingerprint")}
+        )
         return made

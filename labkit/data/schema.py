@@ -41,8 +41,12 @@ class Spec(Config):
 
     text: tuple[str, ...] = option((), "Source columns of the text; two for pairs of texts.")
     label: str | None = option(None, "Source column of the label.")
-    classes: tuple[str, ...] = option((), "Class names in the order of their ids, or names of the numeric targets.")
-    problem_type: str = option("class", "Problem type: one class, several labels, or numbers.", choices=PROBLEM_TYPES)
+    classes: tuple[str, ...] = option(
+        (), "Class names in the order of their ids, or names of the numeric targets."
+    )
+    problem_type: str = option(
+        "class", "Problem type: one class, several labels, or numbers.", choices=PROBLEM_TYPES
+    )
     modality: str = option("text", "Modality of the examples.", choices=MODALITIES)
     rate: int = option(0, "Sampling rate of sounds in Hz.", low=0)
     features: tuple[Column, ...] = option((), "Source columns of the features and their encoding.")
@@ -66,17 +70,21 @@ class Spec(Config):
         return {name: sum(counts[name] for counts in self.counts.values()) for name in self.classes}
 
     def check_trainable(self) -> None:
-        """Raise :class:`DataError` unless the training rows (all rows before a split) have targets, of two classes or
-        more where each has one."""
+        """Raise :class:`DataError` unless the training rows (all rows before a split) have targets, of two
+        classes or more where each has one."""
         counts = self.counts.get("train", self.class_counts())
         shown = [name for name, count in counts.items() if count]
         if not self.label and not shown:
-            raise DataError(_('the rows have no labels: name the label column with lk.load(..., label="...").'))
+            raise DataError(
+                _('the rows have no labels: name the label column with lk.load(..., label="...").')
+            )
         if not shown:
             raise DataError(_("no training row has a target in {label}."), label=self.label)
         if self.problem_type == "class" and len(shown) < 2:
             raise DataError(
-                _("classification needs training rows of at least two classes; these have {shown}: {counts}."),
+                _(
+                    "classification needs training rows of at least two classes; these have {shown}: {counts}."
+                ),
                 shown=", ".join(shown) or _("none"),
                 counts=dict(counts),
             )
@@ -85,7 +93,9 @@ class Spec(Config):
 def describe(spec: Spec, splits: Mapping[str, Dataset]) -> Spec:
     """``spec`` with counts and lengths taken from ``splits``, by Arrow compute."""
     there = {name: dataset for name, dataset in splits.items() if spec.text and len(dataset)}
-    return with_counts(spec, splits).replace(lengths={name: _lengths(dataset) for name, dataset in there.items()})
+    return with_counts(spec, splits).replace(
+        lengths={name: _lengths(dataset) for name, dataset in there.items()}
+    )
 
 
 def with_counts(spec: Spec, splits: Mapping[str, Dataset]) -> Spec:
@@ -106,7 +116,9 @@ def check_splits(spec: Spec, splits: Mapping[str, Dataset]) -> None:
     needed += ["target"] if spec.problem_type != "class" else []
     for name, dataset in splits.items():
         if missing := [wanted for wanted in needed if wanted not in dataset.column_names]:
-            raise DataError(_("split {name!r} lacks the columns {missing}."), name=name, missing=", ".join(missing))
+            raise DataError(
+                _("split {name!r} lacks the columns {missing}."), name=name, missing=", ".join(missing)
+            )
         top = int(numbers(dataset, "label").max()) if len(dataset) and spec.problem_type == "class" else -1
         if top >= len(spec.classes):
             raise DataError(

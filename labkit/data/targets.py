@@ -18,10 +18,29 @@ from datasets import Dataset
 from labkit.core.errors import DataError
 from labkit.data import precision
 from labkit.data.arrow import batches, column, nested
-from labkit.data.cells import BLANK, BOOLEANS, Cells, Column, category_name, is_text, order_of, quantity, read, writing
+from labkit.data.cells import (
+    BLANK,
+    BOOLEANS,
+    Cells,
+    Column,
+    category_name,
+    is_text,
+    order_of,
+    quantity,
+    read,
+    writing,
+)
 from labkit.data.columns import Choice, check_columns
 from labkit.data.io.arrow_cache import Part
-from labkit.data.labels import MOST, class_names, given_classes, near_class, new_names, note_doubtful, with_class_names
+from labkit.data.labels import (
+    MOST,
+    class_names,
+    given_classes,
+    near_class,
+    new_names,
+    note_doubtful,
+    with_class_names,
+)
 from labkit.data.report import Report, visible
 from labkit.i18n import _
 
@@ -103,7 +122,9 @@ def _of_columns(
                 detail = visible(str(part.table[int(row)][name]), 60)
                 if problem_type == "number" and "," in detail:
                     detail = _("{value}; decimal=',' reads a decimal comma", value=detail)
-                report.add("refused", reason, rows[split][row : row + 1], column=name, detail=detail, split=split)
+                report.add(
+                    "refused", reason, rows[split][row : row + 1], column=name, detail=detail, split=split
+                )
             bad[split][wrong] = True
             if problem_type == "number":
                 bad[split] |= precision.settle(cells, found, rows[split], name, split, report)
@@ -115,7 +136,8 @@ def _of_columns(
 
 
 def shown_mark(table: Dataset, without: Collection[str] = ()) -> str | None:
-    """The decimal mark that written numbers in the first rows of a table show; None where they show none, or both.
+    """The decimal mark that written numbers in the first rows of a table show; None where they show none, or
+    both.
 
     Columns named in ``without`` are known to hold no comma.
     """
@@ -169,8 +191,14 @@ def _of_tags(
 ) -> Targets:  # fmt: skip
     """One column with any number of labels in each row: a list, or a text cut at a separator."""
     given = {split: _lists(part.table, label, choice, rows[split], report) for split, part in parts.items()}
-    width = 0 if choice.separator is not None else _multi_hot([each for found in given.values() for each in found])
-    tags = {split: [None if each is None else _names(each) for each in found] for split, found in given.items()}
+    width = (
+        0
+        if choice.separator is not None
+        else _multi_hot([each for found in given.values() for each in found])
+    )
+    tags = {
+        split: [None if each is None else _names(each) for each in found] for split, found in given.items()
+    }
     if width:
         names = given_classes(choice.classes) if choice.classes is not None else tuple(map(str, range(width)))
         if len(names) != width:
@@ -181,16 +209,23 @@ def _of_tags(
                 column=label, width=width, n_names=len(names),
             )  # fmt: skip
         report.add(
-            "repaired", _("zeros and ones interpreted as labels"), column=label, detail=_("{width} labels", width=width)
+            "repaired",
+            _("zeros and ones interpreted as labels"),
+            column=label,
+            detail=_("{width} labels", width=width),
         )
         tags = {
-            split: [None if each is None else [names[place] for place in np.flatnonzero(each)] for each in found]
+            split: [
+                None if each is None else [names[place] for place in np.flatnonzero(each)] for each in found
+            ]
             for split, found in given.items()
         }
         choice = replace(choice, classes=names)
     fixed = {found for part in parts.values() if (found := class_names(part.table.info.features.get(label)))}
     if len(fixed) > 1 and choice.classes is None:
-        raise DataError(_("the class names of {column!r} differ between splits: pass classes=(…)."), column=label)
+        raise DataError(
+            _("the class names of {column!r} differ between splits: pass classes=(…)."), column=label
+        )
     if isinstance(choice.classes, Mapping):
         called = new_names(choice.classes, next(iter(fixed), None))
         for found in tags.values():
@@ -239,10 +274,17 @@ def _lists(
         return [None] * len(table)
     values = column(table, name)
     if choice.separator is None and is_text(values.type):
-        report.add("repaired", _("list of labels parsed from text"), rows[np.asarray(pc.is_valid(values))], column=name)
+        report.add(
+            "repaired",
+            _("list of labels parsed from text"),
+            rows[np.asarray(pc.is_valid(values))],
+            column=name,
+        )
         parse = written_list
     else:
-        parse = partial(_list, separator=choice.separator, names=class_names(table.info.features[name]), column=name)
+        parse = partial(
+            _list, separator=choice.separator, names=class_names(table.info.features[name]), column=name
+        )
     return [parse(value) for part in batches(table, [name]) for value in part.column(0).to_pylist()]
 
 
@@ -291,7 +333,8 @@ def written_lists(texts: Sequence[str]) -> bool:
 
 
 def written_list(text: str | None) -> list[Any] | None:
-    """The items of a written list: ``['a', 'b']``, ``["a", "b"]``, ``['a' 'b']``, ``{'a'}``, ``[a, b]``; else None."""
+    """The items of a written list: ``['a', 'b']``, ``["a", "b"]``, ``['a' 'b']``, ``{'a'}``, ``[a, b]``; else
+    None."""
     text = (text or "").strip()
     if (text[:1], text[-1:]) not in (("[", "]"), ("{", "}"), ("(", ")")):
         return None
@@ -312,7 +355,9 @@ def written_list(text: str | None) -> list[Any] | None:
 
 def as_column(targets: np.ndarray) -> pa.FixedSizeListArray:
     """Targets [n, k] as the column ``target``."""
-    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(targets).reshape(-1)), targets.shape[1])
+    return pa.FixedSizeListArray.from_arrays(
+        pa.array(np.ascontiguousarray(targets).reshape(-1)), targets.shape[1]
+    )
 
 
 def targets_of(dataset: Dataset) -> np.ndarray | None:

@@ -27,7 +27,15 @@ from labkit.data.columns import (
 )
 from labkit.data.features import tabular
 from labkit.data.io.arrow_cache import MIXED, ROW, Part, as_text
-from labkit.data.labels import Labels, choose_classes, near_class, note_doubtful, present, read_labels, renamed
+from labkit.data.labels import (
+    Labels,
+    choose_classes,
+    near_class,
+    note_doubtful,
+    present,
+    read_labels,
+    renamed,
+)
 from labkit.data.report import Note, Report, visible
 from labkit.data.rows import Rows
 from labkit.data.schema import Spec
@@ -41,7 +49,9 @@ CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]"
 ODD = {_("control characters"): CONTROL, _("zero-width or bidirectional characters"): HIDDEN}
 
 
-def make_rows(parts: Mapping[str, Part], choice: Choice, source: dict[str, Any], settled: Iterable[Note] = ()) -> Rows:
+def make_rows(
+    parts: Mapping[str, Part], choice: Choice, source: dict[str, Any], settled: Iterable[Note] = ()
+) -> Rows:
     """Rows from tables as read.
 
     Args:
@@ -90,7 +100,9 @@ def make_rows(parts: Mapping[str, Part], choice: Choice, source: dict[str, Any],
     told = ", ".join(used) or None
     _settle_missing(ids, rows, bad, told, choice, report)
     splits = {
-        name: _finished(part.table, text, used, texts[name], ids[name], values[name], rows[name], bad[name], report)
+        name: _finished(
+            part.table, text, used, texts[name], ids[name], values[name], rows[name], bad[name], report
+        )
         for name, part in parts.items()
     }
     _check_left(splits, classes if problem_type == "class" else (), report)
@@ -159,7 +171,8 @@ def _read_texts(
 def _as_valid_text(
     values: pa.ChunkedArray, name: str, rows: np.ndarray, split: str, report: Report
 ) -> tuple[pa.Array, bool]:
-    """Texts, and whether they differ from ``values``: numbers are written out, bytes that are not UTF-8 replaced."""
+    """Texts, and whether they differ from ``values``: numbers are written out, bytes that are not UTF-8
+    replaced."""
     texts, kind = values.combine_chunks(), values.type
     if isinstance(texts, pa.ChunkedArray):
         texts = pa.concat_arrays(texts.chunks) if texts.num_chunks else pa.array([], kind)
@@ -171,16 +184,22 @@ def _as_valid_text(
         return as_text(texts.to_pylist()), True
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise DataError(
-            _("column {column!r} contains {kind}, not text. Pass text=… with a text column."), column=name, kind=kind
+            _("column {column!r} contains {kind}, not text. Pass text=… with a text column."),
+            column=name,
+            kind=kind,
         )
     try:
         texts.validate(full=True)
         return texts, False
     except pa.ArrowInvalid:
-        mended = [None if b is None else b.decode("utf-8", "replace") for b in texts.cast(pa.binary()).to_pylist()]
+        mended = [
+            None if b is None else b.decode("utf-8", "replace") for b in texts.cast(pa.binary()).to_pylist()
+        ]
     fixed = pa.array(mended, pa.string())
     damaged = np.asarray(pc.fill_null(pc.not_equal(fixed.cast(pa.binary()), texts.cast(pa.binary())), False))
-    report.add("repaired", _("bytes invalid in UTF-8 replaced by U+FFFD"), rows[damaged], column=name, split=split)
+    report.add(
+        "repaired", _("bytes invalid in UTF-8 replaced by U+FFFD"), rows[damaged], column=name, split=split
+    )
     return fixed, True
 
 
@@ -188,7 +207,9 @@ def _check_texts(texts: pa.Array, name: str, rows: np.ndarray, split: str, repor
     """Which rows have no text, bool[n]; refuse them, and count what is odd in the others."""
     empty = np.asarray(pc.fill_null(pc.equal(pc.utf8_trim_whitespace(texts), ""), True))
     report.add("refused", _("empty text"), rows[empty], column=name, split=split)
-    if pc.any(pc.match_substring_regex(texts, f"{CONTROL}|{HIDDEN}")).as_py():  # one pass where there is nothing
+    if pc.any(
+        pc.match_substring_regex(texts, f"{CONTROL}|{HIDDEN}")
+    ).as_py():  # one pass where there is nothing
         for reason, pattern in ODD.items():
             found = np.asarray(pc.fill_null(pc.match_substring_regex(texts, pattern), False))
             report.add("counted", reason, rows[found], column=name, split=split)
@@ -201,7 +222,8 @@ def _class_ids(
     parts: Mapping[str, Part], label: str | None, rows: dict[str, np.ndarray], choice: Choice, report: Report,
     bad: dict[str, np.ndarray],
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:  # fmt: skip
-    """Split → class ids int32[n] (-1 missing, -2 unseen), and the classes; a label outside them marks a bad row."""
+    """Split → class ids int32[n] (-1 missing, -2 unseen), and the classes; a label outside them marks a bad
+    row."""
     if label is None:
         return {name: _missing_everywhere(len(part.table)) for name, part in parts.items()}, ()
     keep = [str(name) for name in choice.classes or ()]
@@ -219,8 +241,12 @@ def _class_ids(
         for position in sorted(set(labels.index[ids[name] == -2].tolist())):
             where, called = labels.index == position, labels.names[position]
             if choice.classes is None:
-                detail = _("<unseen>: {called!r} is not among the labels of train", called=visible(called, 60))
-                report.add("counted", _("unseen label"), rows[name][where], column=label, detail=detail, split=name)
+                detail = _(
+                    "<unseen>: {called!r} is not among the labels of train", called=visible(called, 60)
+                )
+                report.add(
+                    "counted", _("unseen label"), rows[name][where], column=label, detail=detail, split=name
+                )
             else:
                 detail = near_class(called, classes)
                 report.add("refused", OUTSIDE, rows[name][where], column=label, detail=detail, split=name)
@@ -236,7 +262,11 @@ def _missing_everywhere(count: int) -> np.ndarray:
 
 
 def _count_untrained(
-    ids: dict[str, np.ndarray], rows: dict[str, np.ndarray], classes: tuple[str, ...], label: str, report: Report
+    ids: dict[str, np.ndarray],
+    rows: dict[str, np.ndarray],
+    classes: tuple[str, ...],
+    label: str,
+    report: Report,
 ) -> None:
     """Count rows of classes, named by the caller or the column, of which ``train`` has none."""
     trained = present(ids.get("train", np.empty(0, np.int32)))
@@ -258,7 +288,9 @@ def raise_refused(report: Report, on_bad: str, total: int) -> None:
     for reason, notes in report.of("refused").items():
         places = joined(_("; "), map(_place, notes[:5]))
         lines.append(_("  {reason} ({n:,}): {places}", reason=reason, n=refused[reason], places=places))
-    lines.append(_('Fix them in the source, or pass on_bad="skip" to skip them; rows.report then lists each.'))
+    lines.append(
+        _('Fix them in the source, or pass on_bad="skip" to skip them; rows.report then lists each.')
+    )
     raise DataError(joined("\n", lines))
 
 
@@ -323,7 +355,9 @@ def _finished(
 def _moved_away(columns: list[str], names: dict[str, str], report: Report) -> dict[str, str]:
     """New names for source columns that are called like a normalised one and are not it."""
     others = [name for name in columns if name not in RESERVED]
-    return {name: free_name(name, others, report) for name in columns if name in RESERVED and name not in names}
+    return {
+        name: free_name(name, others, report) for name in columns if name in RESERVED and name not in names
+    }
 
 
 def _check_left(splits: Mapping[str, Dataset], classes: tuple[str, ...], report: Report) -> None:
@@ -331,7 +365,9 @@ def _check_left(splits: Mapping[str, Dataset], classes: tuple[str, ...], report:
     for name, dataset in splits.items():
         if not len(dataset):
             counts = report.counts().get("refused", {})
-            refused = joined(_(", "), [_("{reason} {n:,}", reason=reason, n=n) for reason, n in counts.items()])
+            refused = joined(
+                _(", "), [_("{reason} {n:,}", reason=reason, n=n) for reason, n in counts.items()]
+            )
             raise DataError(
                 _(
                     "0 rows remain in {split}. Rejected: {refused}. If this split is not needed, choose "

@@ -36,16 +36,28 @@ _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
 LONGEST = 20_000  # characters of a text that are read, far beyond what an encoder sees
-_STRENGTHS = (1.0, 4.0, 16.0, 64.0)  # inverse regularisation tried; TF-IDF rows have length 1 and want little of it
+_STRENGTHS = (
+    1.0,
+    4.0,
+    16.0,
+    64.0,
+)  # inverse regularisation tried; TF-IDF rows have length 1 and want little of it
 _SEARCHED = 600_000  # feature values times (classes - 1) at most in the search for it: seconds, however long the texts
 
 
 def baselines(
-    train: Any, test: Any, classes: Sequence[str], spec: Spec | None = None, *, split: str = "test", seed: int = 0
+    train: Any,
+    test: Any,
+    classes: Sequence[str],
+    spec: Spec | None = None,
+    *,
+    split: str = "test",
+    seed: int = 0,
 ) -> dict[str, ClassificationReport]:
     """Reports of both baselines, fitted on ``train`` and evaluated on ``test``.
 
-    ``train`` and ``test`` are ``datasets.Dataset`` splits (or mappings of columns) with ``text``, ``label`` (int,
+    ``train`` and ``test`` are ``datasets.Dataset`` splits (or mappings of columns) with ``text``, ``label``
+    (int,
     -1 = unlabelled), ``row`` and, for pairs, ``text_pair``; or, where ``spec`` says so, with pictures or features.
     Raises DataError when ``train`` has no labelled row.
     """
@@ -59,14 +71,16 @@ def baselines(
         linear = {_("logistic regression"): logistic(known, label, asked, classes)}
     seen, rows = np.unique(label[label >= 0]).tolist(), _column(test, "row")
     return {
-        name: ClassificationReport(classes, truth, probability, scored, rows, split=split, seed=seed, seen=seen)
+        name: ClassificationReport(
+            classes, truth, probability, scored, rows, split=split, seed=seed, seen=seen
+        )
         for name, probability in {_("majority class"): majority(label, len(truth), classes), **linear}.items()
     }
 
 
 def plain_inputs(dataset: Dataset, spec: Spec) -> np.ndarray:
-    """What a linear model reads of pictures, features or sounds [n, …]; of sounds the mean and deviation of each band
-    of frequencies."""
+    """What a linear model reads of pictures, features or sounds [n, …]; of sounds the mean and deviation of
+    each band of frequencies."""
     inputs = stack(dataset, spec).inputs
     if spec.modality != "audio":
         return inputs
@@ -74,7 +88,9 @@ def plain_inputs(dataset: Dataset, spec: Spec) -> np.ndarray:
     return np.concatenate([seen.mean(1), seen.std(1)], axis=1)
 
 
-def logistic(known: np.ndarray, train_labels: Iterable[int], asked: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+def logistic(
+    known: np.ndarray, train_labels: Iterable[int], asked: np.ndarray, classes: Sequence[str]
+) -> np.ndarray:
     """Softmax regression on pictures or features [n, …], each standardised by the training rows; f32 [n, c].
 
     A missing value counts as the mean. With one class to learn from it falls back to :func:`majority`.
@@ -83,7 +99,9 @@ def logistic(known: np.ndarray, train_labels: Iterable[int], asked: np.ndarray, 
     if not len(asked) or len(np.unique(label)) < 2:
         return majority(label, len(asked), classes)
     flat = [np.asarray(part, np.float64).reshape(len(part), -1) for part in (known[kept], asked)]
-    model = make_pipeline(StandardScaler(), SimpleImputer(keep_empty_features=True), LogisticRegression(max_iter=300))
+    model = make_pipeline(
+        StandardScaler(), SimpleImputer(keep_empty_features=True), LogisticRegression(max_iter=300)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # far enough for a baseline
         model.fit(flat[0], label)
@@ -93,7 +111,8 @@ def logistic(known: np.ndarray, train_labels: Iterable[int], asked: np.ndarray, 
 
 
 def majority(train_labels: Iterable[int], n: int, classes: Sequence[str]) -> np.ndarray:
-    """The class shares of the labelled training rows for each of ``n`` rows, f32 [n, c]: always the same guess."""
+    """The class shares of the labelled training rows for each of ``n`` rows, f32 [n, c]: always the same
+    guess."""
     share = np.bincount(_labelled(train_labels, classes)[1], minlength=len(classes)).astype(np.float64)
     return np.tile((share / share.sum()).astype(np.float32), (n, 1))
 
@@ -107,10 +126,10 @@ def tfidf_logistic(
 ) -> np.ndarray:
     """Logistic regression, one class against the rest, on sublinear TF-IDF; f32 [n, c] for ``texts``.
 
-    Features are words and word pairs, or 1 to 3 characters where most letters are of a script written without spaces
-    (Chinese, Japanese, Thai). The regularisation is chosen by macro-F1 in 3-fold cross-validation on training rows
-    (on a sample of them where they are many). Texts are read up to 20,000 characters. With nothing to learn from (one
-    class, no word), it falls back to :func:`majority`.
+    Features are words and word pairs, or 1 to 3 characters where most letters are of a script written without
+    spaces (Chinese, Japanese, Thai). The regularisation is chosen by macro-F1 in 3-fold cross-validation on
+    training rows (on a sample of them where they are many). Texts are read up to 20,000 characters. With
+    nothing to learn from (one class, no word), it falls back to :func:`majority`.
     """
     kept, label = _labelled(train_labels, classes)
     known = [train_texts[i][:LONGEST] for i in kept]
@@ -138,7 +157,9 @@ def _labelled(labels: Iterable[int], classes: Sequence[str]) -> tuple[np.ndarray
         )
     kept = np.flatnonzero(label >= 0)
     if not kept.size:
-        raise DataError(_("A baseline needs labelled training rows; none of the {n} has a label."), n=label.size)
+        raise DataError(
+            _("A baseline needs labelled training rows; none of the {n} has a label."), n=label.size
+        )
     return kept, label[kept]
 
 
@@ -161,17 +182,21 @@ def vectorizer(texts: Sequence[str], classes: int) -> TfidfVectorizer:
 
 
 def _model(strength: float, seed: int) -> OneVsRestClassifier:
-    # On sparse text liblinear is several times faster than lbfgs and as good; 0.01 is its own default tolerance.
+    # On sparse text liblinear is several times faster than lbfgs and as good; 0.01 is its own default
+    # tolerance.
     linear = LogisticRegression(C=strength, solver="liblinear", tol=0.01, max_iter=1000, random_state=seed)
     return OneVsRestClassifier(linear)
 
 
 def _strength(features: Any, label: np.ndarray, seed: int) -> float:
-    """The inverse regularisation with the best macro-F1 in 3 folds, on a sample of the rows where they are many."""
+    """The inverse regularisation with the best macro-F1 in 3 folds, on a sample of the rows where they are
+    many."""
     size = np.bincount(label)
     rows = np.random.default_rng(seed).permutation(np.flatnonzero(size[label] >= 3))
     rows = rows[: max(1, len(label) * _SEARCHED // (features.nnz * max(1, len(np.unique(label)) - 1)))]
-    rows = rows[np.bincount(label[rows], minlength=len(size))[label[rows]] >= 3]  # every fold trains on every class
+    rows = rows[
+        np.bincount(label[rows], minlength=len(size))[label[rows]] >= 3
+    ]  # every fold trains on every class
     if len(np.unique(label[rows])) < 2:
         return 16.0
     features, label = features[rows], label[rows]

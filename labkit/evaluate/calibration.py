@@ -1,8 +1,8 @@
 """Calibration: reliability of confidences, expected calibration error, temperature scaling.
 
-Top-label confidence, bins of equal width, expected and maximum calibration error: Naeini, Cooper and Hauskrecht, AAAI
-2015; Guo, Pleiss, Sun and Weinberger, ICML 2017 (arXiv 1706.04599), equations 2 to 5. Temperature scaling: the same,
-section 4.2. It changes no prediction, only how sure the model says it is.
+ Top-label confidence, bins of equal width, expected and maximum calibration error: Naeini, Cooper and
+Hauskrecht, AAAI 2015; Guo, Pleiss, Sun and Weinberger, ICML 2017 (arXiv 1706.04599), equations 2 to 5.
+Temperature scaling: the same, section 4.2. It changes no prediction, only how sure the model says it is.
 """
 
 from __future__ import annotations
@@ -46,7 +46,11 @@ class Calibration:
 
     @classmethod
     def of(
-        cls, report: ClassificationReport, bins: int = 15, temperature: float = 1.0, scaled: Calibration | None = None
+        cls,
+        report: ClassificationReport,
+        bins: int = 15,
+        temperature: float = 1.0,
+        scaled: Calibration | None = None,
     ) -> Self:
         """The calibration of a report's counted rows.
 
@@ -61,7 +65,10 @@ class Calibration:
         place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
         count = np.bincount(place, minlength=bins)
         with np.errstate(invalid="ignore"):
-            means = [np.bincount(place, weights, bins) / count for weights in (confidence, right.astype(np.float64))]
+            means = [
+                np.bincount(place, weights, bins) / count
+                for weights in (confidence, right.astype(np.float64))
+            ]
             return cls(report.split, count, means[0], means[1], temperature, scaled)
 
     @property
@@ -114,7 +121,9 @@ def fit_temperature(report: ClassificationReport) -> float:
     """
     kept = report.counted
     if not kept.any():
-        raise DataError(_("no labelled row in {split!r}, so the temperature cannot be fitted."), split=report.split)
+        raise DataError(
+            _("no labelled row in {split!r}, so the temperature cannot be fitted."), split=report.split
+        )
     logits, truth = _logits(report.probability[kept]), report.truth[kept]
     chosen = logits[np.arange(len(truth)), truth]
 

@@ -1,9 +1,9 @@
 """Paired comparison of two classifiers on the same rows: difference, confidence interval, McNemar's test.
 
-Intervals are from the paired bootstrap (Efron 1979; for paired systems Koehn, EMNLP 2004): rows are drawn again, and a
-row brings the predictions of both along. The test is McNemar's (Psychometrika 1947) in its exact form, recommended for
-two classifiers trained once by Dietterich, Neural Computation 10, 1998: of the rows that only one of them gets right,
-each was as likely to be the one's as the other's.
+ Intervals are from the paired bootstrap (Efron 1979; for paired systems Koehn, EMNLP 2004): rows are drawn
+again, and a row brings the predictions of both along. The test is McNemar's (Psychometrika 1947) in its exact
+form, recommended for two classifiers trained once by Dietterich, Neural Computation 10, 1998: of the rows
+that only one of them gets right, each was as likely to be the one's as the other's.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Comparison:
 
     @property
     def disagreements(self) -> pd.DataFrame:
-        """The rows that exactly one gets right: row, text, truth and what each said; rows only the first gets right
-        come first."""
+        """The rows that exactly one gets right: row, text, truth and what each said; rows only the first gets
+        right come first."""
         a, b = self.first, self.second
         right = [report.predicted == report.truth for report in (a, b)]
         place = np.flatnonzero(a.counted & (right[0] != right[1]))
@@ -90,7 +90,11 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers as JSON values."""
-        values = {"names": list(self.names), "rows": self.rows, "scores": self.table().to_dict(orient="index")}
+        values = {
+            "names": list(self.names),
+            "rows": self.rows,
+            "scores": self.table().to_dict(orient="index"),
+        }
         return {**values, "only_first": self.only_first, "only_second": self.only_second, "p": self.p}
 
     def _said(self) -> str:
@@ -116,7 +120,8 @@ def compare(
     """Compare two reports on the rows that both have, by row number.
 
     Raises:
-        DataError: other classes, no row in common, or a row whose class is not the same in both: other data then.
+        DataError: other classes, no row in common, or a row whose class is not the same in both: other data
+            then.
     """
     if set(first.classes) != set(second.classes):
         raise DataError(
@@ -129,7 +134,9 @@ def compare(
     kept = a.counted & b.counted
     right = [report.predicted[kept] == report.truth[kept] for report in (a, b)]
     only = [int((right[i] & ~right[1 - i]).sum()) for i in (0, 1)]
-    gains = difference(a.truth[kept], a.predicted[kept], b.predicted[kept], len(a.classes), seed=checked_seed(seed))
+    gains = difference(
+        a.truth[kept], a.predicted[kept], b.predicted[kept], len(a.classes), seed=checked_seed(seed)
+    )
     return Comparison(names, a, b, gains, only[0], only[1], mcnemar(only[0], only[1]))
 
 
@@ -153,7 +160,9 @@ def _shared(
     a, b = part_of(first, mine), _in_order(part_of(second, theirs), first.classes)
     if (other := np.flatnonzero(a.truth != b.truth)).size:
         row = int(other[0])
-        said = [dict(enumerate(a.classes)).get(int(label), "unlabelled") for label in (a.truth[row], b.truth[row])]
+        said = [
+            dict(enumerate(a.classes)).get(int(label), "unlabelled") for label in (a.truth[row], b.truth[row])
+        ]
         raise DataError(
             _("row {row} is {label!r} for {name!r} but {other_label!r} for {other!r}: the data differ."),
             row=rows[row], label=said[0], name=names[0], other_label=said[1], other=names[1],

@@ -53,7 +53,9 @@ class Conclusion:
     advice: tuple[str, ...]
 
 
-def conclude(report: ClassificationReport | RowReport, run: RunHandle, counts: Mapping[str, int]) -> Conclusion:
+def conclude(
+    report: ClassificationReport | RowReport, run: RunHandle, counts: Mapping[str, int]
+) -> Conclusion:
     """The conclusion of a report that includes its baselines.
 
     Args:
@@ -86,9 +88,12 @@ def _against(table: pd.DataFrame, bars: Sequence[Bar], metric: str, better: int)
             "Better than the best baseline: {metric} {value:.3f}, against {other:.3f} of {name}.", **facts
         )
     if line[f"{gain}_high"] < 0:
-        return "worse", _("Worse than a baseline: {metric} {value:.3f}, against {other:.3f} of {name}.", **facts)
+        return "worse", _(
+            "Worse than a baseline: {metric} {value:.3f}, against {other:.3f} of {name}.", **facts
+        )
     return "equal", _(
-        "No significant difference to a baseline: {metric} {value:.3f}, against {other:.3f} of {name}.", **facts
+        "No significant difference to a baseline: {metric} {value:.3f}, against {other:.3f} of {name}.",
+        **facts,
     )
 
 
@@ -97,7 +102,9 @@ def advice_of(
 ) -> Iterator[str]:
     """What to try next, the most promising first."""
     summary, steps = run.info.summary, run.info.step
-    losses = [record.value for record in run.store.records(run.id, split="validation") if record.name == "loss"]
+    losses = [
+        record.value for record in run.store.records(run.id, split="validation") if record.name == "loss"
+    ]
     if len(losses) >= 2 and losses[-1] == min(losses) and losses[-1] < (1 - FALLING) * losses[-2]:
         yield _(
             "Train for more epochs: the validation loss still fell at the last evaluation, from {before:.4g} to "
@@ -114,7 +121,11 @@ def advice_of(
     if (lost := (summary.get("truncation") or {}).get("lost", 0.0)) >= LOST:
         yield _("Raise max_length: {lost:.0%} of the tokens of long texts are cut off.", lost=lost)
     model = run.experiment.model
-    if outcome != "better" and not model.weights and any(preset.get("weights") for preset in model.PRESETS.values()):
+    if (
+        outcome != "better"
+        and not model.weights
+        and any(preset.get("weights") for preset in model.PRESETS.values())
+    ):
         yield _("Start from pretrained weights: this model started from random ones.")
     if isinstance(report, ClassificationReport) and (rare := _rare(counts)):
         yield _("Collect more rows of {names}: {count} in training.", names=", ".join(rare[:3]),

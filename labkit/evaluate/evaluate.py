@@ -53,7 +53,9 @@ def with_fitted_baselines(report: EvaluationReport, rows: Rows) -> EvaluationRep
     """``report``, including baselines fitted on the training rows."""
     part, train = rows[report.split], rows["train"]
     if isinstance(report, ClassificationReport):
-        return report.with_baselines(class_baselines(train, part, report.classes, rows.spec, split=report.split))
+        return report.with_baselines(
+            class_baselines(train, part, report.classes, rows.spec, split=report.split)
+        )
     given = (report.counted, report.texts, report.rows)
     others: dict[str, Any] = {
         name: type(report)(report.names, report.truth, found, *given, split=report.split)

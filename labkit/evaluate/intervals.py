@@ -1,8 +1,8 @@
 """Bootstrap confidence intervals of classification scores.
 
-Resampling n rows with replacement and counting them again is one multinomial draw over the cells of the count table,
-so the draws below are exactly the nonparametric bootstrap (Efron 1979) of every score made of counts, at a cost that
-does not grow with n.
+ Resampling n rows with replacement and counting them again is one multinomial draw over the cells of the
+count table, so the draws below are exactly the nonparametric bootstrap (Efron 1979) of every score made of
+counts, at a cost that does not grow with n.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ _DRAWN_AT_ONCE = 2**22  # counts held at a time: 32 MB
 def bootstrap(
     confusion: np.ndarray, *, resamples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> dict[str, Interval]:
-    """Percentile intervals of every score of :func:`~labkit.tasks.metrics.scores`, from a confusion matrix [c, c].
+    """Percentile intervals of every score of :func:`~labkit.tasks.metrics.scores`, from a confusion matrix
+    [c, c].
 
     Name → (low, high); NaN where the matrix is empty. The same seed gives the same intervals.
     """
@@ -43,10 +44,12 @@ def difference(
 ) -> dict[str, Interval]:
     """Paired intervals of score(predicted) - score(other), both on the same rows; all three are int [n].
 
-    A resampled row brings both predictions along, so what is hard for both cancels and the interval is narrower than
-    two separate ones would suggest.
+    A resampled row brings both predictions along, so what is hard for both cancels and the interval is
+    narrower than two separate ones would suggest.
     """
-    triples, counts = np.unique(np.stack([truth, predicted, other]).astype(np.int64), axis=1, return_counts=True)
+    triples, counts = np.unique(
+        np.stack([truth, predicted, other]).astype(np.int64), axis=1, return_counts=True
+    )
     ours = _scorer(triples[0], triples[1], classes)
     theirs = _scorer(triples[0], triples[2], classes)
 
@@ -85,7 +88,9 @@ def _grouping(group: np.ndarray, groups: int, kept: np.ndarray) -> csr_matrix:
     return csr_matrix((kept.astype(np.int64), (np.arange(len(group)), group)), shape=(len(group), groups))
 
 
-def _intervals(counts: np.ndarray, score: Score, resamples: int, level: float, seed: int) -> dict[str, Interval]:
+def _intervals(
+    counts: np.ndarray, score: Score, resamples: int, level: float, seed: int
+) -> dict[str, Interval]:
     total = int(counts.sum())
     if total == 0:
         return {name: (float("nan"), float("nan")) for name in score(np.zeros((1, len(counts)), np.int64))}

@@ -15,12 +15,20 @@ from labkit.tasks.multilabel import tag_scores
 class MultilabelReport(RowReport):
     """Predicted probabilities and true labels, with all metrics derived from them.
 
-    ``truth``: [n, c], 1 where a label applies; ``answers``: [n, c], its probability; ``threshold``: the probability
-    from which it is given. Scores are those of :func:`~labkit.tasks.multilabel.tag_scores`, and ``loss``, the mean
-    binary cross-entropy in nats.
+    ``truth``: [n, c], 1 where a label applies; ``answers``: [n, c], its probability; ``threshold``: the
+    probability from which it is given. Scores are those of :func:`~labkit.tasks.multilabel.tag_scores`, and
+    ``loss``, the mean binary cross-entropy in nats.
     """
 
-    headlines: ClassVar[tuple[str, ...]] = ("f1", "f1_micro", "accuracy", "hamming", "precision", "recall", "loss")
+    headlines: ClassVar[tuple[str, ...]] = (
+        "f1",
+        "f1_micro",
+        "accuracy",
+        "hamming",
+        "precision",
+        "recall",
+        "loss",
+    )
     main: ClassVar[str] = "f1"
 
     def __init__(self, *args: Any, threshold: float = 0.5, **settings: Any):

@@ -1,8 +1,8 @@
 """N-gram baseline of language models: interpolated modified Kneser-Ney smoothing (Chen & Goodman 1999).
 
-The chance of a token after its context is its discounted count there, and what the discounts left over is dealt out
-by the context without its first token; down to single tokens, and below them every piece of the vocabulary alike.
-Counts are sorted arrays, so that a million tokens take a second or two.
+ The chance of a token after its context is its discounted count there, and what the discounts left over is
+dealt out by the context without its first token; down to single tokens, and below them every piece of the
+vocabulary alike. Counts are sorted arrays, so that a million tokens take a second or two.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ ORDER = 5
 
 @dataclass(frozen=True)
 class _Grams:
-    """The k-grams of a text. ``code``: i64[g], sorted, the number of the first k - 1 tokens times v plus the last
-    token; ``share``: f64[g], the discounted count of the gram ÷ that of all with its context; ``left``: f64[contexts],
-    the share that the discounts left over, 1 where a context was never seen."""
+    """The k-grams of a text. ``code``: i64[g], sorted, the number of the first k - 1 tokens times v plus the
+    last token; ``share``: f64[g], the discounted count of the gram ÷ that of all with its context; ``left``:
+    f64[contexts], the share that the discounts left over, 1 where a context was never seen."""
 
     code: np.ndarray
     share: np.ndarray
@@ -71,7 +71,9 @@ class NGram:
         ids = self._checked(ids)
         if len(ids) < self.order:
             raise DataError(
-                _("{order}-grams need at least {order} tokens; there are {n_ids}."), order=self.order, n_ids=len(ids)
+                _("{order}-grams need at least {order} tokens; there are {n_ids}."),
+                order=self.order,
+                n_ids=len(ids),
             )
         codes, firsts, ends = [], [], [np.zeros(len(ids), np.int64)]  # the empty gram ends everywhere
         for k in range(1, self.order + 1):
@@ -82,12 +84,15 @@ class NGram:
             ends.append(number.reshape(-1))
         counts = []
         for k in range(1, self.order):  # after how many different tokens a gram stands: Kneser & Ney's count
-            longer = firsts[k]  # where every gram of k + 1 tokens begins first; its last k tokens begin one later
+            longer = firsts[
+                k
+            ]  # where every gram of k + 1 tokens begins first; its last k tokens begin one later
             counts.append(np.bincount(ends[k][longer + 1], minlength=len(codes[k - 1])))
         counts.append(np.bincount(ends[-1], minlength=len(codes[-1])))
         contexts = [1, *map(len, codes[:-1])]
         self._grams = [
-            self._smoothed(code, count, size) for code, count, size in zip(codes, counts, contexts, strict=True)
+            self._smoothed(code, count, size)
+            for code, count, size in zip(codes, counts, contexts, strict=True)
         ]
         return self
 
@@ -106,12 +111,15 @@ class NGram:
         return np.log(chance)
 
     def _smoothed(self, code: np.ndarray, count: np.ndarray, contexts: int) -> _Grams:
-        """Discounts for grams counted once, twice and more often, from how many there are of each. Where these numbers
-        leave nothing to discount, as in small texts, they are 0.5, 1 and 1.5: else the unseen would have no chance."""
+        """Discounts for grams counted once, twice and more often, from how many there are of each. Where
+        these numbers leave nothing to discount, as in small texts, they are 0.5, 1 and 1.5: else the unseen
+        would have no chance."""
         once, twice, thrice, four = (np.count_nonzero(count == times) for times in (1, 2, 3, 4))
         base = once / max(once + 2 * twice, 1)
         ratios = [(twice, once), (thrice, twice), (four, thrice)]
-        cuts = [times - (times + 1) * base * more / max(less, 1) for times, (more, less) in enumerate(ratios, 1)]
+        cuts = [
+            times - (times + 1) * base * more / max(less, 1) for times, (more, less) in enumerate(ratios, 1)
+        ]
         cuts = [cut if cut > 0 else times / 2 for times, cut in enumerate(cuts, 1)]
         cut = np.array([0.0, *cuts])[np.minimum(count, 3)]
         context = code // self.vocabulary
@@ -131,10 +139,11 @@ class NGram:
 
 
 def baseline_scores(folder: Path, rows: Rows, split: str, order: int = ORDER) -> dict[str, float]:
-    """``ngram_loss`` (nats a token) and ``ngram_perplexity`` of an n-gram model of the training rows on a split.
+    """``ngram_loss`` (nats a token) and ``ngram_perplexity`` of an n-gram model of the training rows on a
+    split.
 
-    It reads the same tokens as the language model in ``folder`` and is scored on the same ones: all but the first of a
-    window. Its contexts reach back over the beginning of a window.
+    It reads the same tokens as the language model in ``folder`` and is scored on the same ones: all but the
+    first of a window. Its contexts reach back over the beginning of a window.
     """
     experiment: Experiment = load_file(Experiment, folder / "labkit.toml")
     processor = load_processor(experiment, folder, "text", ())

@@ -13,8 +13,9 @@ from labkit.evaluate.report_base import RowReport
 class RegressionReport(RowReport):
     """Predictions and true values, both [n, k] in original units, with all metrics derived from them.
 
-    ``mae``: mean amount of the error; ``rmse``: root of the mean squared error; ``r2``: 1 - the squared error ÷ that of
-    always saying the mean of these rows. Each is a mean over the numbers; :attr:`per_name` has them one by one.
+    ``mae``: mean amount of the error; ``rmse``: root of the mean squared error; ``r2``: 1 - the squared error
+    ÷ that of always saying the mean of these rows. Each is a mean over the numbers; :attr:`per_name` has them
+    one by one.
     """
 
     headlines: ClassVar[tuple[str, ...]] = ("mae", "rmse", "r2")

@@ -27,11 +27,11 @@ _HEADLINES = ("f1", "accuracy", "precision", "recall", "loss")
 class ClassificationReport(TableReport):
     """Predictions beside the truth, and everything that follows from them (computed when asked for).
 
-    ``truth``: int [n], class ids, -1 = unlabelled; ``probability``: float [n, c], rows sum to 1; ``texts``: [n], shown
-    with mistakes; ``rows``: int [n], row numbers in the source; ``seen``: the class ids that training rows had (all,
-    if not given). Unlabelled rows (``unlabelled``) and rows whose class was never trained or does not exist
-    (``unseen``) are counted and excluded from all scores. ``seed`` draws the intervals.
-    Raises DataError when lengths disagree or a row of ``probability`` is not a distribution.
+    ``truth``: int [n], class ids, -1 = unlabelled; ``probability``: float [n, c], rows sum to 1; ``texts``:
+    [n], shown with mistakes; ``rows``: int [n], row numbers in the source; ``seen``: the class ids that
+    training rows had (all, if not given). Unlabelled rows (``unlabelled``) and rows whose class was never
+    trained or does not exist (``unseen``) are counted and excluded from all scores. ``seed`` draws the
+    intervals. Raises DataError when lengths disagree or a row of ``probability`` is not a distribution.
     """
 
     def __init__(
@@ -69,9 +69,14 @@ class ClassificationReport(TableReport):
         for name, values in (("texts", self.texts), ("rows", self.rows)):
             if len(values) != n:
                 raise DataError(
-                    _("There are {n_values} {name} for {n} rows of truth."), n_values=len(values), name=name, n=n
+                    _("There are {n_values} {name} for {n} rows of truth."),
+                    n_values=len(values),
+                    name=name,
+                    n=n,
                 )
-        wrong = ~((np.abs(self.probability.sum(-1) - 1) < 1e-3) & (self.probability >= 0).all(-1))  # true for NaN too
+        wrong = ~(
+            (np.abs(self.probability.sum(-1) - 1) < 1e-3) & (self.probability >= 0).all(-1)
+        )  # true for NaN too
         if wrong.any():
             first = int(wrong.argmax())
             raise DataError(
@@ -93,7 +98,10 @@ class ClassificationReport(TableReport):
     def scores(self) -> dict[str, float]:
         """``loss`` (mean -log p of the truth, nats) and the scores of :func:`labkit.tasks.metrics.scores`."""
         loss = self._loss[self.counted]
-        return {"loss": float(loss.mean()) if loss.size else float("nan"), **scores(self.confusion.to_numpy())}
+        return {
+            "loss": float(loss.mean()) if loss.size else float("nan"),
+            **scores(self.confusion.to_numpy()),
+        }
 
     @cached_property
     def per_class(self) -> pd.DataFrame:
@@ -107,14 +115,16 @@ class ClassificationReport(TableReport):
 
     @cached_property
     def _loss(self) -> np.ndarray:
-        """-log p of the truth [n]; p is kept above float32's epsilon, as scikit-learn does. 0 where not counted."""
+        """-log p of the truth [n]; p is kept above float32's epsilon, as scikit-learn does. 0 where not
+        counted."""
         truth = np.where(self.counted, self.truth, 0)
         given = np.take_along_axis(self.probability, truth[:, None], 1)[:, 0] if len(truth) else np.zeros(0)
         loss = -np.log(np.clip(given.astype(np.float64), np.finfo(np.float32).eps, 1))
         return np.where(self.counted, loss, 0.0)
 
     def mistakes(self, n: int = 10) -> pd.DataFrame:
-        """The ``n`` counted rows predicted wrongly with the highest loss, worst first; ``row`` is the source row."""
+        """The ``n`` counted rows predicted wrongly with the highest loss, worst first; ``row`` is the source
+        row."""
         wrong = np.flatnonzero(self.counted & (self.predicted != self.truth))
         worst = wrong[np.argsort(-self._loss[wrong], kind="stable")][:n]
         names = np.asarray(self.classes, object)
@@ -130,17 +140,23 @@ class ClassificationReport(TableReport):
         )
 
     def compare(self, baselines: Mapping[str, ClassificationReport], name: str = "model") -> pd.DataFrame:
-        """This report and each baseline in a row: F1 and accuracy with intervals, and what the model gains on it.
+        """This report and each baseline in a row: F1 and accuracy with intervals, and what the model gains on
+        it.
 
-        ``f1_gain`` is F1 of the model minus F1 of the baseline, with a paired interval: both are resampled on the same
-        rows, and a low end above 0 says that the model is better. Raises DataError when the rows are not the same.
+        ``f1_gain`` is F1 of the model minus F1 of the baseline, with a paired interval: both are resampled on
+        the same rows, and a low end above 0 says that the model is better. Raises DataError when the rows are
+        not the same.
         """
         table = {name: self._line()}
         for other, report in baselines.items():
             self._check_pair(other, report)
             kept = self.counted & report.counted
             gain = difference(
-                self.truth[kept], self.predicted[kept], report.predicted[kept], len(self.classes), seed=self.seed
+                self.truth[kept],
+                self.predicted[kept],
+                report.predicted[kept],
+                len(self.classes),
+                seed=self.seed,
             )
             table[other] = report._line()
             for score in ("f1", "accuracy"):
@@ -176,7 +192,8 @@ class ClassificationReport(TableReport):
 
     def _check_pair(self, name: str, other: ClassificationReport) -> None:
         same = self.classes == other.classes and all(
-            np.array_equal(getattr(self, field), getattr(other, field)) for field in ("rows", "truth", "counted")
+            np.array_equal(getattr(self, field), getattr(other, field))
+            for field in ("rows", "truth", "counted")
         )
         if not same:
             raise DataError(
@@ -189,7 +206,8 @@ class ClassificationReport(TableReport):
             )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
-        """All numbers as JSON values (NaN as None), without the texts: the worst mistakes by their row numbers."""
+        """All numbers as JSON values (NaN as None), without the texts: the worst mistakes by their row
+        numbers."""
         mistakes = self.mistakes().drop(columns="text")
         return {
             "split": self.split,
@@ -220,7 +238,9 @@ class ClassificationReport(TableReport):
     def _classes(self) -> list[list[str]]:
         lines = [
             [one_line(name, 40), *(f"{rate:.3f}" for rate in rates), f"{support:,.0f}"]
-            for name, (*rates, support) in zip(self.classes[:_WIDEST], self.per_class.to_numpy(), strict=False)
+            for name, (*rates, support) in zip(
+                self.classes[:_WIDEST], self.per_class.to_numpy(), strict=False
+            )
         ]
         more = len(self.classes) - _WIDEST
         return lines if more <= 0 else [*lines, [f"… {more:,} more: .per_class", "", "", "", ""]]
@@ -243,7 +263,13 @@ class ClassificationReport(TableReport):
 
     def _wrong(self) -> Table:
         return ("row", "worst mistakes", "truth", "predicted", "confidence"), [
-            (str(row), one_line(str(text), 160), one_line(truth, 40), one_line(predicted, 40), f"{confidence:.3f}")
+            (
+                str(row),
+                one_line(str(text), 160),
+                one_line(truth, 40),
+                one_line(predicted, 40),
+                f"{confidence:.3f}",
+            )
             for row, text, truth, predicted, confidence, _ in self.mistakes(5).itertuples(index=False)
         ]
 

@@ -26,8 +26,8 @@ RESAMPLES = 1000
 class RowReport(TableReport):
     """Answers beside the truth on one split; see its subclasses.
 
-    ``truth`` and ``answers``: f32 [n, k]; ``counted``: bool [n], rows whose truth is known; ``names``: of the columns.
-    Raises DataError when lengths disagree or an answer is not finite.
+    ``truth`` and ``answers``: f32 [n, k]; ``counted``: bool [n], rows whose truth is known; ``names``: of the
+    columns. Raises DataError when lengths disagree or an answer is not finite.
     """
 
     headlines: ClassVar[tuple[str, ...]]  # scores shown first
@@ -94,7 +94,8 @@ class RowReport(TableReport):
 
     @cached_property
     def _draws(self) -> dict[str, np.ndarray]:
-        """Every score in each of 1,000 resamples of the counted rows, the same resamples for one seed and split."""
+        """Every score in each of 1,000 resamples of the counted rows, the same resamples for one seed and
+        split."""
         count = int(self.counted.sum())
         if not count:
             return {name: np.full(RESAMPLES, np.nan) for name in self.scores}
@@ -110,10 +111,11 @@ class RowReport(TableReport):
         return {name: _edges(values) for name, values in self._draws.items()}
 
     def compare(self, baselines: Mapping[str, Self], name: str = "model") -> pd.DataFrame:
-        """This report and each baseline in a row: the main score with its interval, and what the model gains on it.
+        """This report and each baseline in a row: the main score with its interval, and what the model gains
+        on it.
 
-        The gain is positive where the model is better, with a paired interval: both are resampled on the same rows.
-        Raises DataError when the rows are not the same.
+        The gain is positive where the model is better, with a paired interval: both are resampled on the same
+        rows. Raises DataError when the rows are not the same.
         """
         table = {name: self._line()}
         for other, report in baselines.items():
@@ -151,7 +153,8 @@ class RowReport(TableReport):
         )
         if not same:
             raise DataError(
-                _("{name!r} was evaluated on other rows than this report: evaluate both on the same split."), name=name
+                _("{name!r} was evaluated on other rows than this report: evaluate both on the same split."),
+                name=name,
             )
 
     # --- what is shown ----------------------------------------------------------------------------------------
@@ -170,7 +173,9 @@ class RowReport(TableReport):
         if self.baselines:
             lines: list[list[str]] = []
             for name, line in self.compare(self.baselines).to_dict(orient="index").items():
-                value = "{:.4g}  ({:.4g} to {:.4g})".format(*(line[self.main + end] for end in ("", "_low", "_high")))
+                value = "{:.4g}  ({:.4g} to {:.4g})".format(
+                    *(line[self.main + end] for end in ("", "_low", "_high"))
+                )
                 gain = ""
                 if name != "model":
                     gain = f"{line['gain']:+.4g}  ({line['gain_low']:+.4g} to {line['gain_high']:+.4g})"

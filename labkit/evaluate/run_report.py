@@ -62,9 +62,9 @@ def rows_of(run: RunHandle) -> Rows:
 def scores_of(run: RunHandle, split: str = "test", baselines: bool = True) -> Scores:
     """The scores of a run of a task without labels on a split of its rows: loss, perplexity, accuracy …
 
-    Answers to questions are also compared by the rules of SQuAD 2.0, with intervals and the worst of them. The
-    baseline of a language model is an n-gram model of its training rows (:mod:`labkit.evaluate.ngram`), unless
-    ``baselines`` is False.
+    Answers to questions are also compared by the rules of SQuAD 2.0, with intervals and the worst of them.
+    The baseline of a language model is an n-gram model of its training rows (:mod:`labkit.evaluate.ngram`),
+    unless ``baselines`` is False.
 
     Raises:
         RunError: there is no model yet.
@@ -74,7 +74,9 @@ def scores_of(run: RunHandle, split: str = "test", baselines: bool = True) -> Sc
     scores = assess(folder, rows, split)
     if (more := MORE_SCORES.get(type(experiment.task))) is not None:
         more(run, rows, split, scores, baselines)
-    return with_warnings(scores, run, rows, split, load_processor(experiment, folder, rows.spec.modality, None))
+    return with_warnings(
+        scores, run, rows, split, load_processor(experiment, folder, rows.spec.modality, None)
+    )
 
 
 def _compared_answers(run: RunHandle, rows: Rows, split: str, scores: Scores, baselines: bool) -> None:
@@ -102,7 +104,8 @@ MORE_SCORES: ByClass[Callable[[RunHandle, Rows, str, Scores, bool], None]] = ByC
 
 
 def evaluate_run(run: RunHandle, split: str = "test", baselines: bool = True) -> EvaluationReport | Scores:
-    """The report of a run on a split of its rows, whatever kind it is of; for tasks without labels their scores.
+    """The report of a run on a split of its rows, whatever kind it is of; for tasks without labels their
+    scores.
 
     Raises:
         RunError: there is no model yet.
@@ -125,15 +128,20 @@ def conclusion_of(run: RunHandle, report: EvaluationReport) -> Conclusion:
     """The conclusion of a report of a run; baselines are fitted unless the report has them."""
     rows = rows_of(run)
     if not report.baselines:
-        with_warnings(with_fitted_baselines(report, rows), run, rows, report.split, predictor_of(run).processor)
+        with_warnings(
+            with_fitted_baselines(report, rows), run, rows, report.split, predictor_of(run).processor
+        )
     return conclude(report, run, rows.spec.counts.get("train", {}))
 
 
 def report_of(run: RunHandle, split: str = "test") -> ClassificationReport:
-    """The same of a run that classifies. Raises :class:`DataError` for one that is not a single-label classifier."""
+    """The same of a run that classifies. Raises :class:`DataError` for one that is not a single-label
+    classifier."""
     report = evaluate_run(run, split, baselines=False)
     if not isinstance(report, ClassificationReport):
-        raise DataError(_("run {run!r} is not a single-label classifier; use run.evaluate() instead."), run=run.name)
+        raise DataError(
+            _("run {run!r} is not a single-label classifier; use run.evaluate() instead."), run=run.name
+        )
     return report
 
 
@@ -142,8 +150,8 @@ def compare(
 ) -> Comparison:
     """Compare two runs (or reports) of classifiers on the rows of ``split`` on which both were evaluated.
 
-    Both scores, what the first gains with a paired 95 % bootstrap interval, and McNemar's exact test; the runs may
-    have been trained in any way on the same data.
+    Both scores, what the first gains with a paired 95 % bootstrap interval, and McNemar's exact test; the
+    runs may have been trained in any way on the same data.
 
     Raises:
         DataError: the runs share no rows, have other classes, or are not classifiers.
@@ -153,19 +161,24 @@ def compare(
         for n, each in enumerate((first, second), 1)
     ]
     sources = [
-        rows_of(each).source.get("source", "") for each in (first, second) if not isinstance(each, ClassificationReport)
+        rows_of(each).source.get("source", "")
+        for each in (first, second)
+        if not isinstance(each, ClassificationReport)
     ]
     if len(sources) == 2 and all(sources) and sources[0] != sources[1]:
         raise DataError(
             _("{name!r} was trained on {source!r} and {other!r} on {other_source!r}: the data differ."),
             name=names[0], source=sources[0], other=names[1], other_source=sources[1],
         )  # fmt: skip
-    reports = [each if isinstance(each, ClassificationReport) else report_of(each, split) for each in (first, second)]
+    reports = [
+        each if isinstance(each, ClassificationReport) else report_of(each, split) for each in (first, second)
+    ]
     return of_reports(*reports, names=(names[0], names[1]))
 
 
 def calibration(run: RunHandle, split: str = "test", bins: int = 15) -> Calibration:
-    """Confidence against accuracy on ``split``; ``.scaled`` is the same at the temperature fitted on validation."""
+    """Confidence against accuracy on ``split``; ``.scaled`` is the same at the temperature fitted on
+    validation."""
     return calibrate(report_of(run, "validation"), report_of(run, split), bins)
 
 
@@ -174,8 +187,8 @@ def slices(run: RunHandle, by: str | Iterable[Hashable] = "length", split: str =
 
     Args:
         run: a run that classifies.
-        by: a column of the rows (one of many numbers is cut into four parts), "length" (of the texts, in four parts
-            too), or a group for every row of the split.
+        by: a column of the rows (one of many numbers is cut into four parts), "length" (of the texts, in four
+            parts too), or a group for every row of the split.
         split: which rows.
 
     Raises:

@@ -26,10 +26,9 @@ if TYPE_CHECKING:
 class Scores(dict[str, float]):
     """Scores by name, as one line and, in a notebook, as a table.
 
-    ``task``: its name; ``rows``: how many there are; ``intervals``: 95 % of those scores that are means over rows;
-    ``worst``: rows with their predictions, the worst first, if the task provides
-    them; ``warnings``: sentences such as that
-    texts were truncated.
+    ``task``: its name; ``rows``: how many there are; ``intervals``: 95 % of those scores that are means over
+    rows; ``worst``: rows with their predictions, the worst first, if the task provides them; ``warnings``:
+    sentences such as that texts were truncated.
     """
 
     def __init__(self, split: str, values: dict[str, float], task: str = "", rows: int = 0):
@@ -62,7 +61,9 @@ def assess(folder: Path, rows: Rows, split: str) -> Scores:
         WeightsError: the model cannot be read.
     """
     if not len(rows.splits.get(split, ())):
-        raise DataError(_("no split {split!r}; available: {splits}."), split=split, splits=", ".join(rows.splits))
+        raise DataError(
+            _("no split {split!r}; available: {splits}."), split=split, splits=", ".join(rows.splits)
+        )
     use_compilation_cache()
     experiment: Experiment = load_file(Experiment, folder / "labkit.toml")
     module, task, inputs = load_model(experiment, folder)

@@ -1,8 +1,8 @@
 """Model selection: the cheapest model that is not significantly worse than the best.
 
-Good enough is what loses to the best no more than one standard error of the difference: the rule of Breiman, Friedman,
-Olshen and Stone (Classification and Regression Trees, 1984, section 3.4.3). Here the difference is paired: both
-models are evaluated on the same resampled rows, so difficulty common to both cancels.
+ Good enough is what loses to the best no more than one standard error of the difference: the rule of Breiman,
+Friedman, Olshen and Stone (Classification and Regression Trees, 1984, section 3.4.3). Here the difference is
+paired: both models are evaluated on the same resampled rows, so difficulty common to both cancels.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Sizing:
     """Models by their cost, and the one to take.
 
     Attributes:
-        table: a row a model, the cheapest first: ``cost``, the score with its 95 % interval (``low``, ``high``),
-            ``behind`` (what it loses to the best) with its standard ``error``, whether it is good ``enough``, and
-            whether it is on the ``front``: no other is as cheap and as good.
+        table: a row a model, the cheapest first: ``cost``, the score with its 95 % interval (``low``,
+            ``high``), ``behind`` (what it loses to the best) with its standard ``error``, whether it is good
+            ``enough``, and whether it is on the ``front``: no other is as cheap and as good.
         choice: the name of the cheapest that is good enough.
         best: the name of the model with the best score.
         score: "f1" or "accuracy".
@@ -60,15 +60,21 @@ class Sizing:
 
 
 def right_size(
-    reports: Mapping[str, ClassificationReport], cost: Mapping[str, float], *, score: str = "f1", slack: float = 0.0
+    reports: Mapping[str, ClassificationReport],
+    cost: Mapping[str, float],
+    *,
+    score: str = "f1",
+    slack: float = 0.0,
 ) -> Sizing:
     """The cheapest of several models that is good enough.
 
     Args:
-        reports: name → report; all on the same rows. Those of validation: what is chosen on test rows is no test.
+        reports: name → report; all on the same rows. Those of validation: what is chosen on test rows is no
+        test.
         cost: name → what the model costs in any unit: parameters, FLOPs for an example, seconds.
         score: "f1" or "accuracy".
-        slack: what may be lost to the best for the sake of cheapness, where that is more than a standard error.
+        slack: what may be lost to the best for the sake of cheapness, where that is more than a standard
+            error.
 
     Raises:
         ConfigError: an unknown score, or a cost that is missing, negative or not a number.
@@ -89,7 +95,9 @@ def right_size(
             )  # fmt: skip
         if not (math.isfinite(cost[name]) and cost[name] >= 0):
             raise ConfigError(
-                _("the cost of {name!r} is {cost}; it must be a number of 0 or more."), name=name, cost=cost[name]
+                _("the cost of {name!r} is {cost}; it must be a number of 0 or more."),
+                name=name,
+                cost=cost[name],
             )
     best = max(reports, key=lambda name: (reports[name].scores[score], -cost[name]))
     gains = reports[best].compare({name: report for name, report in reports.items() if name != best})

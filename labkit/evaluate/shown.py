@@ -39,7 +39,10 @@ class TableReport:
         tables = [html.table(head, body, numeric=range(1, len(head))) for head, body in self._html_tables()]
         head, wrong = self._wrong()
         mistakes = [html.table(head, wrong, numeric=[0, *range(2, len(head))])] if wrong else []
-        return {"text/plain": str(self), "text/html": html.page(self._heading(), *self.warnings, *tables, *mistakes)}
+        return {
+            "text/plain": str(self),
+            "text/html": html.page(self._heading(), *self.warnings, *tables, *mistakes),
+        }
 
 
 def columns_of_text(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:

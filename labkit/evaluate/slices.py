@@ -29,20 +29,23 @@ def part_of(report: ClassificationReport, kept: Any) -> ClassificationReport:
 def slices(report: ClassificationReport, groups: Sequence[Any]) -> pd.DataFrame:
     """F1 and accuracy of every group of rows, with 95 % intervals; the weakest group first.
 
-    ``f1`` is the macro average over the classes that occur in the group, so a group of one class is scored by that
-    class alone; its interval is the bootstrap's. That of accuracy is Wilson's (1927), which is honest for few rows:
-    0 right of 1 gives 0 to 0.79. ``below`` is True if all of it is below the accuracy of all rows.
+    ``f1`` is the macro average over the classes that occur in the group, so a group of one class is scored by
+    that class alone; its interval is the bootstrap's. That of accuracy is Wilson's (1927), which is honest
+    for few rows: 0 right of 1 gives 0 to 0.79. ``below`` is True if all of it is below the accuracy of all
+    rows.
 
     Args:
         report: the whole.
-        groups: [n], the group of every row; anything that becomes a string. Beyond 50 groups only the largest are
-            shown.
+        groups: [n], the group of every row; anything that becomes a string. Beyond 50 groups only the largest
+            are shown.
 
     Raises:
         DataError: there are not as many groups as rows.
     """
     if len(groups) != len(report.truth):
-        raise DataError(_("{n_groups} groups for {n_truth} rows."), n_groups=len(groups), n_truth=len(report.truth))
+        raise DataError(
+            _("{n_groups} groups for {n_truth} rows."), n_groups=len(groups), n_truth=len(report.truth)
+        )
     names = np.asarray(["" if group is None else str(group) for group in groups], object)
     found, counts = np.unique(names[report.counted].astype(str), return_counts=True)
     lines = {}
@@ -67,8 +70,8 @@ def by_length(texts: Sequence[str], parts: int = 4) -> list[str]:
 
 
 def by_size(numbers: Sequence[float], parts: int = 4) -> list[str]:
-    """A group for every number, named by its least and greatest one; the groups are about equally large. What is no
-    number (NaN) has the group "nan"."""
+    """A group for every number, named by its least and greatest one; the groups are about equally large. What
+    is no number (NaN) has the group "nan"."""
     values = np.asarray(numbers, np.float64)
     known = np.isfinite(values)
     if not known.any():

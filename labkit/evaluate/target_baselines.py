@@ -27,8 +27,8 @@ PENALTIES = np.logspace(-3, 4, 15)
 
 
 def answers(train: Dataset, test: Dataset, spec: Spec) -> dict[str, np.ndarray]:
-    """What the baselines answer for the rows of ``test``, having learnt from ``train``, each [n, k]: shares f32,
-    numbers f64.
+    """What the baselines answer for the rows of ``test``, having learnt from ``train``, each [n, k]: shares
+    f32, numbers f64.
 
     Several labels: how often each applies, and a logistic regression for each; numbers: their mean, and ridge
     regression (Hoerl & Kennard 1970). Both linear models read TF-IDF of texts, or standardised features.
@@ -55,7 +55,8 @@ def answers(train: Dataset, test: Dataset, spec: Spec) -> dict[str, np.ndarray]:
 
 
 def _features(train: Dataset, test: Dataset, spec: Spec, kept: np.ndarray) -> tuple[Any, Any]:
-    """What both linear models read, of the kept training rows and of the rows asked for; None without any word."""
+    """What both linear models read, of the kept training rows and of the rows asked for; None without any
+    word."""
     if spec.modality != "text":
         flat = [plain_inputs(part, spec).reshape(len(part), -1).astype(np.float64) for part in (train, test)]
         ready = make_pipeline(StandardScaler(), SimpleImputer(keep_empty_features=True)).fit(flat[0][kept])

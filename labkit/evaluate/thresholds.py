@@ -21,8 +21,9 @@ _SCORES = ("precision", "recall", "f1")
 class Thresholds:
     """Counts at every threshold that makes a difference, and the curves that follow from them.
 
-    A row counts as found when its score is at least the threshold. Curves and areas are defined as in scikit-learn:
-    the average precision is the step-wise sum of precision over the gains in recall, the ROC area is by trapezoids.
+    A row counts as found when its score is at least the threshold. Curves and areas are defined as in
+    scikit-learn: the average precision is the step-wise sum of precision over the gains in recall, the ROC
+    area is by trapezoids.
 
     Args:
         score: float [n], the probability of the class.
@@ -55,7 +56,9 @@ class Thresholds:
         self.name = name
         order = np.argsort(-score, kind="stable")
         score, found = score[order], positive[order]
-        last = np.flatnonzero(np.append(np.diff(score) != 0, True))  # the last row of every group of equal scores
+        last = np.flatnonzero(
+            np.append(np.diff(score) != 0, True)
+        )  # the last row of every group of equal scores
         self.threshold = score[last]
         self.hit = np.cumsum(found)[last]
         self.false = last + 1 - self.hit
@@ -108,8 +111,8 @@ class Thresholds:
         return float(np.sum(np.diff(np.append(0.0, self.recall)) * self.precision))
 
     def at(self, threshold: float) -> dict[str, float]:
-        """``precision``, ``recall`` and ``f1`` (0 where nothing is found, as in scikit-learn with zero_division=0) and
-        the counts ``found``, ``hit``, ``missed`` at any threshold."""
+        """``precision``, ``recall`` and ``f1`` (0 where nothing is found, as in scikit-learn with
+        zero_division=0) and the counts ``found``, ``hit``, ``missed`` at any threshold."""
         place = int(np.searchsorted(-self.threshold, -threshold, side="right")) - 1
         hit, false = (int(self.hit[place]), int(self.false[place])) if place >= 0 else (0, 0)
         found, sought = hit + false, self.positives
@@ -124,13 +127,16 @@ class Thresholds:
         }
 
     def best(self, score: str = "f1") -> float:
-        """The threshold with the best ``score``, the highest of equals. Choose it on validation, never on test."""
+        """The threshold with the best ``score``, the highest of equals. Choose it on validation, never on
+        test."""
         if score not in _SCORES:
             raise DataError(
                 _("unknown score {score!r}.{hint} Known: {known}."),
                 score=score, hint=nearest(score, _SCORES), known=", ".join(_SCORES),
             )  # fmt: skip
-        return float(self.threshold[int(np.nanargmax(getattr(self, score)))]) if self.positives else float("nan")
+        return (
+            float(self.threshold[int(np.nanargmax(getattr(self, score)))]) if self.positives else float("nan")
+        )
 
     def table(self) -> pd.DataFrame:
         """A row for every threshold: precision, recall, F1, false alarms, rows found."""

@@ -1,11 +1,11 @@
 """Attributions (gradients, integrated gradients, occlusion) of words, pixels or features for a class.
 
-What is explained is the log-odds F of a class against the rest (the logit minus the log-sum-exp of the others), which
-adds up where a probability saturates. Integrated gradients (Sundararajan, Taly and Yan, ICML 2017, arXiv 1703.01365,
-equation 1) share out F(example) - F(blank) over the inputs; the approximation error of the path integral is ``gap``.
-Occlusion (Zeiler and Fergus, ECCV 2014, arXiv 1311.2901) covers a part and measures how far F
-falls; the gradient alone is
-the saliency of Simonyan, Vedaldi and Zisserman, arXiv 1312.6034.
+ What is explained is the log-odds F of a class against the rest (the logit minus the log-sum-exp of the
+others), which adds up where a probability saturates. Integrated gradients (Sundararajan, Taly and Yan, ICML
+2017, arXiv 1703.01365, equation 1) share out F(example) - F(blank) over the inputs; the approximation error
+of the path integral is ``gap``. Occlusion (Zeiler and Fergus, ECCV 2014, arXiv 1311.2901) covers a part and
+measures how far F falls; the gradient alone is the saliency of Simonyan, Vedaldi and Zisserman, arXiv
+1312.6034.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Explainer:
         module: the model with its head; it is not changed.
         classes: names of the classes.
         processor: of the model.
-        problem_type: what the model predicts: one "class", several "labels" (F is then a label's own log-odds, its
-            logit), or a "number" (F is the number itself, less ``offset``).
+        problem_type: what the model predicts: one "class", several "labels" (F is then a label's own
+            log-odds, its logit), or a "number" (F is the number itself, less ``offset``).
         offset: f64[k], what is added to the numbers, outside the module.
     """
 
@@ -66,7 +66,9 @@ class Explainer:
         self._paths = {"ids": jax.jit(self._path_of_words), "inputs": jax.jit(self._path_of_numbers)}
         self._slope = jax.jit(self._slope_of_numbers)
         self._attend = jax.jit(
-            lambda state, batch: self._merged(state).backbone.attention(batch["ids"], batch["mask"], batch["types"])[0]
+            lambda state, batch: self._merged(state).backbone.attention(
+                batch["ids"], batch["mask"], batch["types"]
+            )[0]
         )
 
     @known_settings
@@ -77,11 +79,12 @@ class Explainer:
         """What speaks for and against a class in one example.
 
         Args:
-            example: a text (as cleaned for the model), a picture [height, width (, channels)] or features [f].
+            example: a text (as cleaned for the model), a picture [height, width (, channels)] or features
+            [f].
             pair: the second text, where the model reads two.
             target: the class; by default the likeliest.
-            method: "integrated" gradients, "occlusion" (words one by one, patches of pictures, features one by one) or
-                "gradient" (not for texts).
+            method: "integrated" gradients, "occlusion" (words one by one, patches of pictures, features one
+                by one) or "gradient" (not for texts).
             points: of the path of integrated gradients; more make the gap smaller.
             patch: side of a covered patch in pixels; by default an eighth of the picture.
 
@@ -93,7 +96,9 @@ class Explainer:
         batch = self._one(example, pair)
         if text := "ids" in batch:
             if method == "gradient":
-                raise ConfigError(_("method = 'gradient' is for pictures and features; texts have 'integrated' too."))
+                raise ConfigError(
+                    _("method = 'gradient' is for pictures and features; texts have 'integrated' too.")
+                )
             words = self._words(example, pair)
             spans = [word.tokens for word in words]
         else:
@@ -105,7 +110,9 @@ class Explainer:
         else:
             whole, empty = float(self._score(logits, number)), float("nan")
             values = (
-                self._occluded(batch, number, spans, whole) if method == "occlusion" else self._steep(batch, number)
+                self._occluded(batch, number, spans, whole)
+                if method == "occlusion"
+                else self._steep(batch, number)
             )
         if text:
             values = np.asarray([values[word.tokens].sum() for word in words], np.float64)
@@ -145,7 +152,9 @@ class Explainer:
 
     def _check(self, target: str | None, method: str, points: int) -> None:
         if target is not None and target not in self.classes:
-            raise ConfigError(_("unknown class {target!r}.{hint}"), target=target, hint=nearest(target, self.classes))
+            raise ConfigError(
+                _("unknown class {target!r}.{hint}"), target=target, hint=nearest(target, self.classes)
+            )
         if method not in METHODS:
             raise ConfigError(
                 _("unknown method {method!r}.{hint} Known: {known}."),
@@ -158,13 +167,17 @@ class Explainer:
         """A batch of this example alone."""
         if isinstance(self.processor, TextProcessor):
             if not isinstance(example, str):
-                raise DataError(_("this model expects texts; the example is a {type}."), type=type(example).__name__)
+                raise DataError(
+                    _("this model expects texts; the example is a {type}."), type=type(example).__name__
+                )
             batch = self.processor.to_predict([example], None if pair is None else [pair]).at(0)
         else:
             batch = self.processor.to_predict(np.asarray(example)[None]).at(0)
         row = {name: value[:1] for name, value in batch.items()}
         if "inputs" in row and row["inputs"].dtype == np.uint8:
-            row["inputs"] = row["inputs"].astype(np.float32) / 255  # as the models read bytes; gradients need floats
+            row["inputs"] = (
+                row["inputs"].astype(np.float32) / 255
+            )  # as the models read bytes; gradients need floats
         return row
 
     def _parts(self, text: str, pair: str | None) -> list[tuple[str, int, int]]:
@@ -181,7 +194,8 @@ class Explainer:
         return tuple(found)
 
     def _blank(self, batch: Batch) -> Any:
-        """The example without content: padding in place of its words (special tokens stay), black, or the mean."""
+        """The example without content: padding in place of its words (special tokens stay), black, or the
+        mean."""
         if "inputs" in batch:
             return np.zeros_like(batch["inputs"])
         tokenizer = self.processor.tokenizer
@@ -192,8 +206,9 @@ class Explainer:
     def _path_of_words(self, state: nnx.State, batch: Batch, blank: Array, *rest: Array) -> Any:
         """:func:`_path` over the word vectors [t, d].
 
-        The table of words is exchanged for one with a row for every place, and the ids for the places: so any model
-        that looks its words up in a table is differentiated by its vectors, without a second way into it.
+        The table of words is exchanged for one with a row for every place, and the ids for the places: so any
+        model that looks its words up in a table is differentiated by its vectors, without a second way into
+        it.
         """
         table = _table(self._merged(state).backbone).embedding[...]
 
@@ -288,10 +303,11 @@ def _table(backbone: Any) -> Any:
 
 
 def words_of(tokenizer: Any, text: str, count: int) -> list[tuple[int, int, np.ndarray]]:
-    """The words among the first ``count`` pieces of a text: first and last character, and the numbers of the pieces.
+    """The words among the first ``count`` pieces of a text: first and last character, and the numbers of the
+    pieces.
 
-    WordPiece marks what goes on a word. Pieces of bytes do not: there letters and digits that touch are one word, and
-    every Chinese character is its own.
+    WordPiece marks what goes on a word. Pieces of bytes do not: there letters and digits that touch are one
+    word, and every Chinese character is its own.
     """
     marked, found = tokenizer.continues, []
     for number, (_unused, token, (start, end)) in enumerate(tokenizer.pieces(text)[:count]):
@@ -302,7 +318,10 @@ def words_of(tokenizer: Any, text: str, count: int) -> list[tuple[int, int, np.n
             marked[token]
             if marked.any()
             else start < before
-            or (start == before and all(char.isalnum() and char < "\u2e80" for char in text[start - 1 : start + 1]))
+            or (
+                start == before
+                and all(char.isalnum() and char < "\u2e80" for char in text[start - 1 : start + 1])
+            )
         )
         if found and goes_on:
             found[-1] = (found[-1][0], max(before, end), [*found[-1][2], number])
@@ -312,8 +331,8 @@ def words_of(tokenizer: Any, text: str, count: int) -> list[tuple[int, int, np.n
 
 
 def _patches(picture: np.ndarray, side: int | None) -> list[Any]:
-    """The parts of an input that are covered one after the other: squares of a picture, half overlapping; features
-    one by one."""
+    """The parts of an input that are covered one after the other: squares of a picture, half overlapping;
+    features one by one."""
     if picture.ndim == 1:
         return [np.s_[number : number + 1] for number in range(len(picture))]
     side = side or max(2, min(picture.shape[:2]) // 8)

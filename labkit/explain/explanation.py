@@ -15,7 +15,8 @@ FOR, AGAINST = "0,114,178", "213,94,0"
 
 
 class Word(NamedTuple):
-    """A word of a text: what it is, of which text (0, or 1 of a pair), its characters, and its tokens in the row."""
+    """A word of a text: what it is, of which text (0, or 1 of a pair), its characters, and its tokens in the
+    row."""
 
     text: str
     part: int
@@ -33,8 +34,10 @@ class Explanation:
         target: the class.
         probability: class → probability.
         values: float64, a value for every word [w], or of the shape of the picture or of the features.
-        whole, empty: log-odds of the class for the example and for the blank one (NaN where no blank one was used).
-        gap: the sum of ``values`` minus (``whole`` - ``empty``): what the sum along the path missed (NaN likewise).
+        whole, empty: log-odds of the class for the example and for the blank one (NaN where no blank one was
+        used).
+        gap: the sum of ``values`` minus (``whole`` - ``empty``): what the sum along the path missed (NaN
+        likewise).
         words: of a text.
         inputs: the picture [height, width, channels] or the features [f] that the model read; None for texts.
     """
@@ -66,7 +69,8 @@ class Explanation:
         return f"<{self.target} {self.probability[self.target]:.3f} by {self.method}: {said or self.values.shape}{gap}>"
 
     def marked(self) -> str:
-        """The words as HTML, each with a background that says how much it speaks for or against; text is escaped."""
+        """The words as HTML, each with a background that says how much it speaks for or against; text is
+        escaped."""
         most = float(np.abs(self.values).max(initial=0.0)) or 1.0
         pieces, part, end = [], 0, 0
         for word, value in zip(self.words, self.values, strict=True):

@@ -1,7 +1,8 @@
 """PEFT adapters: folders with ``adapter_config.json`` and ``adapter_model.safetensors``.
 
-A LoRA adapter (Hu et al. 2021, arXiv 2106.09685) is read by adding it to its base model once; the sum is kept in the
-cache as a folder of transformers, which every architecture of labkit reads. What is not a plain LoRA is refused.
+ A LoRA adapter (Hu et al. 2021, arXiv 2106.09685) is read by adding it to its base model once; the sum is
+kept in the cache as a folder of transformers, which every architecture of labkit reads. What is not a plain
+LoRA is refused.
 """
 
 from __future__ import annotations
@@ -35,7 +36,11 @@ REQUIRED: dict[str, tuple[Any, ...]] = {
     ),
 }  # fmt: skip
 #: ``task_type`` → ending of the class of transformers.
-CLASSES = {"SEQ_CLS": "ForSequenceClassification", "QUESTION_ANS": "ForQuestionAnswering", "CAUSAL_LM": "ForCausalLM"}
+CLASSES = {
+    "SEQ_CLS": "ForSequenceClassification",
+    "QUESTION_ANS": "ForQuestionAnswering",
+    "CAUSAL_LM": "ForCausalLM",
+}
 _PREFIX = "base_model.model."
 #: Files that say nothing of the sum.
 _OTHER = (CONFIG, "config.json", ".index.json", "manifest.json", "labkit.json")
@@ -94,7 +99,9 @@ def _settings(folder: Path) -> dict[str, Any]:
             )  # fmt: skip
     if not (folder / FILE).is_file():
         there = ", ".join(sorted(each.name for each in folder.iterdir()))
-        raise WeightsError(_("{folder} has no {file}; it has: {there}."), folder=folder, file=FILE, there=there)
+        raise WeightsError(
+            _("{folder} has no {file}; it has: {there}."), folder=folder, file=FILE, there=there
+        )
     return config
 
 
@@ -149,7 +156,10 @@ def _scale(folder: Path, config: Mapping[str, Any], module: str, rank: int) -> f
     alpha = _own(config.get("alpha_pattern"), module, config.get("lora_alpha", 8))
     if type(alpha) not in (int, float) or not math.isfinite(alpha):
         raise WeightsError(
-            _("{path}: {key} = {value}; expected numbers."), path=folder / CONFIG, key="lora_alpha", value=alpha
+            _("{path}: {key} = {value}; expected numbers."),
+            path=folder / CONFIG,
+            key="lora_alpha",
+            value=alpha,
         )
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
@@ -163,8 +173,8 @@ def _own(patterns: Any, module: str, usual: Any) -> Any:
 
 
 def _named(name: str, base: Mapping[str, Any], folder: Path, new: bool = False) -> str:
-    """The tensor of the base model that an adapter calls ``name``: files of models with and without a head differ in
-    the beginning of names. ``new``: it may be one that the base model lacks."""
+    """The tensor of the base model that an adapter calls ``name``: files of models with and without a head
+    differ in the beginning of names. ``new``: it may be one that the base model lacks."""
     if name in base:
         return name
     found = [each for each in base if each.endswith(f".{name}") or name.endswith(f".{each}")]
@@ -178,8 +188,11 @@ def _named(name: str, base: Mapping[str, Any], folder: Path, new: bool = False) 
     )  # fmt: skip
 
 
-def _headed(known: dict[str, Any], config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """config.json of the base model with the class of the adapter's task, and a name for each output of its head."""
+def _headed(
+    known: dict[str, Any], config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """config.json of the base model with the class of the adapter's task, and a name for each output of its
+    head."""
     ending = CLASSES.get(str(config.get("task_type")), "")
     named = next(iter(known.get("architectures") or ()), "")
     if ending and not named.endswith((ending, "LMHeadModel")):
@@ -187,7 +200,11 @@ def _headed(known: dict[str, Any], config: Mapping[str, Any], tensors: Mapping[s
         known = {**known, "architectures": [stem + ending]}
     last = next((name for name in ("score.weight", "classifier.weight", "classifier.out_proj.weight")
                  if name in tensors), "")  # fmt: skip
-    if config.get("task_type") == "SEQ_CLS" and last and len(known.get("id2label") or ()) != len(tensors[last]):
+    if (
+        config.get("task_type") == "SEQ_CLS"
+        and last
+        and len(known.get("id2label") or ()) != len(tensors[last])
+    ):
         known = {**known, "id2label": {str(place): f"LABEL_{place}" for place in range(len(tensors[last]))}}
         known.pop("label2id", None)
     return known

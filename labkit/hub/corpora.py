@@ -32,11 +32,14 @@ _DOUBLED = {",", ";", ":", "?", "!"}  # marks that the corpus writes twice
 
 
 def novels(place: Path) -> Found:
-    """A paragraph a row, its lines joined; columns ``label`` (the novel) and ``chapter``, counted through a novel."""
+    """A paragraph a row, its lines joined; columns ``label`` (the novel) and ``chapter``, counted through a
+    novel."""
     rows, notes, row = [], list[Note](), 0
     for name, title in NOVELS.items():
         chapter, over = 0, False
-        for block in re.split(r"\n(?:[ \t]*\n)+", (place / f"{name}.txt").read_text(encoding="utf-8").strip()):
+        for block in re.split(
+            r"\n(?:[ \t]*\n)+", (place / f"{name}.txt").read_text(encoding="utf-8").strip()
+        ):
             text = " ".join(block.split())
             heading, over = _HEADING.fullmatch(text), over or bool(_END.fullmatch(text))
             chapter += heading is not None and heading[1].lower() == "chapter"
@@ -79,7 +82,9 @@ def sentence(words: Iterable[str]) -> str:
     """
     text, before, space, inside = "", "", False, False
     for word in words:
-        if (word == before and word in _DOUBLED) or (word == "." and text.endswith(".")):  # "Jr." ends a sentence
+        if (word == before and word in _DOUBLED) or (
+            word == "." and text.endswith(".")
+        ):  # "Jr." ends a sentence
             continue
         opens, closes = word in _NO_SPACE_AFTER, word in _NO_SPACE_BEFORE
         if word == "'":  # the first of two opens
@@ -91,13 +96,16 @@ def sentence(words: Iterable[str]) -> str:
 
 
 def phrases(place: Path) -> Found:
-    """A phrase a row in English and Chinese; columns ``label`` (the program) and ``context`` ("menu", … or "").
+    """A phrase a row in English and Chinese; columns ``label`` (the program) and ``context`` ("menu", … or
+    "").
 
-    Untranslated entries and repeated pairs are dropped. Where English has a singular and a plural,
-    the phrase is the singular; Chinese has one form for both. The file is a row of JSON tables, one for each program.
+    Untranslated entries and repeated pairs are dropped. Where English has a singular and a plural, the phrase
+    is the singular; Chinese has one form for both. The file is a row of JSON tables, one for each program.
     """
     rows, notes, seen = [], list[Note](), set[tuple[str, str]]()
-    for row, (label, key, chinese) in enumerate(_entries((place / "phrases.json").read_text(encoding="utf-8"))):
+    for row, (label, key, chinese) in enumerate(
+        _entries((place / "phrases.json").read_text(encoding="utf-8"))
+    ):
         context, _, english = key.rpartition("\x04")
         if not english.strip() or not chinese.strip() or english == chinese:
             notes.append((row, "not translated"))
@@ -105,7 +113,9 @@ def phrases(place: Path) -> Found:
             notes.append((row, "the same pair came before"))
         else:
             seen.add((english, chinese))
-            rows.append({"row": row, "text": english, "text_pair": chinese, "label": label, "context": context})
+            rows.append(
+                {"row": row, "text": english, "text_pair": chinese, "label": label, "context": context}
+            )
     return rows, notes
 
 

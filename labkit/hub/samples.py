@@ -1,8 +1,8 @@
 """Named samples: real models and data sets, downloaded on first use, verified and cached.
 
-``folder("minilm-l6")`` is the way in. A sample is cached as a folder with its files and a ``sample.json``
-(licence, source, SHA-256 of each member); the folder appears in one rename, so it is whole or absent, also when a
-fetch is killed. Of several processes that want it at once, one fetches and the others wait.
+ ``folder("minilm-l6")`` is the way in. A sample is cached as a folder with its files and a ``sample.json``
+(licence, source, SHA-256 of each member); the folder appears in one rename, so it is whole or absent, also
+when a fetch is killed. Of several processes that want it at once, one fetches and the others wait.
 
 Environment: ``LABKIT_SAMPLES`` names folders with package files that somebody downloaded before (tried first,
 checked alike); ``LABKIT_OFFLINE=1`` forbids the network.
@@ -66,8 +66,8 @@ def folder(name: str, progress: Progress = None) -> Path:
 
     Args:
         name: a key of :data:`SAMPLES`.
-        progress: None shows a bar where somebody can see it, True always, False never; a function is called with
-            (bytes that arrived, bytes in all), from a thread of the download.
+        progress: None shows a bar where somebody can see it, True always, False never; a function is called
+            with (bytes that arrived, bytes in all), from a thread of the download.
 
     Raises:
         SampleError: unknown name; or no source gave the sample: each is listed with its reason.
@@ -161,7 +161,8 @@ def _gather(sample: Sample, source: Source, mirror: Path | None, work: Path, pro
     into.mkdir()
     if source.needs and importlib.util.find_spec(source.needs) is None:
         raise SampleError(
-            _("the package {needs} is needed for the conversion: pip install 'labkit[convert]'"), needs=source.needs
+            _("the package {needs} is needed for the conversion: pip install 'labkit[convert]'"),
+            needs=source.needs,
         )
     if isinstance(source, Carrier | Several) and mirror:
         source.unpack(mirror, into, sample.members)
@@ -180,16 +181,21 @@ def _gather(sample: Sample, source: Source, mirror: Path | None, work: Path, pro
         "source": source.label,
         "members": {target: member.sha256 for target, member in sample.members.items()},
     }
-    (into / "sample.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (into / "sample.json").write_text(
+        json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     return into
 
 
 def _ways(sample: Sample, reasons: list[str]) -> Iterator[tuple[Source, Path | None]]:
-    """What to try, in order: folders of LABKIT_SAMPLES with all files of a source, then the sources themselves."""
+    """What to try, in order: folders of LABKIT_SAMPLES with all files of a source, then the sources
+    themselves."""
     known = [source for source in sample.sources if source.files]
     for name in filter(None, os.environ.get("LABKIT_SAMPLES", "").split(os.pathsep)):
         mirror = Path(name).expanduser()
-        found = [(source, mirror) for source in known if all((mirror / file).is_file() for file in source.files)]
+        found = [
+            (source, mirror) for source in known if all((mirror / file).is_file() for file in source.files)
+        ]
         if known and not found:
             wanted = " or ".join(" and ".join(source.files) for source in known)
             reasons.append(_("{folder} (LABKIT_SAMPLES): {files} not found", folder=name, files=wanted))
@@ -262,4 +268,6 @@ def _somebody_sees() -> bool:
     """A terminal, or a notebook that is not run unattended; what a thread writes would stand below any cell."""
     if threading.current_thread() is not threading.main_thread():
         return False
-    return sys.stderr.isatty() or ("ipykernel" in sys.modules and os.environ.get("LABKIT_FOREGROUND", "0") in ("", "0"))
+    return sys.stderr.isatty() or (
+        "ipykernel" in sys.modules and os.environ.get("LABKIT_FOREGROUND", "0") in ("", "0")
+    )

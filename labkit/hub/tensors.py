@@ -35,8 +35,9 @@ class Tensors(Mapping[str, np.ndarray]):
     """The tensors of a folder by name, memory-mapped: one ``model.safetensors`` or shards with their index.
 
     Raises:
-        WeightsError: no safetensors in the folder (other formats are named and refused), a file that is something
-            else inside, a damaged file, an index that points at files that are not there or out of the folder.
+        WeightsError: no safetensors in the folder (other formats are named and refused), a file that is
+            something else inside, a damaged file, an index that points at files that are not there or out of
+            the folder.
     """
 
     def __init__(self, folder: str | Path, files: list[Path] | None = None):
@@ -84,7 +85,8 @@ class Tensors(Mapping[str, np.ndarray]):
 def check_values(array: np.ndarray, name: str, folder: Path, largest: float = LARGEST) -> None:
     """Raise :class:`WeightsError` for a tensor with values that make every output NaN or infinite.
 
-    ``largest``: the largest amount; :data:`UNITS` for the head of a regression, which holds the unit of its numbers.
+    ``largest``: the largest amount; :data:`UNITS` for the head of a regression, which holds the unit of its
+    numbers.
     """
     if array.size and array.dtype.kind in "fV":
         for value in (float(array.min()), float(array.max())):  # NaN carries over; nothing is allocated
@@ -98,7 +100,8 @@ def check_values(array: np.ndarray, name: str, folder: Path, largest: float = LA
 
 
 def check_sealed(folder: Path, only: Collection[str] | None = None) -> None:
-    """Raise :class:`WeightsError` where files of a sealed folder (``only``: of these) are not as they were sealed."""
+    """Raise :class:`WeightsError` where files of a sealed folder (``only``: of these) are not as they were
+    sealed."""
     if problems := manifest.damage(folder, only):
         raise WeightsError(
             _(
@@ -131,7 +134,9 @@ def _files(folder: Path) -> list[Path]:
             names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
         except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
             raise WeightsError(
-                _("{index} is not an index of weights ({error}). Fetch the folder again."), index=index, error=error
+                _("{index} is not an index of weights ({error}). Fetch the folder again."),
+                index=index,
+                error=error,
             ) from None
         if bad := [str(name) for name in names if not _lies_in(folder, name)]:
             raise WeightsError(
@@ -166,10 +171,14 @@ def _open(file: Path) -> Any:
             start = raw.read(32)
         # Looked at only now: the length that opens a sound file may begin with any byte.
         if what := kind_of(start):
-            packed = _("a ZIP archive, as torch.save writes (pickle inside)") if what == "a ZIP archive" else what
+            packed = (
+                _("a ZIP archive, as torch.save writes (pickle inside)") if what == "a ZIP archive" else what
+            )
             raise WeightsError(_("{file} is {what}. {cure}"), file=file, what=packed, cure=CURE) from None
         if isinstance(error, WeightsError):
             raise WeightsError(_("{error} Fetch or copy it again."), error=error) from None
         raise WeightsError(
-            _("{file} is damaged or not safetensors ({error}). Fetch or copy it again."), file=file, error=error
+            _("{file} is damaged or not safetensors ({error}). Fetch or copy it again."),
+            file=file,
+            error=error,
         ) from None

@@ -1,12 +1,13 @@
 """Download of tables over HTTPS from public addresses, with limits on size and time.
 
-A name is resolved once, every address it has is checked, and the connection goes to the addresses that were checked, in
-the resolver's order until one answers, so that nothing else can be put in their place meanwhile. Redirects go the same
-way.
+ A name is resolved once, every address it has is checked, and the connection goes to the addresses that were
+checked, in the resolver's order until one answers, so that nothing else can be put in their place meanwhile.
+Redirects go the same way.
 
-Where HTTPS_PROXY (or ALL_PROXY, HTTP_PROXY) names a proxy and NO_PROXY does not exempt the host, the connection goes
-through it by CONNECT. The proxy resolves the name, so only what the address itself says is checked: its scheme, its
-port, and that its host is no private IP address and no name of this machine or its network.
+ Where HTTPS_PROXY (or ALL_PROXY, HTTP_PROXY) names a proxy and NO_PROXY does not exempt the host, the
+connection goes through it by CONNECT. The proxy resolves the name, so only what the address itself says is
+checked: its scheme, its port, and that its host is no private IP address and no name of this machine or its
+network.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def fetched(address: str, most: int = MOST, patience: float = PATIENCE) -> Path:
         SampleError: it cannot be reached, answers with an error, or is larger or slower than it may be.
     """
     if offline():
-        raise SampleError(_("LABKIT_OFFLINE is set, so {address!r} cannot be fetched."), address=shown_address(address))
+        raise SampleError(
+            _("LABKIT_OFFLINE is set, so {address!r} cannot be fetched."), address=shown_address(address)
+        )
     until = time.monotonic() + patience
     where = address
     for _unused in range(REDIRECTS + 1):
@@ -71,7 +74,9 @@ def fetched(address: str, most: int = MOST, patience: float = PATIENCE) -> Path:
         finally:
             connection.close()
     raise SampleError(
-        _("{address} is redirected more than {redirects} times."), address=shown_address(address), redirects=REDIRECTS
+        _("{address} is redirected more than {redirects} times."),
+        address=shown_address(address),
+        redirects=REDIRECTS,
     )
 
 
@@ -80,7 +85,8 @@ _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.%]*\]|[^\s@:\[\]\\]+)(?::[0-9]*)?")
 
 
 def shown_address(address: str, limit: int = 200) -> str:
-    """An address for messages, without what may be secret: user and password, values of the query, the fragment."""
+    """An address for messages, without what may be secret: user and password, values of the query, the
+    fragment."""
     found = _ADDRESS.fullmatch(address)
     assert found is not None  # it matches every text
     scheme, host, path, rest = found.groups()
@@ -112,12 +118,15 @@ def connected(address: str, until: float) -> tuple[PinnedConnection | _Tunnelled
         host, parts, port = "", SplitResult("", "", "", "", ""), 0
     if parts.scheme != "https" or not host or "@" in parts.netloc or re.search(r"[\x00-\x20\x7f]", address):
         raise DataError(
-            _("{address!r}: only URLs of the form https://host/file are supported."), address=shown_address(address)
+            _("{address!r}: only URLs of the form https://host/file are supported."),
+            address=shown_address(address),
         )
     patience = max(1.0, min(30.0, until - time.monotonic()))
     proxy = _proxy(host)
     connection = (
-        PinnedConnection(host, port, timeout=patience) if proxy is None else _tunnelled(proxy, host, port, patience)
+        PinnedConnection(host, port, timeout=patience)
+        if proxy is None
+        else _tunnelled(proxy, host, port, patience)
     )
     if isinstance(connection, PinnedConnection):
         connection.pinned, *connection.others = _resolved(address, host, port)
@@ -139,7 +148,9 @@ def _ascii(host: str) -> str:
 def _resolved(address: str, host: str, port: int) -> list[str]:
     """The IP addresses of a host, in the resolver's order, all of them public."""
     try:
-        found = list(dict.fromkeys(str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
+        found = list(
+            dict.fromkeys(str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        )
     except (OSError, UnicodeError) as error:
         raise SampleError(
             _("host {host!r} not found: {error}. If the network needs a proxy, set HTTPS_PROXY."),
@@ -164,17 +175,22 @@ def _private(address: str, where: str) -> DataError:
 
 
 #: Names that never are of the open internet.
-_LOCAL = re.compile(r"[^.]+|.*\.(?:localhost|local|internal|intranet|lan|home|corp|home\.arpa)", re.IGNORECASE)
+_LOCAL = re.compile(
+    r"[^.]+|.*\.(?:localhost|local|internal|intranet|lan|home|corp|home\.arpa)", re.IGNORECASE
+)
 
 
 def _check_name(address: str, host: str) -> None:
-    """What can be seen of a host that somebody else resolves: a private IP address, or a name of a private network."""
+    """What can be seen of a host that somebody else resolves: a private IP address, or a name of a private
+    network."""
     name = host.rstrip(".")
     try:
         name = str(ipaddress.ip_address(name))
     except ValueError:
         try:
-            name = socket.inet_ntoa(socket.inet_aton(name))  # 127.1, 0x7f.1 and 2130706433 are addresses as well
+            name = socket.inet_ntoa(
+                socket.inet_aton(name)
+            )  # 127.1, 0x7f.1 and 2130706433 are addresses as well
         except OSError:
             if _LOCAL.fullmatch(name):
                 raise _private(address, name) from None
@@ -251,7 +267,9 @@ def _tunnelled(proxy: SplitResult, host: str, port: int, patience: float) -> _Tu
         login = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
         headers["Proxy-Authorization"] = f"Basic {base64.b64encode(login).decode()}"
     connection.set_tunnel(host, port, headers)
-    connection.via = _(" through the proxy {host}:{port} (HTTPS_PROXY)", host=proxy.hostname, port=proxy.port or 80)
+    connection.via = _(
+        " through the proxy {host}:{port} (HTTPS_PROXY)", host=proxy.hostname, port=proxy.port or 80
+    )
     connection.target = host
     return connection
 

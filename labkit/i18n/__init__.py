@@ -1,6 +1,7 @@
 """Internationalisation: gettext catalogues, and messages that are translated when shown.
 
-Code marks its English with :func:`_` and names the parameters; a panel asks :func:`translate` for its language::
+ Code marks its English with :func:`_` and names the parameters; a panel asks :func:`translate` for its
+language::
 
     raise DataError(_("{file} has no column {column!r}."), file=path.name, column=name)
     translate(error.message, "zh")

@@ -36,7 +36,8 @@ def catalogue(language: str) -> gettext.NullTranslations:
 
 
 def translate(text: str, language: str) -> str:
-    """A text in a language. Only a :class:`Message` is translated, and what the catalogue lacks stays English."""
+    """A text in a language. Only a :class:`Message` is translated, and what the catalogue lacks stays
+    English."""
     if not isinstance(text, Message) or not LANGUAGES[language]:
         return str(text)
     said = _looked_up(text, language)
@@ -45,7 +46,12 @@ def translate(text: str, language: str) -> str:
         return filled(said or text.msgid, params, joined=True)
     try:
         return filled(said, params) if said else str(text)  # such as one of another version
-    except (LookupError, ValueError, TypeError, AttributeError):  # stored by another version, with other parameters
+    except (
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+    ):  # stored by another version, with other parameters
         return str(text)
 
 

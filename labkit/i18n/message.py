@@ -13,8 +13,9 @@ _KEYS = frozenset(("text", "msgid", "params", "plural", "context", "joined"))
 class Message(str):
     """An English text that keeps its msgid and parameters, so that it can be shown in another language later.
 
-    It is a ``str``: comparing, hashing and printing are those of the English text. Without parameters the msgid is the
-    text; with parameters it is a format string of :meth:`str.format`. A parameter may itself be a message.
+    It is a ``str``: comparing, hashing and printing are those of the English text. Without parameters the
+    msgid is the text; with parameters it is a format string of :meth:`str.format`. A parameter may itself be
+    a message.
 
     Args:
         msgid: the English text, with a named placeholder for each parameter.
@@ -55,7 +56,9 @@ class Message(str):
 
     def map(self, change: Callable[[str], str]) -> Message:
         """This message with ``change`` made to its text and to each parameter that is a text."""
-        params = {name: change(value) if isinstance(value, str) else value for name, value in self.params.items()}
+        params = {
+            name: change(value) if isinstance(value, str) else value for name, value in self.params.items()
+        }
         return _revived(change(str(self)), self.msgid, params, self.plural, self.context, self.joined)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -86,7 +89,8 @@ def _(msgid: str, /, **params: object) -> Message:
 
 
 def ngettext(singular: str, plural: str, n: int | None = None, /, **params: object) -> Message:
-    """A message that depends on a number, which is its parameter ``n``; left out, :meth:`Message.fill` gives it."""
+    """A message that depends on a number, which is its parameter ``n``; left out, :meth:`Message.fill` gives
+    it."""
     return Message(singular, params if n is None else {"n": n, **params}, plural=plural)
 
 
@@ -142,7 +146,8 @@ def _revived(
 
 
 def _kept(value: object) -> Any:
-    """A parameter as it is kept: what is neither text nor number by how it is written, an error by its message."""
+    """A parameter as it is kept: what is neither text nor number by how it is written, an error by its
+    message."""
     if isinstance(value, BaseException) and isinstance(message := getattr(value, "message", None), Message):
         return message
     if value is None or isinstance(value, Shown | str | bool | int | float):

@@ -25,10 +25,11 @@ from labkit.train.processors import TextProcessor
 
 
 class EmbeddingPipeline(Pipeline):
-    """An encoder that a run has trained, whatever its task, or pretrained weights of one ("minilm-l6", "e5-small").
+    """An encoder that a run has trained, whatever its task, or pretrained weights of one ("minilm-l6",
+    "e5-small").
 
-    A text's vector is what the folder's modules of sentence-transformers make; without such modules the mean of the
-    hidden states; of a run what its encoder pools.
+    A text's vector is what the folder's modules of sentence-transformers make; without such modules the mean
+    of the hidden states; of a run what its encoder pools.
     """
 
     pretrained = Capability.BIDIRECTIONAL
@@ -71,7 +72,9 @@ class EmbeddingPipeline(Pipeline):
             return made.pooled
         found = made.pooled
         if poolings := self._modules.pooling:
-            found = jnp.concatenate([layers.pool(made.hidden, batch["mask"], how) for how in poolings], axis=1)
+            found = jnp.concatenate(
+                [layers.pool(made.hidden, batch["mask"], how) for how in poolings], axis=1
+            )
         for layer in self._modules.layers:
             found = layer(found)
         return found
@@ -86,8 +89,9 @@ class EmbeddingPipeline(Pipeline):
 
         Args:
             texts: a list of texts, or one.
-            prompt: name of one of :attr:`prompts`; by default the one that the folder names as its usual one. Some
-                encoders want words that their folder does not give: "query: " for "e5-small", which is yours to write.
+            prompt: name of one of :attr:`prompts`; by default the one that the folder names as its usual one.
+                Some encoders want words that their folder does not give: "query: " for "e5-small", which is
+                yours to write.
 
         Raises:
             ConfigError: there is no such prompt.

@@ -77,7 +77,10 @@ def _check(experiment: Experiment, folder: Path) -> None:
 def _write_readme(experiment: Experiment, folder: Path) -> None:
     classes = json.loads((folder / FACTS).read_text(encoding="utf-8"))["classes"]
     lines = [f"# {experiment.name or experiment.model.modality + ' model'}", ""]
-    lines += [f"Task: `{tasks.name_of(experiment.task)}`. Trained with labkit; `labkit.toml` holds every setting.", ""]
+    lines += [
+        f"Task: `{tasks.name_of(experiment.task)}`. Trained with labkit; `labkit.toml` holds every setting.",
+        "",
+    ]
     if classes:
         listed = (f"{place}. {_shown(name)}" for place, name in enumerate(classes))
         lines += ["Outputs, in their order:", "", *listed, ""]
@@ -128,7 +131,8 @@ def _ways(experiment: Experiment, folder: Path) -> list[tuple[str, str]]:
 
 
 def _coarse(experiment: Experiment, folder: Path, classes: list[str]) -> Iterator[str]:
-    """What to know of numbers whose mean is so large that float32, in which other programs add it, rounds answers."""
+    """What to know of numbers whose mean is so large that float32, in which other programs add it, rounds
+    answers."""
     if experiment.task.problem_type is not ProblemType.NUMBER or not experiment.model.published:
         return
     bias = json.loads((folder / FACTS).read_text(encoding="utf-8")).get("offset", [])

@@ -23,7 +23,8 @@ from labkit.models.base import Capability
 from labkit.models.bert import heads
 from labkit.tasks.pretrain import Pretrain, Pretrained
 
-#: The name of the mask in a text, besides the model's own (``<mask>``); rows are padded to a multiple of STEP tokens.
+#: The name of the mask in a text, besides the model's own (``<mask>``); rows are padded to a multiple of STEP
+#: tokens.
 HIDDEN, STEP = "[MASK]", 16
 
 
@@ -35,7 +36,8 @@ class TokenPrediction(NamedTuple):
 
 
 class FillMaskPipeline(Pipeline):
-    """A model of the task "pretrain" that a run has written, or pretrained weights with their heads ("bert-tiny").
+    """A model of the task "pretrain" that a run has written, or pretrained weights with their heads
+    ("bert-tiny").
 
     Attributes:
         next_sentence: whether it was trained to predict whether one text follows another.
@@ -75,7 +77,9 @@ class FillMaskPipeline(Pipeline):
         seen = module.backbone(ids, real, types)
         table = module.backbone.embeddings.word.embedding[...]
         words = jax.nn.softmax(module.head.mlm_logits(seen.hidden, table))
-        return words, jax.nn.softmax(module.head.nsp_logits(seen.pooled)) if self.next_sentence else words[:, 0, :2]
+        return words, jax.nn.softmax(module.head.nsp_logits(seen.pooled)) if self.next_sentence else words[
+            :, 0, :2
+        ]
 
     @property
     def masks(self) -> tuple[str, ...]:
@@ -84,8 +88,8 @@ class FillMaskPipeline(Pipeline):
         return tuple(dict.fromkeys([HIDDEN, *own]))
 
     def fill(self, text: str, pair: str | None = None, *, top: int = 5) -> list[list[TokenPrediction]]:
-        """The ``top`` likeliest pieces at every ``[MASK]`` (or the model's own name of it, ``<mask>``) of a text
-        and of a second one behind it, in their order.
+        """The ``top`` likeliest pieces at every ``[MASK]`` (or the model's own name of it, ``<mask>``) of a
+        text and of a second one behind it, in their order.
 
         Raises:
             DataError: nothing is hidden, or the texts are longer than the model reads.
@@ -100,26 +104,33 @@ class FillMaskPipeline(Pipeline):
             )
         if len(ids) > self.max_length:
             raise self._too_long(ids)
-        chances = self._chances(ids, types)[0][hidden, : self.tokenizer.vocab_size].copy()  # others are no tokens
+        chances = self._chances(ids, types)[0][
+            hidden, : self.tokenizer.vocab_size
+        ].copy()  # others are no tokens
         chances[:, self.tokenizer.reserved] = 0.0
         best = np.argsort(-chances, axis=1)[:, :top]
         return [
-            [TokenPrediction(*each) for each in zip(self.tokenizer.names(tokens), row[tokens].tolist(), strict=True)]
+            [
+                TokenPrediction(*each)
+                for each in zip(self.tokenizer.names(tokens), row[tokens].tolist(), strict=True)
+            ]
             for row, tokens in zip(chances, best, strict=True)
         ]
 
     __call__ = fill
 
     def follows(self, first: str, second: str) -> float:
-        """The probability, 0 … 1, that ``second`` follows ``first`` in a text; long texts lose their ends. The model
-        does not see the tokens behind ``[MASK]``; such texts are not cut.
+        """The probability, 0 … 1, that ``second`` follows ``first`` in a text; long texts lose their ends.
+        The model does not see the tokens behind ``[MASK]``; such texts are not cut.
 
         Raises:
             ConfigError: the model was not trained for it.
             DataError: texts with hidden words are longer than the model reads.
         """
         if not self.next_sentence:
-            raise ConfigError(_("this model was pretrained without next-sentence prediction (next_sentence = False)."))
+            raise ConfigError(
+                _("this model was pretrained without next-sentence prediction (next_sentence = False).")
+            )
         ids, types = self._row(first, second)
         if self.tokenizer.mask_id not in ids:
             row = self.tokenizer.encode([first], [second], max_length=self.max_length)

@@ -1,7 +1,8 @@
-"""HTTP server of an endpoint: limited connections and times, strict requests, JSON responses. Standard library only.
+"""HTTP server of an endpoint: limited connections and times, strict requests, JSON responses. Standard
+library only.
 
-One connection carries one request. A request whose length, host or framing is ambiguous is refused, as two programs
-could read it differently. Nothing of a request enters a log or an error answer.
+ One connection carries one request. A request whose length, host or framing is ambiguous is refused, as two
+programs could read it differently. Nothing of a request enters a log or an error answer.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
 
-#: Bytes of the request line and the headers; connections that wait for their client to close; clients with a quota.
+#: Bytes of the request line and the headers; connections that wait for their client to close; clients with a
+#: quota.
 HEAD, LINGERING, CLIENTS = 2**16, 256, 4096
 #: Seconds: for a refused client to read its answer; for a request that is arriving when the endpoint closes.
 LINGER, GRACE = 1.0, 2.0
-#: Reads of a request that may bring less than so many bytes before the thread pauses between two of them, and seconds
-#: of these pauses: a client that sends a byte at a time must not take the time of the others.
+#: Reads of a request that may bring less than so many bytes before the thread pauses between two of them, and
+#: seconds of these pauses: a client that sends a byte at a time must not take the time of the others.
 DRIPS, DRIP, PAUSES = 4, 1024, (0.05, 0.1, 0.2, 0.4, 0.8)
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 _FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\x0a-\x1f\x7f]*\r?\n")
@@ -105,7 +107,8 @@ class Application(Protocol):
 
 
 class Server(ThreadingHTTPServer):
-    """A thread for each connection, at most ``endpoint.connections`` of them; further clients get 503 at once."""
+    """A thread for each connection, at most ``endpoint.connections`` of them; further clients get 503 at
+    once."""
 
     daemon_threads = True
     request_queue_size = 256
@@ -113,7 +116,9 @@ class Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], endpoint: Application):
         self.endpoint = endpoint
         self.open: dict[Any, Handler | None] = {}  # connections that have a thread
-        self._lingering: dict[Any, float] = {}  # answered connections with unread bytes → when they are closed
+        self._lingering: dict[
+            Any, float
+        ] = {}  # answered connections with unread bytes → when they are closed
         self._changed = threading.Condition()
         super().__init__(address, Handler)
 
@@ -132,10 +137,13 @@ class Server(ThreadingHTTPServer):
             self.refuse(request, "too many connections. Try again in a second.")
 
     def _has_room(self) -> bool:
-        """Whether a connection may be taken; of a full house, the client that has been silent for longest has to go."""
+        """Whether a connection may be taken; of a full house, the client that has been silent for longest has
+        to go."""
         if len(self.open) < self.endpoint.connections:
             return True
-        slow = [one for one in self.open.values() if one and not (one.known or one.cut) and one.age() > LINGER]
+        slow = [
+            one for one in self.open.values() if one and not (one.known or one.cut) and one.age() > LINGER
+        ]
         if not slow or len(self.open) >= 2 * self.endpoint.connections:
             return False
         max(slow, key=Handler.age).interrupt()
@@ -174,7 +182,8 @@ class Server(ThreadingHTTPServer):
         self.shutdown_request(request)
 
     def linger(self, request: socket.socket) -> None:
-        """Keep an answered connection until its client has closed it; closing over unread bytes would reset it."""
+        """Keep an answered connection until its client has closed it; closing over unread bytes would reset
+        it."""
         if len(self._lingering) < LINGERING:
             try:
                 request.shutdown(socket.SHUT_WR)
@@ -270,7 +279,9 @@ class RequestBody(io.RawIOBase):
         except OSError:
             count = 0
         if not count and handler.cut:
-            raise Refused(503, "the request did not arrive before the endpoint needed the connection or closed.")
+            raise Refused(
+                503, "the request did not arrive before the endpoint needed the connection or closed."
+            )
         self.drips += count < min(DRIP, len(buffer))
         return count
 
@@ -319,7 +330,10 @@ class Handler(BaseHTTPRequestHandler):
             status, body = refused.status, {"error": refused.said}
         except BaseException as error:  # a panic of a library in Rust is no Exception
             _LOG.error("endpoint: %s", _place(error))
-            status, body = 500, {"error": "the model failed on this request; the log of the server says more."}
+            status, body = (
+                500,
+                {"error": "the model failed on this request; the log of the server says more."},
+            )
         self._say(status, body)
 
     def finish(self) -> None:
@@ -344,8 +358,8 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
     def _read_head(self) -> bool:
-        """Read the request line and the headers; False where the client closes without any. Strict, as the base class
-        drops what it cannot read."""
+        """Read the request line and the headers; False where the client closes without any. Strict, as the
+        base class drops what it cannot read."""
         body = self.rfile
         self.raw_requestline = body.readline(HEAD + 1)
         if not self.raw_requestline:
@@ -434,7 +448,8 @@ class Handler(BaseHTTPRequestHandler):
         return int(given or 0)
 
     def _body(self, length: int, keep: bool) -> bytes | None:
-        """The body, read even where it will be refused, so that the client hears why; None where it is too large."""
+        """The body, read even where it will be refused, so that the client hears why; None where it is too
+        large."""
         most = self.server.endpoint.bytes
         left, parts = min(length, 8 * most), []
         while left > 0:
@@ -469,5 +484,7 @@ def _no_constant(name: str) -> None:
 def _place(error: BaseException) -> str:
     """Class of an error and where it was raised; its message may hold text of the request."""
     frames = traceback.extract_tb(error.__traceback__)
-    where = [f"{frame.filename.replace(chr(92), '/').rsplit('/', 1)[-1]}:{frame.lineno}" for frame in frames[-3:]]
+    where = [
+        f"{frame.filename.replace(chr(92), '/').rsplit('/', 1)[-1]}:{frame.lineno}" for frame in frames[-3:]
+    ]
     return f"{type(error).__name__} at {' < '.join(reversed(where))}"

@@ -41,7 +41,8 @@ def folder_of(given: object) -> Path:
     """The path of a model folder. Raises :class:`WeightsError` for what is none."""
     if not isinstance(given, str | os.PathLike):
         raise WeightsError(
-            _("give the path of a model folder, made by run.export(folder), not a {type}."), type=type(given).__name__
+            _("give the path of a model folder, made by run.export(folder), not a {type}."),
+            type=type(given).__name__,
         )
     return Path(given)
 
@@ -55,7 +56,8 @@ def experiment_in(folder: Path) -> Experiment:
     """The experiment of a model folder. Raises :class:`WeightsError` for a folder that no run has written."""
     if not is_folder(folder):
         raise WeightsError(
-            _("{folder!r} contains no labkit.toml; give a folder written by run.export(folder)."), folder=folder.name
+            _("{folder!r} contains no labkit.toml; give a folder written by run.export(folder)."),
+            folder=folder.name,
         )
     return loads(Experiment, small_text(folder / MARK, WeightsError))
 
@@ -64,11 +66,11 @@ class Pipeline(ABC):
     """A model with its tokenizer or other processor, opened once and used many times.
 
     Args:
-        source: a model folder that a run has written or exported. Where there is a :attr:`pretrained`, also pretrained
-            weights: a sample, a folder in the Hugging Face layout, or "org/name@revision".
+        source: a model folder that a run has written or exported. Where there is a :attr:`pretrained`, also
+            pretrained weights: a sample, a folder in the Hugging Face layout, or "org/name@revision".
         device: where it computes; left out, the default device of JAX.
-        plugins: modules of a model of one's own that may be imported, such as ``["my_module"]``. A model folder alone
-            never decides which code runs.
+        plugins: modules of a model of one's own that may be imported, such as ``["my_module"]``. A model
+            folder alone never decides which code runs.
 
     Raises:
         ConfigError: the settings of the folder are invalid, or name a plugin that is not allowed.
@@ -76,7 +78,8 @@ class Pipeline(ABC):
 
     Attributes:
         task: base class of the tasks whose models it opens.
-        pretrained: capability of the architectures whose pretrained weights it opens; None where it opens none.
+        pretrained: capability of the architectures whose pretrained weights it opens; None where it opens
+        none.
         experiment: of the run; None for pretrained weights.
         tokenizer: that of texts; None for other modalities.
         max_length: tokens that it reads at most; None for other modalities.

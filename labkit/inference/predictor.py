@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 class Prediction:
     """The answer for one example: the likeliest class, its probability, and the probability of every class.
 
-    Of several labels at once (:attr:`labels`) ``label`` names those that apply, and ``confidence`` is the probability
-    that all of this is right, the labels taken to be independent.
+    Of several labels at once (:attr:`labels`) ``label`` names those that apply, and ``confidence`` is the
+    probability that all of this is right, the labels taken to be independent.
     """
 
     label: str
@@ -74,7 +74,8 @@ class Prediction:
 
 @dataclass(frozen=True)
 class NumericPrediction:
-    """The answer of a regression for one example: each number under its name, and how many of its digits are known."""
+    """The answer of a regression for one example: each number under its name, and how many of its digits are
+    known."""
 
     value: dict[str, float]
     digits: int = 7
@@ -99,11 +100,15 @@ class NumericPrediction:
 class Predictions(list[Prediction | NumericPrediction]):
     """Predictions, one for each example.
 
-    ``truncated``: examples that were longer than the model reads; ``notes``: sentences such as that there are some.
+    ``truncated``: examples that were longer than the model reads; ``notes``: sentences such as that there are
+    some.
     """
 
     def __init__(
-        self, found: Iterable[Prediction | NumericPrediction] = (), truncated: int = 0, notes: tuple[str, ...] = ()
+        self,
+        found: Iterable[Prediction | NumericPrediction] = (),
+        truncated: int = 0,
+        notes: tuple[str, ...] = (),
     ):
         super().__init__(found)
         self.truncated, self.notes = truncated, notes
@@ -127,8 +132,8 @@ USED_BY: ByClass[str] = ByClass(
 
 
 class Predictor(Pipeline):
-    """A model of classes, labels or numbers that a run has written or exported, or pretrained weights of a classifier
-    of transformers (``BertForSequenceClassification``, of RoBERTa, DistilBERT …)."""
+    """A model of classes, labels or numbers that a run has written or exported, or pretrained weights of a
+    classifier of transformers (``BertForSequenceClassification``, of RoBERTa, DistilBERT …)."""
 
     pretrained = Capability.BIDIRECTIONAL
 
@@ -136,8 +141,15 @@ class Predictor(Pipeline):
         super().__init__(source, device, plugins)
         self.folder, self.classes = Path(source), self.head.classes
         self.problem_type = self.experiment.task.problem_type
-        marks = (", ", "; ", " | ", "\t")  # one that no label holds, so that a cell of several can be cut again
-        self._separator = next((mark for mark in marks if not any(mark.strip() in name for name in self.classes)), "\n")
+        marks = (
+            ", ",
+            "; ",
+            " | ",
+            "\t",
+        )  # one that no label holds, so that a cell of several can be cut again
+        self._separator = next(
+            (mark for mark in marks if not any(mark.strip() in name for name in self.classes)), "\n"
+        )
         self.explainer = Explainer(self.model, self.classes, self.processor, self.problem_type, self._offset)
         self._answer = self._compile(self.head.predict)
 
@@ -172,21 +184,22 @@ class Predictor(Pipeline):
 
     @known_settings
     def predict(self, examples: object, pairs: str | Sequence[str] | None = None) -> Any:
-        """Predictions for new examples: a list with a :class:`Prediction` or :class:`NumericPrediction`
-        each; for a single text its prediction alone. The ``notes`` of the list say where examples were longer than the
-        model reads.
+        """Predictions for new examples: a list with a :class:`Prediction` or :class:`NumericPrediction` each;
+        for a single text its prediction alone. The ``notes`` of the list say where examples were longer than
+        the model reads.
 
         Args:
-            examples: texts, or one; pictures (files, or an array [n, height, width (, channels)]); sounds (files,
-                or arrays [samples] at the model's rate); features (an array [n, f]); or a table with the
-                columns that the model was trained on: a list of dicts, a dict of one row or of columns, a pandas or
-                polars frame, a data set, an Arrow table, a DuckDB result, or the path of a file that
-                :func:`labkit.load` reads. Pictures and sounds also as the path of a folder of them, or of a table that
-                names them.
+            examples: texts, or one; pictures (files, or an array [n, height, width (, channels)]); sounds
+                (files, or arrays [samples] at the model's rate); features (an array [n, f]); or a table with
+                the columns that the model was trained on: a list of dicts, a dict of one row or of columns, a
+                pandas or polars frame, a data set, an Arrow table, a DuckDB result, or the path of a file
+                that :func:`labkit.load` reads. Pictures and sounds also as the path of a folder of them, or
+                of a table that names them.
             pairs: the second texts, for a model of pairs.
 
         Raises:
-            DataError: they are not what the model reads: one text instead of two, a missing value, another shape.
+            DataError: they are not what the model reads: one text instead of two, a missing value, another
+                shape.
         """
         if isinstance(examples, str) and self.processor.modality == "text" and not is_place(examples):
             check_no_file(examples)
@@ -196,7 +209,9 @@ class Predictor(Pipeline):
 
     __call__ = predict
 
-    def predictions(self, examples: object, pairs: Sequence[str] | None = None, *, clean: bool = True) -> Predictions:
+    def predictions(
+        self, examples: object, pairs: Sequence[str] | None = None, *, clean: bool = True
+    ) -> Predictions:
         """As :meth:`predict`, always a list; ``clean=False`` for texts that were cleaned before."""
         found, truncated = self._probabilities(examples, pairs, clean)
         notes = (self.processor.truncation_note(truncated, len(found)),) if truncated else ()
@@ -219,7 +234,8 @@ class Predictor(Pipeline):
             column: column of the text or the file names; default: that of the training rows.
             pair: column of the second text.
             size: rows that are predicted at a time.
-            note: called after the last row where there is something to know, such as that texts were truncated.
+            note: called after the last row where there is something to know, such as that texts were
+            truncated.
             file: ``names``, ``delimiter``, ``encoding``, ``quotes`` of a file.
 
         Raises:
@@ -285,7 +301,9 @@ class Predictor(Pipeline):
                 type=type(examples).__name__,
             )
         if kind != "text" and pairs is not None:
-            raise DataError(_("this model expects {noun}; it does not accept second texts."), noun=NOUNS[kind])
+            raise DataError(
+                _("this model expects {noun}; it does not accept second texts."), noun=NOUNS[kind]
+            )
         folder = Path()
         if isinstance(examples, str | Path):
             table, folder = table_of(examples, kind)
@@ -294,7 +312,9 @@ class Predictor(Pipeline):
             return self.processor.examples(examples), None
         records = records_of(examples)
         if kind != "text":
-            return self.processor.examples(examples if records is None else paths_in(records, None, kind, folder)), None
+            return self.processor.examples(
+                examples if records is None else paths_in(records, None, kind, folder)
+            ), None
         if records is not None:
             if pairs is not None:
                 raise DataError(_("a table contains its second texts in a column; remove the other list."))
@@ -302,7 +322,11 @@ class Predictor(Pipeline):
             found = [texts_in(records, name) for name in chosen]
             return found[0], found[1] if len(found) > 1 else None
         examples = list(examples)
-        if pairs is None and examples and all(isinstance(each, tuple | list) and len(each) == 2 for each in examples):
+        if (
+            pairs is None
+            and examples
+            and all(isinstance(each, tuple | list) and len(each) == 2 for each in examples)
+        ):
             examples, pairs = map(list, zip(*examples, strict=True))
         if len(examples):
             self._check_pairs(pairs is not None)
@@ -320,7 +344,9 @@ class Predictor(Pipeline):
             return Prediction(self.classes[best], float(row[best]), named)
         given = row >= self.experiment.task.threshold
         labels = tuple(name for name, there in zip(self.classes, given, strict=True) if there)
-        return Prediction(self._separator.join(labels), float(np.where(given, row, 1 - row).prod()), named, labels)
+        return Prediction(
+            self._separator.join(labels), float(np.where(given, row, 1 - row).prod()), named, labels
+        )
 
     def _digits(self, row: np.ndarray) -> int:
         """The digits of numbers f64[k] that are known: the 7 of float32, and those of the offset above them."""
@@ -335,25 +361,32 @@ class Predictor(Pipeline):
         return self.explainer.explain(*self._one(example, pair), **settings)
 
     def attention(self, text: str, pair: str | None = None) -> AttentionWeights:
-        """The attention over the tokens of a new text; see :meth:`~labkit.explain.attribution.Explainer.attention`."""
+        """The attention over the tokens of a new text; see
+        :meth:`~labkit.explain.attribution.Explainer.attention`."""
         return self.explainer.attention(*self._one(text, pair))
 
     def _one(self, example: object, pair: str | None) -> tuple[Any, str | None]:
         """An example as the model reads it."""
         if isinstance(self.processor, TextProcessor) and not isinstance(example, str | Mapping):
-            raise DataError(_("this model expects texts; the example is a {type}."), type=type(example).__name__)
+            raise DataError(
+                _("this model expects texts; the example is a {type}."), type=type(example).__name__
+            )
         single = np.asarray(example)[None] if isinstance(example, np.ndarray) else [example]
         examples, pairs = self._given(single, None if pair is None else [pair])
         if isinstance(self.processor, TextProcessor):
             return self.clean(examples[0]), None if pairs is None else self.clean(pairs[0])
         return examples[0], None
 
-    def probabilities(self, examples: object, pairs: Sequence[str] | None = None, *, clean: bool = True) -> np.ndarray:
-        """Probability of every class f32[n, c], or the numbers of a regression f64[n, c]; ``clean=False`` for texts
-        that were cleaned before. See :meth:`predict`."""
+    def probabilities(
+        self, examples: object, pairs: Sequence[str] | None = None, *, clean: bool = True
+    ) -> np.ndarray:
+        """Probability of every class f32[n, c], or the numbers of a regression f64[n, c]; ``clean=False`` for
+        texts that were cleaned before. See :meth:`predict`."""
         return self._probabilities(examples, pairs, clean)[0]
 
-    def _probabilities(self, examples: object, pairs: Sequence[str] | None, clean: bool) -> tuple[np.ndarray, int]:
+    def _probabilities(
+        self, examples: object, pairs: Sequence[str] | None, clean: bool
+    ) -> tuple[np.ndarray, int]:
         """The answers, and how many examples were longer than the model reads."""
         examples, pairs = self._given(examples, pairs)
         kind = np.float64 if self.problem_type is ProblemType.NUMBER else np.float32
@@ -369,7 +402,8 @@ class Predictor(Pipeline):
         if not (there := np.isfinite(result).all(-1)).all():
             place = int(np.argmin(there))
             raise DataError(
-                _("the prediction for example {place} is not finite: is it far from the training rows?"), place=place
+                _("the prediction for example {place} is not finite: is it far from the training rows?"),
+                place=place,
             )
         return (result if self._offset is None else result + self._offset), batches.truncated
 

@@ -44,8 +44,8 @@ def config_of(name: str, capability: Capability, **settings: object) -> ModelCon
 def open_classifier(name: str) -> tuple[Experiment, Any, Head, Processor]:
     """The experiment, module, head and processor of a folder with a ``…ForSequenceClassification``.
 
-    Its outputs are read as transformers reads them: by ``problem_type``; without it a single output is the logit of one
-    label, and several are those of classes.
+    Its outputs are read as transformers reads them: by ``problem_type``; without it a single output is the
+    logit of one label, and several are those of classes.
 
     Raises:
         WeightsError: it holds no such head.
@@ -79,11 +79,15 @@ def open_reader(name: str) -> tuple[Experiment, Any, Head, Processor]:
     if not has_reader(folder):
         raise WeightsError(_("weights {name!r} have no head for answers (…ForQuestionAnswering)."), name=name)
     length = min(_length(folder, model), WINDOW)
-    task = QuestionAnswering(max_length=length, stride=min(length // 3, STRIDE), longest_answer=LONGEST_ANSWER)
+    task = QuestionAnswering(
+        max_length=length, stride=min(length // 3, STRIDE), longest_answer=LONGEST_ANSWER
+    )
     return _opened(Experiment(model, task=task), folder, ())
 
 
-def _opened(experiment: Experiment, folder: Path, classes: tuple[str, ...]) -> tuple[Experiment, Any, Head, Processor]:
+def _opened(
+    experiment: Experiment, folder: Path, classes: tuple[str, ...]
+) -> tuple[Experiment, Any, Head, Processor]:
     processor = load_processor(experiment, folder, Modality.TEXT, ())
     return experiment, *load_module(experiment, folder, classes, processor), processor
 

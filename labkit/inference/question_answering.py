@@ -58,15 +58,20 @@ class QuestionAnsweringPipeline(Pipeline):
 
     @known_settings
     def answer(
-        self, questions: str | Sequence[str], paragraphs: str | Sequence[str], *, threshold: float | None = None
+        self,
+        questions: str | Sequence[str],
+        paragraphs: str | Sequence[str],
+        *,
+        threshold: float | None = None,
     ) -> Any:
-        """The likeliest piece of every paragraph for its question, a list; for a single question and paragraph the
-        :class:`~labkit.tasks.qa.AnswerSpan` alone. Of a long paragraph it is the best of its windows.
+        """The likeliest piece of every paragraph for its question, a list; for a single question and
+        paragraph the :class:`~labkit.tasks.qa.AnswerSpan` alone. Of a long paragraph it is the best of its
+        windows.
 
-        A model trained on questions without an answer finds none where the score of "no answer" (the logits of [CLS]
-        as beginning and end, the least of all windows) is greater than that of the best piece by more than
-        ``threshold``: a greater one makes it answer more questions. Left out, it is the one of the greatest F1 on the
-        validation rows of the training run.
+        A model trained on questions without an answer finds none where the score of "no answer" (the logits
+        of [CLS] as beginning and end, the least of all windows) is greater than that of the best piece by
+        more than ``threshold``: a greater one makes it answer more questions. Left out, it is the one of the
+        greatest F1 on the validation rows of the training run.
 
         Raises:
             DataError: a text is missing or blank, or there are not as many paragraphs as questions.
@@ -75,7 +80,10 @@ class QuestionAnsweringPipeline(Pipeline):
             return self.answer([questions], [paragraphs], threshold=threshold)[0]
         if isinstance(questions, str) or isinstance(paragraphs, str):
             raise DataError(_("give one question with one paragraph, or lists of them of the same length."))
-        questions, paragraphs = texts_of(questions, "question", False), texts_of(paragraphs, "paragraph", False)
+        questions, paragraphs = (
+            texts_of(questions, "question", False),
+            texts_of(paragraphs, "paragraph", False),
+        )
         if not questions and not paragraphs:
             return []
         limit = self.threshold if threshold is None else threshold
@@ -89,16 +97,19 @@ class QuestionAnsweringPipeline(Pipeline):
     def evaluate(
         self, questions: Sequence[str], paragraphs: Sequence[str], truths: Sequence[Sequence[str]]
     ) -> dict[str, float]:
-        """``exact`` and ``f1``, each 0 … 1, of the answers by the rules of SQuAD 2.0; ``truths`` are the right ones,
-        none for a question without an answer. Where there are both kinds of questions, ``HasAns_…`` and ``NoAns_…``
-        are the scores of each kind."""
-        return {name: float(values.mean()) for name, values in by_kind(self.score_each(questions, paragraphs, truths))}
+        """``exact`` and ``f1``, each 0 … 1, of the answers by the rules of SQuAD 2.0; ``truths`` are the
+        right ones, none for a question without an answer. Where there are both kinds of questions,
+        ``HasAns_…`` and ``NoAns_…`` are the scores of each kind."""
+        return {
+            name: float(values.mean())
+            for name, values in by_kind(self.score_each(questions, paragraphs, truths))
+        }
 
     def score_each(
         self, questions: Sequence[str], paragraphs: Sequence[str], truths: Sequence[Sequence[str]]
     ) -> pd.DataFrame:
-        """The same of every question, in their order: ``question``, ``truth`` (the first; "" for none), ``answer``,
-        both scores, and ``answerable``, whether there is a right answer."""
+        """The same of every question, in their order: ``question``, ``truth`` (the first; "" for none),
+        ``answer``, both scores, and ``answerable``, whether there is a right answer."""
         found = [one.text for one in self.answer(questions, paragraphs)]
         pairs = [(text, right_answers(right)) for text, right in zip(found, truths, strict=True)]
         return pd.DataFrame({
@@ -109,8 +120,9 @@ class QuestionAnsweringPipeline(Pipeline):
 
 
 def by_kind(each: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
-    """Names and values of the scores that SQuAD 2.0 reports, from :meth:`QuestionAnsweringPipeline.score_each`: of all
-    questions, and of those with and without an answer where there are both."""
+    """Names and values of the scores that SQuAD 2.0 reports, from
+    :meth:`QuestionAnsweringPipeline.score_each`: of all questions, and of those with and without an answer
+    where there are both."""
     answerable = each["answerable"].to_numpy()
     kinds = {"": np.full(len(each), True)}
     if 0 < answerable.sum() < len(answerable):

@@ -1,13 +1,14 @@
 """Prediction endpoint: one model over HTTP, local by default. Standard library only.
 
-``POST /predict`` takes JSON, ``{"texts": ["great value"]}`` (with ``"pairs"`` for models of two texts),
-``{"inputs": [[…]]}`` for pictures and features, or ``{"records": [{"age": 3, …}]}`` with the columns that the model was
-trained on; null is a missing value. It answers ``{"predictions": [{"label": …, "confidence": …, …}]}``, of a regression
-``{"predictions": [{"value": {…}}]}``. Every request needs ``Authorization: Bearer TOKEN``. What cannot be answered is
-refused with a status and one sentence that holds neither the request nor a traceback; nothing of a request is logged.
-Other sites' pages cannot read answers (no CORS headers) nor reach the endpoint by another name (the Host header
-is checked: ``hosts`` lists further names). A request has at most 64 examples of 10,000 characters, unless ``examples``
-and ``characters`` say otherwise. :mod:`labkit.inference.http` holds the HTTP server.
+ ``POST /predict`` takes JSON, ``{"texts": ["great value"]}`` (with ``"pairs"`` for models of two texts),
+``{"inputs": [[…]]}`` for pictures and features, or ``{"records": [{"age": 3, …}]}`` with the columns that the
+model was trained on; null is a missing value. It answers ``{"predictions": [{"label": …, "confidence": …,
+…}]}``, of a regression ``{"predictions": [{"value": {…}}]}``. Every request needs ``Authorization: Bearer
+TOKEN``. What cannot be answered is refused with a status and one sentence that holds neither the request nor
+a traceback; nothing of a request is logged. Other sites' pages cannot read answers (no CORS headers) nor
+reach the endpoint by another name (the Host header
+ is checked: ``hosts`` lists further names). A request has at most 64 examples of 10,000 characters, unless
+``examples`` and ``characters`` say otherwise. :mod:`labkit.inference.http` holds the HTTP server.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from labkit.train.processors import FeatureProcessor
 
 #: What one request may hold, unless an endpoint says otherwise: bytes, examples, characters of a text.
 BYTES, EXAMPLES, CHARACTERS = 2**20, 64, 10_000
-#: Seconds that reading a request may take in all, and predicting, and sending the answer; connections at a time.
+#: Seconds that reading a request may take in all, and predicting, and sending the answer; connections at a
+#: time.
 PATIENCE, CONNECTIONS = 10.0, 400
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
@@ -46,16 +48,17 @@ class Endpoint:
         host: the address it listens on; the default can be reached from this machine alone.
         port: 0 takes a free one.
         token: what clients must show; default: a new random one.
-        rate: requests a second of a client, at most. A client is an address with the token; what comes from the same
-            address without the token is counted apart.
-        hosts: further names by which clients may call it (the Host header), such as that of a proxy; without a port.
+        rate: requests a second of a client, at most. A client is an address with the token; what comes from
+            the same address without the token is counted apart.
+        hosts: further names by which clients may call it (the Host header), such as that of a proxy; without
+        a port.
         examples, characters: maximum examples per request, and characters per text.
         patience: seconds for reading a request in all, for predicting, and for sending the answer.
         connections: at a time, each with a thread; further ones get 503.
 
     Raises:
-        ConfigError: a token of fewer than 16 characters, a rate or a limit below 1, no time, or an address that cannot
-            be listened on.
+        ConfigError: a token of fewer than 16 characters, a rate or a limit below 1, no time, or an address
+            that cannot be listened on.
     """
 
     def __init__(
@@ -90,7 +93,9 @@ class Endpoint:
         self.predictor, self.token = predictor, token or secrets.token_urlsafe(32)
         self.quotas = Quotas(rate)
         self._own = _names(predictor)
-        self._work = ThreadPoolExecutor(1, thread_name_prefix="labkit endpoint")  # one model, one batch at a time
+        self._work = ThreadPoolExecutor(
+            1, thread_name_prefix="labkit endpoint"
+        )  # one model, one batch at a time
         try:
             self.server = Server((host, port), self)
         except (OSError, OverflowError) as error:
@@ -146,7 +151,9 @@ class Endpoint:
             found = waiting.result(self.patience)
         except Late:
             waiting.cancel()
-            raise Refused(503, f"no answer within {self.patience:g} seconds. Try again, with fewer examples.") from None
+            raise Refused(
+                503, f"no answer within {self.patience:g} seconds. Try again, with fewer examples."
+            ) from None
         answer: dict[str, Any] = {"predictions": [dataclasses.asdict(each) for each in found]}
         if notes := getattr(found, "notes", ()):
             answer["notes"] = list(map(str, notes))
@@ -154,7 +161,12 @@ class Endpoint:
 
     def _examples(self, values: object) -> tuple[Any, list[str] | None]:
         """The examples and second texts of a request. Raises :class:`Refused` for what is none, or too much."""
-        if not isinstance(values, dict) or set(values) not in ({"texts"}, {"texts", "pairs"}, {"inputs"}, {"records"}):
+        if not isinstance(values, dict) or set(values) not in (
+            {"texts"},
+            {"texts", "pairs"},
+            {"inputs"},
+            {"records"},
+        ):
             raise Refused(
                 422,
                 'a request is {"texts": [...]}, with "pairs" for two texts each, {"inputs": [...]}, or '
@@ -186,7 +198,9 @@ class Endpoint:
                 if isinstance(value, str) and len(value) > self.characters:
                     self._check_text(f'"{name}"[{number}], a column,', value)
                 if isinstance(value, dict | list):
-                    raise Refused(422, f'"{name}"[{number}] holds a list or an object; a column has one value.')
+                    raise Refused(
+                        422, f'"{name}"[{number}] holds a list or an object; a column has one value.'
+                    )
         return given
 
     def _check_text(self, place: str, text: object) -> None:
@@ -231,14 +245,18 @@ def _names(predictor: Predictor) -> set[str]:
     """Names that the model has of its training, which errors may repeat: classes, columns and features."""
     processor = predictor.processor
     standard = processor.standard if isinstance(processor, FeatureProcessor) else None
-    features = {*standard.names, *(column.name for column in standard.columns)} if standard is not None else set()
+    features = (
+        {*standard.names, *(column.name for column in standard.columns)} if standard is not None else set()
+    )
     return {"inputs", "text", "text_pair", *predictor.classes, *predictor.columns, *features}
 
 
 #: Values in a sentence: arrays, strings in quotes, and numbers that are no row number.
 _ARRAY = re.compile(r"\barray\(.*\)", re.DOTALL)
 _QUOTED = re.compile(r"'([^']*)(?:'|$)|\"([^\"]*)(?:\"|$)")
-_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.\d+(?:e[-+]?\d+)?|\d+e[-+]?\d+|\d{6,}|nan|inf)(?!\w)", re.IGNORECASE)
+_NUMBER = re.compile(
+    r"(?<![\w.])[-+]?(?:\d+\.\d+(?:e[-+]?\d+)?|\d+e[-+]?\d+|\d{6,}|nan|inf)(?!\w)", re.IGNORECASE
+)
 
 
 def without_values(said: str, examples: object, own: Collection[str]) -> str:

@@ -26,8 +26,8 @@ SYSTEM = "You are a helpful assistant."
 class TextGenerationPipeline(GenerationPipeline):
     """A language model that a run has written or exported, or pretrained weights of one ("smollm2-135m").
 
-    A text ends at any end token that ``generation_config.json`` or ``config.json`` names; without one there, at the end
-    token of the tokenizer.
+    A text ends at any end token that ``generation_config.json`` or ``config.json`` names; without one there,
+    at the end token of the tokenizer.
     """
 
     task, pretrained, noun = LanguageModel, Capability.CAUSAL, _("prompt")
@@ -40,14 +40,16 @@ class TextGenerationPipeline(GenerationPipeline):
 
         Args:
             prompts: a text, or several.
-            **settings: those of :class:`~labkit.tasks.decoding.Generation`: ``max_new_tokens``, ``temperature``,
-                ``top_k``, ``top_p``, ``beams``, ``seed`` …
+            **settings: those of :class:`~labkit.tasks.decoding.Generation`: ``max_new_tokens``,
+                ``temperature``, ``top_k``, ``top_p``, ``beams``, ``seed`` …
 
         Returns:
-            A text for one prompt, a list for several. A text ends where the model ends it, or after ``max_new_tokens``.
+            A text for one prompt, a list for several. A text ends where the model ends it, or after
+            ``max_new_tokens``.
 
         Raises:
-            ConfigError: a setting cannot be used, or prompt and new tokens are more than the model has positions for.
+            ConfigError: a setting cannot be used, or prompt and new tokens are more than the model has
+            positions for.
             DataError: a prompt is not a string.
         """
         return self._answers(prompts, Generation.from_dict(settings))
@@ -58,9 +60,10 @@ class TextGenerationPipeline(GenerationPipeline):
         """The answer of a model that was trained on conversations, such as "smollm2-135m".
 
         Args:
-            messages: a question; or the talk so far, a list of ``{"role": "user", "content": "…"}``, where the role is
-                "system", "user" or "assistant". The chat template of the model's folder makes the prompt; without one
-                it is that of ChatML, which begins with :data:`SYSTEM` where there is no system message.
+            messages: a question; or the talk so far, a list of ``{"role": "user", "content": "…"}``, where
+                the role is "system", "user" or "assistant". The chat template of the model's folder makes the
+                prompt; without one it is that of ChatML, which begins with :data:`SYSTEM` where there is no
+                system message.
             **settings: as for :meth:`generate`.
 
         Raises:
@@ -72,7 +75,9 @@ class TextGenerationPipeline(GenerationPipeline):
         ends = self.tokenizer.end_ids if over is None else (*self.tokenizer.end_ids, over)
         return self._continue([self.chat_ids(messages)], ends, how)[0].strip()
 
-    def chat_text(self, conversations: Sequence[Sequence[Mapping[str, str]]], prompt: bool = False) -> list[str]:
+    def chat_text(
+        self, conversations: Sequence[Sequence[Mapping[str, str]]], prompt: bool = False
+    ) -> list[str]:
         """The texts of conversations by the chat template of the model, such as rows of instruction data.
 
         Args:
@@ -84,9 +89,11 @@ class TextGenerationPipeline(GenerationPipeline):
         return chat.render(self.tokenizer, conversations, prompt)
 
     def chat_ids(self, messages: str | Sequence[Mapping[str, str]]) -> np.ndarray:
-        """The tokens of a talk, up to where the assistant begins to speak: by the chat template of the model, without
-        one in the form of ChatML."""
-        talk: list[Any] = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
+        """The tokens of a talk, up to where the assistant begins to speak: by the chat template of the model,
+        without one in the form of ChatML."""
+        talk: list[Any] = (
+            [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
+        )
         if chat.template_of(self.tokenizer) is not None:
             return chat.ids(self.tokenizer, talk)
         begin, end = (self.tokenizer.special(name) for name in (TURN, OVER))
@@ -120,7 +127,9 @@ class TextGenerationPipeline(GenerationPipeline):
         ids = self._padded(prompts, room - how.max_new_tokens)
         count = np.array([len(prompt) for prompt in prompts], np.int32)
         made = jax.device_get(self._written(ends, how.replace(seed=0))(ids, count, jax.random.key(how.seed)))
-        return [self.tokenizer.decode(row[:length]) for row, length in zip(made.ids, made.length, strict=True)]
+        return [
+            self.tokenizer.decode(row[:length]) for row, length in zip(made.ids, made.length, strict=True)
+        ]
 
     def _pieces(self, text: str) -> np.ndarray:
         return np.array(self.tokenizer.numbers(text), np.int32)

@@ -18,8 +18,9 @@ from labkit.tasks.seq2seq import Seq2Seq
 
 
 class TranslationPipeline(GenerationPipeline):
-    """A model of the task "seq2seq" that a run has written or exported, or pretrained weights as the architecture
-    "transformer" takes them: a folder of Marian's or Pegasus' in the Hugging Face layout, or "org/name@revision".
+    """A model of the task "seq2seq" that a run has written or exported, or pretrained weights as the
+    architecture "transformer" takes them: a folder of Marian's or Pegasus' in the Hugging Face layout, or
+    "org/name@revision".
 
     Target texts begin and end with the tokens that ``generation_config.json`` or ``config.json`` names.
     """
@@ -31,14 +32,15 @@ class TranslationPipeline(GenerationPipeline):
 
         Args:
             texts: a text, or several.
-            **settings: those of :class:`~labkit.tasks.decoding.Generation`: ``max_new_tokens`` (default: 64, or the
-                number of positions of the model), ``temperature``, ``beams`` …
+            **settings: those of :class:`~labkit.tasks.decoding.Generation`: ``max_new_tokens`` (default: 64,
+                or the number of positions of the model), ``temperature``, ``beams`` …
 
         Returns:
             A text for one text, a list for several.
 
         Raises:
-            ConfigError: a setting cannot be used, or the new tokens are more than the model has positions for.
+            ConfigError: a setting cannot be used, or the new tokens are more than the model has positions
+            for.
             DataError: a text is not a string.
         """
         how = Generation.from_dict({"max_new_tokens": min(64, self.room), **settings})
@@ -61,7 +63,9 @@ class TranslationPipeline(GenerationPipeline):
         written = self._written(self.tokenizer.end_ids, how.replace(seed=0))
         made = jax.device_get(written(ids, real, jax.random.key(how.seed)))
         found = [row[:length].tolist() for row, length in zip(made.ids, made.length, strict=True)]
-        if self.tokenizer.roles.forced_last is not None:  # it takes the last place, whatever the model would write
+        if (
+            self.tokenizer.roles.forced_last is not None
+        ):  # it takes the last place, whatever the model would write
             found = [row[:-1] if len(row) == how.max_new_tokens else row for row in found]
         if forced is not None:
             found = [[forced, *row] for row in found]

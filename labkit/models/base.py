@@ -68,9 +68,9 @@ class DrawingPart(NamedTuple):
 class ModelConfig(Config, ABC):
     """Base class of an architecture's config: a frozen dataclass that builds the model.
 
-    Subclasses are decorated with ``@dataclass(frozen=True, init=False)`` and give every field a default: those of a
-    model without a preset. A field that is not given (or None) has the value of the preset, else of the stored weights,
-    else that of :attr:`DERIVED`, else its default.
+    Subclasses are decorated with ``@dataclass(frozen=True, init=False)`` and give every field a default:
+    those of a model without a preset. A field that is not given (or None) has the value of the preset, else
+    of the stored weights, else that of :attr:`DERIVED`, else its default.
 
     Attributes:
         modality: what an example is.
@@ -81,8 +81,8 @@ class ModelConfig(Config, ABC):
         word_table: where in the model its word embeddings are.
         published: whether :meth:`save` and :meth:`load` use a format that other libraries read.
         model_types: values of ``model_type`` in the config.json of weights that it reads.
-        sharding: parameter pattern → axis, counted from the end, that model parallelism divides; the first pattern that
-            matches holds, and what none matches is copied.
+        sharding: parameter pattern → axis, counted from the end, that model parallelism divides; the first
+            pattern that matches holds, and what none matches is copied.
         lora_targets: linear layers that get low-rank additions, by name pattern, from the model down.
         default_for: modalities of rows for which it is the architecture offered first.
         first_preset: the preset offered first.
@@ -155,7 +155,11 @@ class ModelConfig(Config, ABC):
         known = cls.PRESETS.get(given.get("preset", ""), {})
         if given.get("weights"):
             given = {**given, "weights": pinned(given["weights"])}
-        if given.get("weights") and not given.get("preset") and any(name not in given for name in cls.FROM_WEIGHTS):
+        if (
+            given.get("weights")
+            and not given.get("preset")
+            and any(name not in given for name in cls.FROM_WEIGHTS)
+        ):
             known = cls.sizes_from(weights.find(given["weights"]))
         known = {**known, **given}
         fields = {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
@@ -172,7 +176,8 @@ class ModelConfig(Config, ABC):
 
     @classmethod
     def sizes_from(cls, folder: Path) -> dict[str, Any]:
-        """The fields that the weights in a folder decide. Raises :class:`WeightsError` for another architecture."""
+        """The fields that the weights in a folder decide. Raises :class:`WeightsError` for another
+        architecture."""
         return {}
 
     @classmethod
@@ -242,7 +247,8 @@ class ModelConfig(Config, ABC):
     # --- weights ----------------------------------------------------------------------------------------------
 
     def folder(self) -> Path | None:
-        """The folder of the pretrained weights, fetched on first use; None without any. Raises as ``weights.find``."""
+        """The folder of the pretrained weights, fetched on first use; None without any. Raises as
+        ``weights.find``."""
         return weights.find(self.weights) if self.weights else None
 
     def fresh_parts(self) -> tuple[str, ...]:
@@ -257,7 +263,8 @@ class ModelConfig(Config, ABC):
         """
         if (folder := folder or self.folder()) is None:
             raise WeightsError(
-                _("this {type} has no weights: set weights=, or call load(model, folder)."), type=type(self).__name__
+                _("this {type} has no weights: set weights=, or call load(model, folder)."),
+                type=type(self).__name__,
             )
         return self._load(model, Path(folder))
 
@@ -291,7 +298,8 @@ class ModelConfig(Config, ABC):
         raise NotImplementedError(f"{type(self).__name__} has no published format.")
 
     def load_classifier(self, folder: Path) -> tuple[np.ndarray, np.ndarray | None]:
-        """Kernel and bias of the head that :meth:`save_classifier` wrote. Raises :class:`WeightsError` for another."""
+        """Kernel and bias of the head that :meth:`save_classifier` wrote. Raises :class:`WeightsError` for
+        another."""
         raise NotImplementedError(f"{type(self).__name__} has no published format.")
 
 
@@ -324,7 +332,9 @@ class PublishedConfig(ModelConfig):
         if self.weights and not self.preset:
             return {name: value for name, value in own.items() if name != "preset"}
         implied = {**Config.to_dict(type(self)(preset=self.preset)), "preset": ""}
-        moved = any(own[name] != implied[name] for name in self.DERIVED_FROM)  # alone they would bring their own
+        moved = any(
+            own[name] != implied[name] for name in self.DERIVED_FROM
+        )  # alone they would bring their own
         follow = self.DERIVED if moved else ()
         return {name: value for name, value in own.items() if value != implied.get(name) or name in follow}
 
@@ -334,7 +344,9 @@ class PublishedConfig(ModelConfig):
             return super().replace(**changes)
         kept = self.to_dict()
         if not self.preset and self.weights:  # sizes that came from a folder go with it
-            kept = {name: value for name, value in kept.items() if name not in (*self.FROM_WEIGHTS, *self.BROUGHT)}
+            kept = {
+                name: value for name, value in kept.items() if name not in (*self.FROM_WEIGHTS, *self.BROUGHT)
+            }
         return self.from_dict({**kept, **changes})
 
 
@@ -343,8 +355,8 @@ FROM_WIDTH: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
     "heads": lambda known: max(1, known["width"] // 64),
     "mlp_width": lambda known: 4 * known["width"],
 }
-#: Sharding of Transformers: heads and units of the feed-forward part each on one device, summed up by the matrices that
-#: follow (Shoeybi et al., arXiv 1909.08053).
+#: Sharding of Transformers: heads and units of the feed-forward part each on one device, summed up by the
+#: matrices that follow (Shoeybi et al., arXiv 1909.08053).
 TRANSFORMER_SHARDING: tuple[tuple[str, int], ...] = (
     ("*/query/*", -1),
     ("*/key/*", -1),

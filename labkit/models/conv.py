@@ -1,7 +1,8 @@
 """Layers for image models: convolution and pooling. Images are [b, y, x, c].
 
-Letters of this file: b pictures, y rows and x columns of one (Y and X of the result), c channels in, o channels out,
-i rows and j columns of a kernel. Parameters are float32; what a layer computes in is said when it is made.
+ Letters of this file: b pictures, y rows and x columns of one (Y and X of the result), c channels in, o
+channels out, i rows and j columns of a kernel. Parameters are float32; what a layer computes in is said when
+it is made.
 """
 
 from __future__ import annotations
@@ -28,14 +29,17 @@ from labkit.profile.activations import KEPT, MOVED_IN_MAPS, NORMS, WORKING_OF_MA
 AXES = ("NHWC", "HWIO", "NHWC")
 PADDINGS = ("SAME", "VALID", "HALF")
 ACTIVATIONS = {**layers.ACTIVATIONS, "sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh}
-# One object for the whole process: NNX compares initialisers by identity when it compares two models' structure.
+# One object for the whole process: NNX compares initialisers by identity when it compares two models'
+# structure.
 INITIAL = nnx.initializers.he_normal()
-# The slope of a sigmoid at 0 is a quarter: kernels four times as large keep the size of signals and gradients.
+# The slope of a sigmoid at 0 is a quarter: kernels four times as large keep the size of signals and
+# gradients.
 INITIAL_SIGMOID = nnx.initializers.variance_scaling(2.0 * 4**2, "fan_in", "truncated_normal")
 
 
 class Pooled(NamedTuple):
-    """What a model without states of its tokens returns: one vector of each example, ``pooled`` float32 [b, d]."""
+    """What a model without states of its tokens returns: one vector of each example, ``pooled`` float32 [b,
+    d]."""
 
     pooled: Float[Array, "b d"]
 
@@ -49,25 +53,26 @@ def convolve(
 ) -> Float[Array, "b Y X o"]:
     """Cross-correlate pictures with a kernel; the numbers of ``lax.conv_general_dilated``, and its gradients.
 
-    ``padding`` is "SAME" or "VALID" as XLA understands them, or "HALF": half the kernel on every side, as PyTorch's
-    networks have it. With strides "SAME" pads an even picture at its end only.
+    ``padding`` is "SAME" or "VALID" as XLA understands them, or "HALF": half the kernel on every side, as
+    PyTorch's networks have it. With strides "SAME" pads an even picture at its end only.
 
-    On a GPU or TPU, and for larger pictures on a CPU, it is XLA's own. On a CPU, pictures hardly larger than the kernel
-    (the last two stages of a VGG at 32 x 32) are better multiplied once for each place of the kernel, and so are those
-    under a kernel of one pixel:
+    On a GPU or TPU, and for larger pictures on a CPU, it is XLA's own. On a CPU, pictures hardly larger than
+    the kernel (the last two stages of a VGG at 32 x 32) are better multiplied once for each place of the
+    kernel, and so are those under a kernel of one pixel:
 
     - Where the picture or the result is smaller than the kernel, XLA leaves its fast code for a plain loop of 1 to 8
-      GFLOP/s, forward or backward: 32 pictures of 2 x 2 pixels and 512 channels under 3 x 3 took 1,160 ms with their
-      gradients, this form 24.
+      GFLOP/s, forward or backward: 32 pictures of 2 x 2 pixels and 512 channels under 3 x 3 took 1,160 ms
+      with their gradients, this form 24.
     - Only pixels that a place meets are multiplied, not the zeros around: of 4 x 4 pixels under 3 x 3 that is 100
-      products of 144. Processor time, forward and backward, was 0.7 of XLA's; of 8 x 8 pixels it was the same.
+      products of 144. Processor time, forward and backward, was 0.7 of XLA's; of 8 x 8 pixels it was the
+      same.
     - A kernel of one pixel is a product of matrices: 0.4 of XLA's time at 32 x 32 pixels and 64 channels.
 
-    With ``mixed`` these products, forward and backward, are of numbers rounded to bfloat16 and summed in float32 (see
-    :func:`parts.product`), where that pays: :func:`_pays`. Elsewhere it is float32 as without.
+    With ``mixed`` these products, forward and backward, are of numbers rounded to bfloat16 and summed in
+    float32 (see :func:`parts.product`), where that pays: :func:`_pays`. Elsewhere it is float32 as without.
 
-    Neighbourhoods laid side by side (im2col) took 1.3 to 1.7 times the time of this form, and i j times the memory; so
-    they did in bfloat16 (the better of its two forms: 1.1 to 1.9 times).
+    Neighbourhoods laid side by side (im2col) took 1.3 to 1.7 times the time of this form, and i j times the
+    memory; so they did in bfloat16 (the better of its two forms: 1.1 to 1.9 times).
     """
     _check_padding(padding)
     if padding == "HALF":
@@ -93,7 +98,8 @@ def convolve(
 
 
 class Place(NamedTuple):
-    """One place of a kernel and what it meets: ``given`` of the picture and ``fed`` of the result are as large."""
+    """One place of a kernel and what it meets: ``given`` of the picture and ``fed`` of the result are as
+    large."""
 
     i: int
     j: int
@@ -124,8 +130,11 @@ def _places(
             yield Place(i, j, (rows[0], columns[0]), (rows[1], columns[1]))
 
 
-def _met(place: int, side: int, stride: int, pads: tuple[int, int], out: int) -> tuple[AxisSlice, AxisSlice] | None:
-    """On one axis: from which pixels of the picture a place of the kernel takes, and which of the result it feeds.
+def _met(
+    place: int, side: int, stride: int, pads: tuple[int, int], out: int
+) -> tuple[AxisSlice, AxisSlice] | None:
+    """On one axis: from which pixels of the picture a place of the kernel takes, and which of the result it
+    feeds.
 
     Pixel Y of the result has this place on pixel Y stride + place - padding of the picture.
     """
@@ -153,7 +162,8 @@ def _laid(x: Float[Array, "b v w c"], where: tuple[AxisSlice, AxisSlice]) -> Flo
 def _by_places(
     x: Float[Array, "b y x c"], kernel: Float[Array, "i j c o"], places: tuple[Place, ...], multiply: Any
 ) -> Float[Array, "b Y X o"]:
-    """The same as one matrix product for each place of the kernel, with those pixels only that this place meets."""
+    """The same as one matrix product for each place of the kernel, with those pixels only that this place
+    meets."""
     found = []
     for place in places:
         part = _cut(x, place.given)
@@ -162,17 +172,20 @@ def _by_places(
     return reduce(jnp.add, found)
 
 
-# Measured forward and backward, 32 pictures under 3 x 3, in time of one core with AVX-512 BF16, mixed / the faster form
-# in float32, by side, c and o: 16, 32, 64: 1.26; 16, 64, 128: 0.92; 8, 64, 128: 0.85; 8, 128, 256: 0.61;
-# 8, 256, 256: 0.55; 4, 256, 512: 0.57; 4, 512, 512: 0.50; 2, 512, 512: 0.64; 32, 3, 64 (without the picture's
-# gradient): 6. What is won grows with the operations to a number moved, c o / (c + o): 21, 43, 43, 85, 128 and more.
+# Measured forward and backward, 32 pictures under 3 x 3, in time of one core with AVX-512 BF16, mixed / the
+# faster form in float32, by side, c and o: 16, 32, 64: 1.26; 16, 64, 128: 0.92; 8, 64, 128: 0.85; 8, 128,
+# 256: 0.61; 8, 256, 256: 0.55; 4, 256, 512: 0.57; 4, 512, 512: 0.50; 2, 512, 512: 0.64; 32, 3, 64 (without
+# the picture's gradient): 6. What is won grows with the operations to a number moved, c o / (c + o): 21, 43,
+# 43, 85, 128 and more.
 LEAST_INTENSITY = 40
-# The products of all places are in memory at once before they are added: of 16 x 16 pixels and 128 channels 36 MiB.
+# The products of all places are in memory at once before they are added: of 16 x 16 pixels and 128 channels
+# 36 MiB.
 MOST_BYTES = 2**28
 
 
 def _pays(shape: tuple[int, ...], kernel: tuple[int, ...], out: Sequence[int]) -> bool:
-    """Whether products of bfloat16, one for each place of the kernel, are faster than float32, and not too large."""
+    """Whether products of bfloat16, one for each place of the kernel, are faster than float32, and not too
+    large."""
     c, o = kernel[2:]
     return c * o >= LEAST_INTENSITY * (c + o) and _at_once(shape, kernel, out) <= MOST_BYTES
 
@@ -188,11 +201,12 @@ def convolution_activations(
     padding: int | None = None, norm: str = "none", activation: str = "relu", pool: str = "", dtype: str = "float32",
     plain: bool = False,
 ) -> tuple[Activations, tuple[int, int]]:  # fmt: skip
-    """A convolution of pictures with its norm, activation and 2 × 2 pooling ("max", "mean" or none); and the height and
-    width of its result.
+    """A convolution of pictures with its norm, activation and 2 × 2 pooling ("max", "mean" or none); and the
+    height and width of its result.
 
-    ``padding`` is the number of pixels on every side; None: half the kernel. Products with padding count no FLOPs.
-    ``plain``: of a network without shortcuts, in which XLA keeps the products of several layers in mixed precision.
+    ``padding`` is the number of pixels on every side; None: half the kernel. Products with padding count no
+    FLOPs. ``plain``: of a network without shortcuts, in which XLA keeps the products of several layers in
+    mixed precision.
     """
     around = kernel // 2 if padding is None else padding
     size, out = number_bytes(dtype), [(one + 2 * around - kernel) // stride + 1 for one in side]
@@ -209,7 +223,9 @@ def convolution_activations(
         MOVED_IN_MAPS * kept,
         elements * size * (1.0 if pool == "mean" else WORKING_OF_MAPS),
     )  # the derivative of a mean is no array
-    if jax.default_backend() == "cpu":  # on which small pictures are multiplied once for each place of the kernel
+    if (
+        jax.default_backend() == "cpu"
+    ):  # on which small pictures are multiplied once for each place of the kernel
         shapes = (rows, *side, channels), (kernel, kernel, channels, features), out
         if dtype == "mixed" and _pays(*shapes):
             kept += 2.0 * (rows * side[0] * side[1] * channels + kernel**2 * channels * features)
@@ -227,7 +243,9 @@ def _of_bfloat16(
     return _by_places(x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16), places, _wide)
 
 
-def _of_bfloat16_forward(x: Array, kernel: Array, places: tuple[Place, ...]) -> tuple[Array, tuple[Array, Array]]:
+def _of_bfloat16_forward(
+    x: Array, kernel: Array, places: tuple[Place, ...]
+) -> tuple[Array, tuple[Array, Array]]:
     # Kept in half the bytes, and turned: the factor of the kernel's gradient wants the summed axes last.
     x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
     return _by_places(x, kernel, places, _wide), (x.transpose(3, 0, 1, 2), kernel)
@@ -244,7 +262,9 @@ def _of_bfloat16_backward(
         flat = part.reshape(-1, part.shape[-1])
         back = _wide(flat, kernel[place.i, place.j], 1).reshape(*part.shape[:3], -1)
         to_x.append(_laid(back, place.given))
-        to_kernel[place.i, place.j] = _wide(_cut(turned, place.given, before=2).reshape(len(turned), -1), flat)
+        to_kernel[place.i, place.j] = _wide(
+            _cut(turned, place.given, before=2).reshape(len(turned), -1), flat
+        )
     none = jnp.zeros(kernel.shape[2:], jnp.float32)
     high, wide = kernel.shape[:2]
     rows = [jnp.stack([to_kernel.get((i, j), none) for j in range(wide)]) for i in range(high)]
@@ -260,12 +280,12 @@ def _wide(a: Float[Array, "n k"], b: Array, axis: int = 0) -> Float[Array, "n m"
 
 
 def max_pool(x: Float[Array, "b y x c"], window: int = 2) -> Float[Array, "b Y X c"]:
-    """The greatest value of every ``window`` x ``window`` square, squares side by side; incomplete windows at the
-    edge are dropped.
+    """The greatest value of every ``window`` x ``window`` square, squares side by side; incomplete windows at
+    the edge are dropped.
 
-    The gradient goes to the first of equal values, row by row, as that of ``lax.reduce_window`` does. That gradient,
-    XLA's select-and-scatter, is slow on a CPU; here the forward pass keeps one byte for every square, the position of
-    its maximum, instead of the image.
+    The gradient goes to the first of equal values, row by row, as that of ``lax.reduce_window`` does. That
+    gradient, XLA's select-and-scatter, is slow on a CPU; here the forward pass keeps one byte for every
+    square, the position of its maximum, instead of the image.
     """
     high, wide = x.shape[1] // window, x.shape[2] // window
     return _pool(x[:, : high * window, : wide * window], window)
@@ -291,11 +311,15 @@ def _pool_forward(x: Float[Array, "b y x c"], window: int) -> tuple[Array, Array
     return most, place
 
 
-def _pool_backward(window: int, place: Array, slope: Float[Array, "b Y X c"]) -> tuple[Float[Array, "b y x c"]]:
+def _pool_backward(
+    window: int, place: Array, slope: Float[Array, "b Y X c"]
+) -> tuple[Float[Array, "b y x c"]]:
     b, high, wide, c = slope.shape
     shape = (b, high, window, wide, window, c)
     here = lax.broadcasted_iota(place.dtype, shape, 2) * window + lax.broadcasted_iota(place.dtype, shape, 4)
-    slopes = jnp.where(place[:, :, None, :, None] == here, slope[:, :, None, :, None], jnp.zeros((), slope.dtype))
+    slopes = jnp.where(
+        place[:, :, None, :, None] == here, slope[:, :, None, :, None], jnp.zeros((), slope.dtype)
+    )
     return (slopes.reshape(b, high * window, wide * window, c),)
 
 
@@ -305,8 +329,8 @@ _pool.defvjp(_pool_forward, _pool_backward)
 def overlapping_max_pool(x: Float[Array, "b y x c"]) -> Float[Array, "b Y X c"]:
     """The greatest value of the 3 x 3 pixels around every other pixel of every other row, as ResNets begin.
 
-    The numbers of ``lax.reduce_window`` with a padding of one pixel, and its gradient; one axis after the other, each
-    as :func:`max_pool` does it.
+    The numbers of ``lax.reduce_window`` with a padding of one pixel, and its gradient; one axis after the
+    other, each as :func:`max_pool` does it.
     """
     for axis in (2, 1):
         pads = [(0, x.shape[axis] % 2 if axis == each else 0, 0) for each in range(4)]
@@ -328,8 +352,12 @@ def _three_forward(x: Float[Array, "b y x c"], axis: int) -> tuple[Array, Array]
     return jnp.maximum(most, after), jnp.where(after > most, jnp.uint8(2), place)
 
 
-def _three_backward(axis: int, place: Array, slope: Float[Array, "b Y X c"]) -> tuple[Float[Array, "b y x c"]]:
-    before, here, after = (jnp.where(place == number, slope, jnp.zeros((), slope.dtype)) for number in range(3))
+def _three_backward(
+    axis: int, place: Array, slope: Float[Array, "b Y X c"]
+) -> tuple[Float[Array, "b y x c"]]:
+    before, here, after = (
+        jnp.where(place == number, slope, jnp.zeros((), slope.dtype)) for number in range(3)
+    )
     pairs = jnp.stack([here, after + _shifted(before, -1, 0, axis)], axis + 1)
     return (pairs.reshape(*(side * (1 + (axis == each)) for each, side in enumerate(slope.shape))),)
 
@@ -339,12 +367,14 @@ _greatest_of_three.defvjp(_three_forward, _three_backward)
 
 def _shifted(x: Float[Array, "b y x c"], by: int, fill: float, axis: int) -> Float[Array, "b y x c"]:
     """Every pixel ``by`` places further along an axis; what leaves it is lost."""
-    return lax.pad(x, jnp.asarray(fill, x.dtype), [(by, -by, 0) if axis == each else (0, 0, 0) for each in range(4)])
+    return lax.pad(
+        x, jnp.asarray(fill, x.dtype), [(by, -by, 0) if axis == each else (0, 0, 0) for each in range(4)]
+    )
 
 
 def mean_pool(x: Float[Array, "b y x c"], window: int = 2) -> Float[Array, "b Y X c"]:
-    """The mean of every ``window`` x ``window`` square, squares side by side; incomplete windows at the edge are
-    dropped."""
+    """The mean of every ``window`` x ``window`` square, squares side by side; incomplete windows at the edge
+    are dropped."""
     high, wide = x.shape[1] // window, x.shape[2] // window
     x = x[:, : high * window, : wide * window]
     return x.reshape(x.shape[0], high, window, wide, window, x.shape[3]).mean((2, 4))
@@ -392,17 +422,21 @@ def scaled(inputs: Num[Array, "*s"], dtype: str) -> Float[Array, "*s"]:
 
 
 def dense(n_in: int, n_out: int, dtype: str, rngs: nnx.Rngs, activation: str = "relu") -> nnx.Linear:
-    """A linear layer of a network without normalisation: kernel [n_in, n_out] He normal, four times that before a
-    sigmoid, bias [n_out] zero.
+    """A linear layer of a network without normalisation: kernel [n_in, n_out] He normal, four times that
+    before a sigmoid, bias [n_out] zero.
 
     ``parts.dense`` starts smaller, as Transformers do; deep plain networks do not learn from that.
     """
     dot = _product if dtype == "mixed" else lax.dot_general
     initial = INITIAL_SIGMOID if activation == "sigmoid" else INITIAL
-    return nnx.Linear(n_in, n_out, kernel_init=initial, dtype=compute_dtype(dtype), dot_general=dot, rngs=rngs)
+    return nnx.Linear(
+        n_in, n_out, kernel_init=initial, dtype=compute_dtype(dtype), dot_general=dot, rngs=rngs
+    )
 
 
-def _product(x: Float[Array, "b n"], kernel: Float[Array, "n m"], dimensions: Any, **_: Any) -> Float[Array, "b m"]:
+def _product(
+    x: Float[Array, "b n"], kernel: Float[Array, "n m"], dimensions: Any, **_: Any
+) -> Float[Array, "b m"]:
     return layers.product(x, kernel)
 
 
@@ -419,7 +453,10 @@ def known_shape(config: ModelConfig, axes: int, of: str) -> tuple[int, ...]:
         )
     if len(shape) != axes or min(shape) < 1:
         raise ConfigError(
-            _("{name}.input_shape = {shape!r} is not the shape of one example: {of}."), name=name, shape=shape, of=of
+            _("{name}.input_shape = {shape!r} is not the shape of one example: {of}."),
+            name=name,
+            shape=shape,
+            of=of,
         )
     return tuple(shape)
 

@@ -21,7 +21,8 @@ EMBEDDED = 0.02
 
 
 class EncoderOutput(NamedTuple):
-    """Output of an encoder: ``hidden`` f32 [b, t, d] of the last layer; ``pooled`` f32 [b, d], packed [b, s, d]."""
+    """Output of an encoder: ``hidden`` f32 [b, t, d] of the last layer; ``pooled`` f32 [b, d], packed [b, s,
+    d]."""
 
     hidden: Float[Array, "b t d"]
     pooled: Float[Array, "b d"] | Float[Array, "b s d"]
@@ -83,7 +84,8 @@ class EncoderConfig(PublishedConfig):
     def head_of(
         self, tensors: Mapping[str, np.ndarray], folder: Path = Path("the file")
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Kernel [d, c] and bias [c], float32, of the head that :meth:`head_tensors` stored, or transformers did.
+        """Kernel [d, c] and bias [c], float32, of the head that :meth:`head_tensors` stored, or transformers
+        did.
 
         Args:
             tensors: by name, of ``folder``.
@@ -118,9 +120,9 @@ class EncoderConfig(PublishedConfig):
     ) -> None:  # fmt: skip
         """Write parameters with a linear head on the pooled vector, so that other programs compute the same.
 
-        With a pooling of :attr:`headed` that is a classifier of transformers. A head on another pooling is none, and is
-        written as a folder of sentence-transformers, whose vectors are then the logits: the encoder in
-        ``0_Transformer``, the head in ``2_Dense``, no config.json at the root.
+        With a pooling of :attr:`headed` that is a classifier of transformers. A head on another pooling is
+        none, and is written as a folder of sentence-transformers, whose vectors are then the logits: the
+        encoder in ``0_Transformer``, the head in ``2_Dense``, no config.json at the root.
 
         Args:
             params: a model, its state or a dict of its parameters.
@@ -136,7 +138,9 @@ class EncoderConfig(PublishedConfig):
             return
         self.save(params, folder / sentence.ENCODER, specials=specials)
         head = sentence.Dense(np.asarray(kernel), np.asarray(bias))
-        sentence.write(folder, sentence.ENCODER, self.pooled_by, self.width, (head,), max_length or self.max_length)
+        sentence.write(
+            folder, sentence.ENCODER, self.pooled_by, self.width, (head,), max_length or self.max_length
+        )
 
     def has_classifier(self, folder: Path) -> bool:
         """Whether a folder holds a classifier of transformers on the pooled vector."""
@@ -152,22 +156,36 @@ class EncoderConfig(PublishedConfig):
         if self.pooled_by in self.headed:
             return self.head_of(weights.Tensors(folder), folder)
         modules = sentence.read(folder)
-        heads = () if modules is None else [layer for layer in modules.layers if isinstance(layer, sentence.Dense)]
+        heads = (
+            ()
+            if modules is None
+            else [layer for layer in modules.layers if isinstance(layer, sentence.Dense)]
+        )
         if len(heads) != 1 or heads[0].bias is None or len(heads[0].kernel) != self.width:
             raise WeightsError(
-                _("{folder} contains no head for vectors of width {width} (2_Dense)."), folder=folder, width=self.width
+                _("{folder} contains no head for vectors of width {width} (2_Dense)."),
+                folder=folder,
+                width=self.width,
             )
         return heads[0].kernel, heads[0].bias
 
     def save_embedder(
-        self, params: ParameterTree, folder: Path, *, specials: weights.Specials | None = None, max_length: int
+        self,
+        params: ParameterTree,
+        folder: Path,
+        *,
+        specials: weights.Specials | None = None,
+        max_length: int,
     ) -> None:
         """Write parameters as a folder of sentence-transformers that makes the pooled vectors, 1 long."""
         self.save(params, folder / sentence.ENCODER, specials=specials)
-        sentence.write(folder, sentence.ENCODER, self.pooled_by, self.width, [sentence.Normalize()], max_length)
+        sentence.write(
+            folder, sentence.ENCODER, self.pooled_by, self.width, [sentence.Normalize()], max_length
+        )
 
     def vector_pooling(self, poolings: tuple[str, ...]) -> str:
-        """The pooling of sentence vectors: that of the weights' sentence-transformers modules; without any, "mean".
+        """The pooling of sentence vectors: that of the weights' sentence-transformers modules; without any,
+        "mean".
 
         Raises:
             WeightsError: the folder's modules pool in a way that training, which has ``poolings``, does not.

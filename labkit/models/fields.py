@@ -11,7 +11,9 @@ from labkit.models.layers import DTYPES
 
 def weights() -> Any:
     """Pretrained weights by name; empty for none."""
-    text = _("Pretrained weights: a sample name, a folder or org/name@revision. Empty: random initialisation.")
+    text = _(
+        "Pretrained weights: a sample name, a folder or org/name@revision. Empty: random initialisation."
+    )
     return option("", text)
 
 
@@ -52,7 +54,9 @@ def dropout(default: float) -> Any:
 
 def attention_dropout(default: float) -> Any:
     """Dropout rate of the attention probabilities."""
-    return option(default, _("Dropout rate of the attention probabilities during training."), low=0.0, high=0.9)
+    return option(
+        default, _("Dropout rate of the attention probabilities during training."), low=0.0, high=0.9
+    )
 
 
 def dtype() -> Any:

@@ -12,8 +12,8 @@ from labkit.core.errors import WeightsError
 from labkit.core.safety import safetensors_header, small_text
 from labkit.i18n import Message, _
 
-#: Field of a model's config → smallest and largest plausible value in a ``config.json``. The largest published models
-#: are well below: 262,144 tokens, 126 layers, width 16,384.
+#: Field of a model's config → smallest and largest plausible value in a ``config.json``. The largest
+#: published models are well below: 262,144 tokens, 126 layers, width 16,384.
 RANGES = {
     "vocab_size": (1, 10_000_000),
     "width": (1, 1_000_000),
@@ -29,8 +29,8 @@ RANGES = {
 }
 #: Activation functions of transformers → labkit's name.
 HIDDEN_ACTS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
-#: Sizes that claim more than this many times the parameters of the file are refused at once. Below it the comparison
-#: of names and shapes, which lists every difference, follows.
+#: Sizes that claim more than this many times the parameters of the file are refused at once. Below it the
+#: comparison of names and shapes, which lists every difference, follows.
 SLACK = 4
 FREE = 1_000_000  # parameters that cost nothing: not compared
 
@@ -58,8 +58,8 @@ def json_of(path: Path, unreadable: Message) -> Any:
     """The value in a JSON file.
 
     Raises:
-        WeightsError: ``unreadable``, a message with ``path`` and ``error``: the file cannot be read, is not JSON, or is
-            nested too deeply.
+        WeightsError: ``unreadable``, a message with ``path`` and ``error``: the file cannot be read, is not
+            JSON, or is nested too deeply.
     """
     try:
         return json.loads(small_text(path, WeightsError))
@@ -83,7 +83,9 @@ def label_names(path: Path) -> tuple[str, ...]:
         WeightsError: the names are not numbered from 0, or two are equal.
     """
     config = settings_of(path)
-    labels = config.get("id2label") or {str(place): f"LABEL_{place}" for place in range(config.get("num_labels", 2))}
+    labels = config.get("id2label") or {
+        str(place): f"LABEL_{place}" for place in range(config.get("num_labels", 2))
+    }
     numbered = {str(place): place for place in range(len(labels))}
     if not isinstance(labels, dict) or labels.keys() != numbered.keys():
         raise WeightsError(
@@ -91,11 +93,15 @@ def label_names(path: Path) -> tuple[str, ...]:
         )
     names = tuple(str(labels[number]) for number in numbered)
     if len(set(names)) < len(names):
-        raise WeightsError(_("{path}: id2label = {labels}; two names are equal."), path=path, labels=shown(labels))
+        raise WeightsError(
+            _("{path}: id2label = {labels}; two names are equal."), path=path, labels=shown(labels)
+        )
     return names
 
 
-def check_settings(path: Path, config: Mapping[str, Any], required: Mapping[str, tuple[Any, tuple[Any, ...]]]) -> None:
+def check_settings(
+    path: Path, config: Mapping[str, Any], required: Mapping[str, tuple[Any, tuple[Any, ...]]]
+) -> None:
     """Raise :class:`WeightsError` for a setting of a ``config.json`` that labkit's layers do not have.
 
     Args:
@@ -110,7 +116,8 @@ def check_settings(path: Path, config: Mapping[str, Any], required: Mapping[str,
 
 
 def check_sizes(path: Path, sizes: Mapping[str, Any], keys: Mapping[str, str]) -> None:
-    """Check the sizes that a ``config.json`` claims: each one alone, then all of them against the weights next to it.
+    """Check the sizes that a ``config.json`` claims: each one alone, then all of them against the weights
+    next to it.
 
     Args:
         path: the config.json.
@@ -123,7 +130,9 @@ def check_sizes(path: Path, sizes: Mapping[str, Any], keys: Mapping[str, str]) -
     for name, value in sizes.items():
         key = keys.get(name, name)
         if type(value) not in (int, float, bool) or (type(value) is float and not math.isfinite(value)):
-            raise WeightsError(_("{path}: {key} = {value}; expected numbers."), path=path, key=key, value=shown(value))
+            raise WeightsError(
+                _("{path}: {key} = {value}; expected numbers."), path=path, key=key, value=shown(value)
+            )
         low, high = RANGES.get(name, (-math.inf, math.inf))
         if name in RANGES and (type(value) is not int or not low <= value <= high):
             raise WeightsError(
@@ -135,7 +144,9 @@ def check_sizes(path: Path, sizes: Mapping[str, Any], keys: Mapping[str, str]) -
     if stored is not None and claimed > max(SLACK * stored, FREE):
         largest = max((name for name in sizes if name in RANGES), key=lambda name: sizes[name])
         depths = {name: sizes[name] for name in ("depth", "encoder_depth", "decoder_depth") if name in sizes}
-        named = ", ".join(f"{keys.get(name, name)} = {sizes[name]:,}" for name in dict.fromkeys([largest, *depths]))
+        named = ", ".join(
+            f"{keys.get(name, name)} = {sizes[name]:,}" for name in dict.fromkeys([largest, *depths])
+        )
         raise WeightsError(
             _(
                 "{path} describes at least {claimed:,} parameters ({named}), but the weights next to it "

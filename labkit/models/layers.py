@@ -1,7 +1,7 @@
 """Shared layers: linear layers, dropout, attention, pooling, and a scan over stacked layers.
 
-Nothing here holds random state. Where chance is wanted a function takes a key; ``key=None`` means none, and then no
-random number is compiled. Parameters are float32; ``dtype`` is what a layer computes in.
+ Nothing here holds random state. Where chance is wanted a function takes a key; ``key=None`` means none, and
+then no random number is compiled. Parameters are float32; ``dtype`` is what a layer computes in.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ DTYPES = ("auto", "float32", "bfloat16", "float16", "mixed")
 
 
 def spread(width: int) -> float:
-    """The deviation of new weights: 0.02, with which GPT-2 and BERT were published, at width 768, and as 1 / sqrt of
-    the width at others, so that sums over the width begin equally large.
+    """The deviation of new weights: 0.02, with which GPT-2 and BERT were published, at width 768, and as 1 /
+    sqrt of the width at others, so that sums over the width begin equally large.
 
     With 0.02 at any width, narrow layers begin so near zero that a short run ends before they are of use.
     """
@@ -36,16 +36,17 @@ def spread(width: int) -> float:
 
 @cache
 def normal(deviation: float) -> Any:
-    """Truncated normal. One object for the whole process: NNX compares initialisers by identity when it compares two
-    models' structure."""
+    """Truncated normal. One object for the whole process: NNX compares initialisers by identity when it
+    compares two models' structure."""
     return nnx.initializers.truncated_normal(stddev=deviation)
 
 
 class Rates(NamedTuple):
-    """Default learning rates of an architecture, for AdamW and the default batches: learnt in five epochs of a small
-    data set (``tests/evidence/test_defaults.py`` measures it).
+    """Default learning rates of an architecture, for AdamW and the default batches: learnt in five epochs of
+    a small data set (``tests/evidence/test_defaults.py`` measures it).
 
-    The first two fall with the width of the layers, as 1 / width: they hold at ``width``; where that is 0, at any.
+    The first two fall with the width of the layers, as 1 / width: they hold at ``width``; where that is 0, at
+    any.
     """
 
     fresh: float  # every parameter, from new weights
@@ -58,8 +59,8 @@ class Rates(NamedTuple):
 class Segments(NamedTuple):
     """Positions of several texts in the rows of a packed batch (Krell et al., arXiv 2107.02027).
 
-    ``segment`` is 0 at padding and 1 … s at tokens of the row's 1st … s-th text, ``position`` restarts at 0 in every
-    text, and ``start`` is the column of each text's first token (0 where the row holds fewer texts).
+    ``segment`` is 0 at padding and 1 … s at tokens of the row's 1st … s-th text, ``position`` restarts at 0
+    in every text, and ``start`` is the column of each text's first token (0 where the row holds fewer texts).
     """
 
     segment: Int[Array, "b t"]
@@ -70,8 +71,8 @@ class Segments(NamedTuple):
 def compute_dtype(name: str) -> jnp.dtype:
     """What layers compute in.
 
-    "auto" is bfloat16 where the hardware is made for it (GPU, TPU) and float32 on a CPU. "mixed" is float32 too, but
-    for the products of matrices (see :func:`product`).
+    "auto" is bfloat16 where the hardware is made for it (GPU, TPU) and float32 on a CPU. "mixed" is float32
+    too, but for the products of matrices (see :func:`product`).
     """
     if name == "auto":
         name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
@@ -82,9 +83,9 @@ def compute_dtype(name: str) -> jnp.dtype:
 def product(x: Float[Array, "*s n"], kernel: Float[Array, "n m"]) -> Float[Array, "*s m"]:
     """``x @ kernel`` of numbers rounded to bfloat16, summed in float32; and so its two gradients.
 
-    What mixed precision is on a CPU with instructions for it, where XLA computes a product that *results* in bfloat16
-    in float32. Its fast product wants the summed axis of the left factor last and in place: hence the factor of the
-    kernel's gradient is turned on the way forward, and kept so.
+    What mixed precision is on a CPU with instructions for it, where XLA computes a product that *results* in
+    bfloat16 in float32. Its fast product wants the summed axis of the left factor last and in place: hence
+    the factor of the kernel's gradient is turned on the way forward, and kept so.
     """
     return _of_bfloat16(_rows(x), kernel, 0).reshape(*x.shape[:-1], -1)
 
@@ -119,7 +120,8 @@ def _linear_product(x: Array, kernel: Array, dimensions: object, **_: object) ->
 
 
 class Linear(nnx.Linear):
-    """A linear layer, which :func:`~labkit.models.lora.add` may give a low-rank addition: kernel + scale · a b.
+    """A linear layer, which :func:`~labkit.models.lora.add` may give a low-rank addition: kernel + scale · a
+    b.
 
     The addition is multiplied factor by factor, so neither it nor a gradient of the kernel is materialised.
     """
@@ -143,7 +145,9 @@ class Linear(nnx.Linear):
 ADDED = ("lora_a", "lora_b")
 
 
-def dense(n_in: int, n_out: int, dtype: str, rngs: nnx.Rngs, use_bias: bool = True, width: int | None = None) -> Linear:
+def dense(
+    n_in: int, n_out: int, dtype: str, rngs: nnx.Rngs, use_bias: bool = True, width: int | None = None
+) -> Linear:
     """A linear layer: kernel [n_in, n_out] truncated normal, as :func:`spread` says for ``width`` (default:
     ``n_in``), bias [n_out] zero."""
     dot = _linear_product if dtype == "mixed" else jax.lax.dot_general
@@ -156,8 +160,13 @@ def together(layers: Sequence[Linear], x: Float[Array, "*s n"]) -> list[Float[Ar
     if layers[0].dot_general is not _linear_product:
         return [layer(x) for layer in layers]
     kernel = jnp.concatenate([layer.kernel[...] for layer in layers], axis=1)
-    parts = jnp.split(product(x, kernel), np.cumsum([layer.out_features for layer in layers])[:-1].tolist(), axis=-1)
-    biased = (part if layer.bias is None else part + layer.bias[...] for part, layer in zip(parts, layers, strict=True))
+    parts = jnp.split(
+        product(x, kernel), np.cumsum([layer.out_features for layer in layers])[:-1].tolist(), axis=-1
+    )
+    biased = (
+        part if layer.bias is None else part + layer.bias[...]
+        for part, layer in zip(parts, layers, strict=True)
+    )
     return [layer.added(x, part) for layer, part in zip(layers, biased, strict=True)]
 
 
@@ -175,8 +184,9 @@ def norm(width: int, eps: float, dtype: str, rngs: nnx.Rngs, use_bias: bool = Tr
 def dropout(x: Float[Array, "*s"], rate: float, key: PRNGKeyArray | None) -> Float[Array, "*s"]:
     """Zero each element with probability ``rate`` and scale the others so that the mean stays.
 
-    Sixteen random bits decide an element, two elements to each 32-bit draw: random bits are the most expensive part
-    of dropout on a CPU. The rate is therefore rounded to a multiple of 1/65536, and the scale follows the rounded rate.
+    Sixteen random bits decide an element, two elements to each 32-bit draw: random bits are the most
+    expensive part of dropout on a CPU. The rate is therefore rounded to a multiple of 1/65536, and the scale
+    follows the rounded rate.
     """
     cut = round(rate * 65536)
     if key is None or cut == 0:
@@ -199,7 +209,8 @@ def padding_bias(mask: Bool[Array, "b t"]) -> Float[Array, "b 1 1 t"]:
 def segment_bias(segment: Int[Array, "b t"], causal: bool = False) -> Float[Array, "b 1 t t"]:
     """The same for packed rows: 0 within a text, the lowest finite float32 between texts.
 
-    Padding attends to padding, so no row of scores is without a partner. ``causal``, for decoders: nor to what follows.
+    Padding attends to padding, so no row of scores is without a partner. ``causal``, for decoders: nor to
+    what follows.
     """
     seen = segment[:, None, :, None] == segment[:, None, None, :]
     if causal:
@@ -215,15 +226,22 @@ def attend(
     rate: float = 0.0,
     rng: PRNGKeyArray | None = None,
 ) -> Float[Array, "b q h k"]:
-    """Scaled dot-product attention, softmax in float32, dropout on the probabilities (Vaswani et al. 2017, 3.2).
+    """Scaled dot-product attention, softmax in float32, dropout on the probabilities (Vaswani et al. 2017,
+    3.2).
 
-    On a GPU, in sixteen bits and without dropout on the probabilities, it is cuDNN's fused kernel, which never writes
-    the scores to memory. Elsewhere it is written out: ``jax.nn.dot_product_attention`` has no dropout, and on a CPU
-    neither form is measurably faster.
+    On a GPU, in sixteen bits and without dropout on the probabilities, it is cuDNN's fused kernel, which
+    never writes the scores to memory. Elsewhere it is written out: ``jax.nn.dot_product_attention`` has no
+    dropout, and on a CPU neither form is measurably faster.
     """
-    if jax.default_backend() == "gpu" and query.dtype.itemsize == 2 and (rng is None or round(rate * 65536) == 0):
+    if (
+        jax.default_backend() == "gpu"
+        and query.dtype.itemsize == 2
+        and (rng is None or round(rate * 65536) == 0)
+    ):
         return jax.nn.dot_product_attention(query, key, value, mask=bias == 0, implementation="cudnn")
-    scores = jnp.einsum("bqhk,bthk->bhqt", query * query.shape[-1] ** -0.5, key, preferred_element_type=jnp.float32)
+    scores = jnp.einsum(
+        "bqhk,bthk->bhqt", query * query.shape[-1] ** -0.5, key, preferred_element_type=jnp.float32
+    )
     chances = dropout(jax.nn.softmax(scores + bias, axis=-1), rate, rng)
     return jnp.einsum("bhqt,bthk->bqhk", chances.astype(value.dtype), value)
 
@@ -233,7 +251,8 @@ Rotation = tuple[Array, Array] | None
 
 
 def frequencies(size: int, base: float) -> np.ndarray:
-    """Frequencies f32[k / 2] of rotary positions for heads of k = ``size`` (Su et al. 2021, arXiv 2104.09864)."""
+    """Frequencies f32[k / 2] of rotary positions for heads of k = ``size`` (Su et al. 2021, arXiv
+    2104.09864)."""
     return np.float32(1) / np.float32(base) ** (np.arange(0, size, 2, dtype=np.float32) / np.float32(size))
 
 
@@ -244,8 +263,8 @@ def rotation(place: Int[Array, "#b t"], wave: np.ndarray) -> tuple[Array, Array]
 
 
 def turned(x: Float[Array, "b t h k"], by: Rotation) -> Float[Array, "b t h k"]:
-    """Heads turned by their positions. The pairs that turn together are i and i + k / 2, as in Hugging Face's weights;
-    the paper has 2 i and 2 i + 1: the same but for the order."""
+    """Heads turned by their positions. The pairs that turn together are i and i + k / 2, as in Hugging Face's
+    weights; the paper has 2 i and 2 i + 1: the same but for the order."""
     if by is None:
         return x
     cosine, sine = by
@@ -282,8 +301,8 @@ def pool(hidden: Float[Array, "b t d"], mask: Bool[Array, "b t"], how: str) -> F
     Args:
         hidden: hidden states.
         mask: True at real tokens, which come first in a row.
-        how: "mean"; "mean_sqrt", the sum divided by the root of their number; "weighted_mean", each weighing as much as
-            its position, counted from 1; "max" in every dimension; "first" or "last" token.
+        how: "mean"; "mean_sqrt", the sum divided by the root of their number; "weighted_mean", each weighing
+            as much as its position, counted from 1; "max" in every dimension; "first" or "last" token.
     """
     if how == "mean":
         return masked_mean(hidden, mask)
@@ -309,7 +328,9 @@ def _pooled(
     count = mine.sum(axis=1, dtype=jnp.int32)[:, :, None]
     if how == "max":
         # One text of a row at a time: all at once would hold [b, t, s, d].
-        best = jax.lax.map(lambda one: jnp.where(one[:, :, None], hidden, -jnp.inf).max(1), jnp.moveaxis(mine, 2, 0))
+        best = jax.lax.map(
+            lambda one: jnp.where(one[:, :, None], hidden, -jnp.inf).max(1), jnp.moveaxis(mine, 2, 0)
+        )
         return jnp.where(count > 0, jnp.moveaxis(best, 0, 1), 0)
     weight = mine.astype(hidden.dtype)
     if how == "weighted_mean":
@@ -331,12 +352,13 @@ def scan(
     layers: nnx.Module, x: Array, *shared: Any, key: PRNGKeyArray | None = None, unroll: int = 1, remat: bool = False,
     each: tuple[Array, ...] = (),
 ) -> Array:  # fmt: skip
-    """Run stacked layers one after the other: ``x = layer(x, *its_own, *shared, key=key_of_the_layer)``, where
-    ``its_own`` are the values that ``each`` has for it on first axes [depth, …].
+    """Run stacked layers one after the other: ``x = layer(x, *its_own, *shared, key=key_of_the_layer)``,
+    where ``its_own`` are the values that ``each`` has for it on first axes [depth, …].
 
-    The layer is compiled once whatever the depth. ``unroll`` layers are unrolled inside the loop:
-    more compile time for a few per cent of speed. With ``remat`` only what goes from layer to layer is kept for the
-    gradient and the rest is computed again (Chen et al., arXiv 1604.06174): memory for a third more arithmetic.
+    The layer is compiled once whatever the depth. ``unroll`` layers are unrolled inside the loop: more
+    compile time for a few per cent of speed. With ``remat`` only what goes from layer to layer is kept for
+    the gradient and the rest is computed again (Chen et al., arXiv 1604.06174): memory for a third more
+    arithmetic.
     """
     graph, params = nnx.split(layers)
     depth = jax.tree.leaves(params)[0].shape[0]
@@ -345,5 +367,7 @@ def scan(
     def step(x: Array, layer: tuple[Any, PRNGKeyArray | None, tuple[Array, ...]]) -> tuple[Array, None]:
         return nnx.merge(graph, layer[0])(x, *layer[2], *shared, key=layer[1]), None
 
-    step = jax.checkpoint(step, prevent_cse=False) if remat else step  # a scan needs no barrier against merging
+    step = (
+        jax.checkpoint(step, prevent_cse=False) if remat else step
+    )  # a scan needs no barrier against merging
     return jax.lax.scan(step, x, (params, keys, each), length=depth, unroll=min(unroll, depth))[0]

@@ -17,7 +17,8 @@ from labkit.models.layers import ADDED, Linear
 
 
 def add(module: nnx.Module, rank: int, alpha: float, targets: Sequence[str], rngs: nnx.Rngs) -> list[str]:
-    """Give linear layers an addition ``alpha / rank · a b``, in place; it changes no result, since b begins at zero.
+    """Give linear layers an addition ``alpha / rank · a b``, in place; it changes no result, since b begins
+    at zero.
 
     Args:
         module: the model, which may be abstract; weights it is to have are loaded before.
@@ -50,15 +51,20 @@ def add(module: nnx.Module, rank: int, alpha: float, targets: Sequence[str], rng
                 rank=rank, name=name, n=n, m=m, most=min(n, m),
             )  # fmt: skip
         bound = n**-0.5
-        layer.lora_a = nnx.Param(jax.random.uniform(rngs.params(), (*lead, n, rank), jnp.float32, -bound, bound))
+        layer.lora_a = nnx.Param(
+            jax.random.uniform(rngs.params(), (*lead, n, rank), jnp.float32, -bound, bound)
+        )
         layer.lora_b = nnx.Param(jnp.zeros((*lead, rank, m), jnp.float32))
         layer.lora_scale = alpha / rank
     return chosen
 
 
 def merge(params: Mapping[str, Any], scale: float) -> dict[str, np.ndarray]:
-    """Flat parameters with every addition put into its kernel: kernel + ``scale`` · a b; without any, as they are."""
-    merged = {name: np.asarray(value) for name, value in params.items() if name.rsplit("/", 1)[-1] not in ADDED}
+    """Flat parameters with every addition put into its kernel: kernel + ``scale`` · a b; without any, as they
+    are."""
+    merged = {
+        name: np.asarray(value) for name, value in params.items() if name.rsplit("/", 1)[-1] not in ADDED
+    }
     for name in (name.removesuffix("/lora_a") for name in params if name.endswith("/lora_a")):
         a, b = (np.asarray(params[f"{name}/{factor}"]) for factor in ADDED)
         merged[f"{name}/kernel"] = merged[f"{name}/kernel"] + np.float32(scale) * (a @ b)

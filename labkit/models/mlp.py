@@ -90,7 +90,9 @@ class MlpConfig(ModelConfig):
         inputs = batch["inputs"]
         found = scaled_inputs(inputs, self.dtype)
         for first, (before, width) in enumerate(pairwise((self._features(), *self.widths))):
-            layer = dense(inputs.shape[0], before, width, self.activation, self.dropout > 0, number_bytes(self.dtype))
+            layer = dense(
+                inputs.shape[0], before, width, self.activation, self.dropout > 0, number_bytes(self.dtype)
+            )
             found += layer if first else replace(layer, first=layer.flops)
         return found
 
@@ -105,21 +107,32 @@ class Mlp(nnx.Module):
     def __init__(self, config: MlpConfig, features: int, rngs: nnx.Rngs):
         self.config = config
         sizes = (features, *config.widths)
-        self.layers = nnx.List([conv.dense(*pair, config.dtype, rngs, config.activation) for pair in pairwise(sizes)])
+        self.layers = nnx.List(
+            [conv.dense(*pair, config.dtype, rngs, config.activation) for pair in pairwise(sizes)]
+        )
 
     def __call__(
-        self, inputs: Num[Array, "b ..."], *, key: PRNGKeyArray | None = None, real: Bool[Array, " b"] | None = None
+        self,
+        inputs: Num[Array, "b ..."],
+        *,
+        key: PRNGKeyArray | None = None,
+        real: Bool[Array, " b"] | None = None,
     ) -> Pooled:
         """One vector float32 [b, d] of every example; ``key`` switches dropout on. Bytes are read as 0 … 1.
 
         ``real`` marks the examples that are not padding; here each is read alone, so it changes nothing.
         """
         x = conv.scaled(inputs, self.config.dtype).reshape(len(inputs), -1)
-        keys = [None] * len(self.layers) if key is None else list(jax.random.split(key, max(1, len(self.layers))))
+        keys = (
+            [None] * len(self.layers)
+            if key is None
+            else list(jax.random.split(key, max(1, len(self.layers))))
+        )
         for layer, own in zip(self.layers, keys, strict=False):
             x = layers.dropout(ACTIVATIONS[self.config.activation](layer(x)), self.config.dropout, own)
         return Pooled(x.astype(jnp.float32))
 
     def layer_ids(self, path: tuple[str, ...]) -> int:
-        """Layer index of a parameter, counted from the input, 1 … depth; ``path`` leads to it from this module down."""
+        """Layer index of a parameter, counted from the input, 1 … depth; ``path`` leads to it from this
+        module down."""
         return int(path[1]) + 1

@@ -1,8 +1,8 @@
 """ModernBERT: a bidirectional Transformer encoder for long texts (Warner et al. 2024, arXiv 2412.13663).
 
-Pre-norm layers without biases, rotary positions, GeGLU (Shazeer 2020, arXiv 2002.05202). Every third layer attends to
-the whole text, the others to a window around each token; the two kinds have rotary positions of different bases.
-Pretrained weights are read and written in the layout of transformers.
+ Pre-norm layers without biases, rotary positions, GeGLU (Shazeer 2020, arXiv 2002.05202). Every third layer
+attends to the whole text, the others to a window around each token; the two kinds have rotary positions of
+different bases. Pretrained weights are read and written in the layout of transformers.
 """
 
 from __future__ import annotations
@@ -65,8 +65,9 @@ KINDS = ("full_attention", "sliding_attention")  # layers by config.json
 class ModernBertConfig(EncoderConfig):
     """Configuration of a ModernBERT encoder: a preset, pretrained weights, or sizes.
 
-    Missing fields come from the preset; without a preset from ``config.json`` of the weights; without either from the
-    size "base". ``vocab_size`` may stay None: the size of the tokenizer then, or of the published one.
+    Missing fields come from the preset; without a preset from ``config.json`` of the weights; without either
+    from the size "base". ``vocab_size`` may stay None: the size of the tokenizer then, or of the published
+    one.
 
     Raises:
         ConfigError: an unknown preset, a value out of range, a width that the heads do not divide.
@@ -115,11 +116,17 @@ class ModernBertConfig(EncoderConfig):
     global_every: int = option(
         3, _("One layer in so many attends to the whole text, beginning with the first."), low=1, high=10_000
     )
-    rope_base: float = option(160000.0, _("Base frequency of the rotary positions of global attention."), low=1.0)
-    local_rope_base: float = option(10000.0, _("Base frequency of the rotary positions of local attention."), low=1.0)
+    rope_base: float = option(
+        160000.0, _("Base frequency of the rotary positions of global attention."), low=1.0
+    )
+    local_rope_base: float = option(
+        10000.0, _("Base frequency of the rotary positions of local attention."), low=1.0
+    )
     dropout: float = fields.dropout(0.0)
     attention_dropout: float = fields.attention_dropout(0.0)
-    norm_eps: float = option(1e-5, _("Epsilon of layer normalisation, added to the variance."), low=0.0, high=0.1)
+    norm_eps: float = option(
+        1e-5, _("Epsilon of layer normalisation, added to the variance."), low=0.0, high=0.1
+    )
     activation: str = option(
         "gelu", _("Activation function of the feed-forward network."), choices=tuple(layers.ACTIVATIONS)
     )
@@ -148,8 +155,9 @@ class ModernBertConfig(EncoderConfig):
             )  # fmt: skip
 
     def settled(self, vectors: bool) -> ModernBertConfig:
-        """The config with ``pooling`` filled in: below a head ``classifier_pooling`` of the weights, or "cls". For
-        sentence vectors that of the weights' sentence-transformers modules; where there are none, "mean".
+        """The config with ``pooling`` filled in: below a head ``classifier_pooling`` of the weights, or
+        "cls". For sentence vectors that of the weights' sentence-transformers modules; where there are none,
+        "mean".
 
         Raises:
             ConfigError: sentence vectors of the prediction head, which sentence-transformers does not have.
@@ -164,20 +172,28 @@ class ModernBertConfig(EncoderConfig):
         if vectors:
             return dataclasses.replace(self, pooling=self.vector_pooling(PLAIN))
         folder = self.folder()
-        stored = {} if folder is None else foreign.settings_of(sentence.encoder_folder(folder) / "config.json")
+        stored = (
+            {} if folder is None else foreign.settings_of(sentence.encoder_folder(folder) / "config.json")
+        )
         named = stored.get("classifier_pooling", "cls")
         if named not in HEADED.values():
             raise WeightsError(
                 _("{path}: classifier_pooling = {value!r}; supported: {known}."), path=f"{folder}/config.json",
                 value=named, known=", ".join(map(repr, HEADED.values())),
             )  # fmt: skip
-        return dataclasses.replace(self, pooling=next(own for own, theirs in HEADED.items() if theirs == named))
+        return dataclasses.replace(
+            self, pooling=next(own for own, theirs in HEADED.items() if theirs == named)
+        )
 
     def fresh_parts(self) -> tuple[str, ...]:
         """ "pooler" where the pretrained weights lack the prediction head and the model has one."""
         if not self.weights or self.pooled_by not in HEADED:
             return ()
-        return () if "head.dense.weight" in weights.Tensors(sentence.encoder_folder(self.folder())) else ("pooler",)
+        return (
+            ()
+            if "head.dense.weight" in weights.Tensors(sentence.encoder_folder(self.folder()))
+            else ("pooler",)
+        )
 
     @property
     def vocabulary(self) -> int:
@@ -185,8 +201,8 @@ class ModernBertConfig(EncoderConfig):
         return self.vocab_size or VOCABULARY
 
     def build(self, rngs: nnx.Rngs) -> ModernBert:
-        """A model with fresh parameters: truncated normal (:func:`layers.spread`; embeddings 0.02), norm scales 1, what
-        is added to the sum of layers 1 / sqrt(2 depth) of that."""
+        """A model with fresh parameters: truncated normal (:func:`layers.spread`; embeddings 0.02), norm
+        scales 1, what is added to the sum of layers 1 / sqrt(2 depth) of that."""
         return ModernBert(self, rngs)
 
     def table(self, folder: Path) -> weights.Table:
@@ -202,7 +218,9 @@ class ModernBertConfig(EncoderConfig):
     ) -> Path:  # fmt: skip
         """Write parameters as a Hugging Face folder; see :meth:`~labkit.models.base.ModelConfig.save`."""
         ids = (
-            dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")) if specials is None else specials.settings()
+            dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
+            if specials is None
+            else specials.settings()
         )
         values, flat = self.values(), weights.flatten(params)
         kinds = [KINDS[bool(number % self.global_every)] for number in range(self.depth)]
@@ -215,7 +233,9 @@ class ModernBertConfig(EncoderConfig):
             "sep_token_id": ids["eos_token_id"],
             "vocab_size": self.vocabulary,
             "hidden_activation": next(act for act, name in HIDDEN_ACTS.items() if name == self.activation),
-            "classifier_activation": next(act for act, name in HIDDEN_ACTS.items() if name == self.activation),
+            "classifier_activation": next(
+                act for act, name in HIDDEN_ACTS.items() if name == self.activation
+            ),
             "embedding_dropout": self.dropout,
             "layer_types": kinds,
             "global_attn_every_n_layers": self.global_every,
@@ -236,7 +256,8 @@ def sizes_from(folder: Path) -> dict[str, Any]:
     """The fields of :class:`ModernBertConfig` that a Hugging Face folder settles.
 
     Raises:
-        WeightsError: no readable config.json, another architecture, or settings that this encoder does not have.
+        WeightsError: no readable config.json, another architecture, or settings that this encoder does not
+            have.
     """
     path = folder / "config.json"
     config = foreign.settings_of(path)
@@ -256,7 +277,9 @@ def sizes_from(folder: Path) -> dict[str, Any]:
     depth = sizes.get("depth", 22)
     every = config.get("global_attn_every_n_layers", 3)
     if kinds := config.get("layer_types"):
-        every = next((number for number in range(1, depth) if kinds[number : number + 1] == [KINDS[0]]), depth)
+        every = next(
+            (number for number in range(1, depth) if kinds[number : number + 1] == [KINDS[0]]), depth
+        )
     if type(every) is not int or every < 1 or (
         kinds and kinds != [KINDS[bool(number % every)] for number in range(depth)]
     ):  # fmt: skip
@@ -378,10 +401,14 @@ class ModernBertLayer(nnx.Module):
         query, key, value = parts
         return layers.turned(query, (turn[0], turn[1])), layers.turned(key, (turn[0], turn[1])), value, bias
 
-    def looks(self, x: Array, first: Array, scale: Array, local: Array, sight: Sight) -> Float[Array, "b h t t"]:
+    def looks(
+        self, x: Array, first: Array, scale: Array, local: Array, sight: Sight
+    ) -> Float[Array, "b h t t"]:
         """Attention probabilities of this layer for ``x`` (for visualisation)."""
         query, key, _value, bias = self._heads(x, first, scale, local, sight)
-        scores = jnp.einsum("bqhk,bthk->bhqt", query * query.shape[-1] ** -0.5, key, preferred_element_type=jnp.float32)
+        scores = jnp.einsum(
+            "bqhk,bthk->bhqt", query * query.shape[-1] ** -0.5, key, preferred_element_type=jnp.float32
+        )
         return jax.nn.softmax(scores + bias, axis=-1)
 
 
@@ -390,8 +417,8 @@ Sight = tuple[tuple[Array, Array, Array], tuple[Array, Array, Array]]
 
 
 class ModernBert(nnx.Module):
-    """The encoder. Parameters under ``embeddings``, ``attention_norm`` ([L - 1, d]), ``layers`` (stacked [L, …]),
-    ``norm`` and, with a pooling of the prediction head, ``pooler``."""
+    """The encoder. Parameters under ``embeddings``, ``attention_norm`` ([L - 1, d]), ``layers`` (stacked [L,
+    …]), ``norm`` and, with a pooling of the prediction head, ``pooler``."""
 
     def __init__(self, config: ModernBertConfig, rngs: nnx.Rngs):
         self.config = config
@@ -406,8 +433,8 @@ class ModernBert(nnx.Module):
         self, ids: Int[Array, "b t"], mask: Bool[Array, "b t"], types: Int[Array, "b t"] | None = None,
         segments: layers.Segments | None = None, *, key: PRNGKeyArray | None = None,
     ) -> EncoderOutput:  # fmt: skip
-        """Encode a batch; arguments and results as of :class:`labkit.models.bert.model.Bert`, but ``types`` are not
-        read.
+        """Encode a batch; arguments and results as of :class:`labkit.models.bert.model.Bert`, but ``types``
+        are not read.
 
         Raises:
             ConfigError: (while tracing) rows longer than ``max_length``.
@@ -425,7 +452,11 @@ class ModernBert(nnx.Module):
         x = layers.scan(self.layers, x, self._sight(mask, segments), key=rest, each=self._each(), **settings)
         hidden = self.norm(x).astype(jnp.float32)
         how = {"cls": "first", "mean_head": "mean"}.get(self.config.pooled_by, self.config.pooled_by)
-        pooled = layers.pool(hidden, mask, how) if segments is None else layers.pool_segments(hidden, segments, how)
+        pooled = (
+            layers.pool(hidden, mask, how)
+            if segments is None
+            else layers.pool_segments(hidden, segments, how)
+        )
         if self.config.pooled_by in HEADED:
             pooled = self.pooler(pooled).astype(jnp.float32)
         return EncoderOutput(hidden, pooled)
@@ -451,7 +482,8 @@ class ModernBert(nnx.Module):
     def attention(
         self, ids: Int[Array, "b t"], mask: Bool[Array, "b t"], types: Int[Array, "b t"]
     ) -> Float[Array, "b L h t t"]:
-        """Attention probabilities of every layer and head; rows sum to 1 over the tokens that are not padding."""
+        """Attention probabilities of every layer and head; rows sum to 1 over the tokens that are not
+        padding."""
         graph, params = nnx.split(self.layers)
         sight = self._sight(mask, None)
 
@@ -463,8 +495,8 @@ class ModernBert(nnx.Module):
         return jnp.moveaxis(jax.lax.scan(step, start, (params, self._each()))[1], 0, 1)
 
     def layer_ids(self, path: tuple[str, ...]) -> int | np.ndarray:
-        """Layer index of a parameter, counted from the input: 0 for the embeddings; an array for stacked parameters;
-        depth + 1 for what follows. ``path`` leads to it from this module down."""
+        """Layer index of a parameter, counted from the input: 0 for the embeddings; an array for stacked
+        parameters; depth + 1 for what follows. ``path`` leads to it from this module down."""
         depth = self.config.depth
         if path[0] in ("layers", "attention_norm"):
             return np.arange(1 if path[0] == "layers" else 2, depth + 1, dtype=np.int32)

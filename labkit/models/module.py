@@ -1,4 +1,5 @@
-"""An ``nnx.Module`` of one's own as an architecture: its config follows from the signature of its constructor."""
+"""An ``nnx.Module`` of one's own as an architecture: its config follows from the signature of its
+constructor."""
 
 from __future__ import annotations
 
@@ -89,16 +90,21 @@ class ModuleConfig(ModelConfig):
 def _width(config: ModuleConfig) -> int:
     model = nnx.eval_shape(lambda: config.build(nnx.Rngs(0)))
     graph, state = nnx.split(model)
-    batch: tuple[jax.ShapeDtypeStruct, ...] = (jax.ShapeDtypeStruct((2, *(config.input_shape or (1,))), jnp.float32),)
+    batch: tuple[jax.ShapeDtypeStruct, ...] = (
+        jax.ShapeDtypeStruct((2, *(config.input_shape or (1,))), jnp.float32),
+    )
     if config.modality is Modality.TEXT:
         batch = jax.ShapeDtypeStruct((2, 8), jnp.int32), jax.ShapeDtypeStruct((2, 8), jnp.bool_)
-    return jax.eval_shape(lambda state, *arrays: nnx.merge(graph, state)(*arrays).pooled, state, *batch).shape[1]
+    return jax.eval_shape(
+        lambda state, *arrays: nnx.merge(graph, state)(*arrays).pooled, state, *batch
+    ).shape[1]
 
 
 class Wrapped(nnx.Module):
     """A module of one's own as the backbone of a model. Parameters under ``module``.
 
-    Random streams are taken out of it, since a training step is a function of its key, and come back for each call.
+    Random streams are taken out of it, since a training step is a function of its key, and come back for each
+    call.
     """
 
     def __init__(self, config: ModuleConfig, rngs: nnx.Rngs):
@@ -115,8 +121,9 @@ class Wrapped(nnx.Module):
     ) -> Pooled:  # fmt: skip
         """The vectors f32[b, d] that the module makes of arrays, bytes as 0 … 1, or of token ids.
 
-        The module gets those of these arguments that its ``__call__`` names: ``mask`` and ``types`` of texts, ``key``,
-        ``real`` (which examples are no filler), ``training`` and ``deterministic``. ``key`` switches dropout on.
+        The module gets those of these arguments that its ``__call__`` names: ``mask`` and ``types`` of texts,
+        ``key``, ``real`` (which examples are no filler), ``training`` and ``deterministic``. ``key`` switches
+        dropout on.
         """
         texts = self.config.modality is Modality.TEXT
         training = key is not None
@@ -147,7 +154,8 @@ class Wrapped(nnx.Module):
 
 
 def _streams(module: nnx.Module) -> typing.Iterator[tuple[tuple[Any, ...], str, bool]]:
-    """Where a module holds random streams: the path of a node, the attribute, and whether it is a set of streams."""
+    """Where a module holds random streams: the path of a node, the attribute, and whether it is a set of
+    streams."""
     for path, node in nnx.iter_graph(module):
         if isinstance(node, nnx.Module):
             for name, value in vars(node).items():
@@ -160,7 +168,9 @@ def _set_streams(module: nnx.Module, streams: tuple[Any, ...], key: PRNGKeyArray
     for number, (path, name, several) in enumerate(streams):
         node: Any = module
         for part in path:
-            node = node[part] if isinstance(part, int) or not hasattr(node, str(part)) else getattr(node, part)
+            node = (
+                node[part] if isinstance(part, int) or not hasattr(node, str(part)) else getattr(node, part)
+            )
         found = None
         if key is not None:
             found = nnx.Rngs(jax.random.fold_in(key, number))
@@ -173,11 +183,12 @@ def config_class(entry: object) -> type[ModelConfig]:
     """The config class of an architecture: itself, or one made for a module of one's own.
 
     Args:
-        entry: a subclass of :class:`~labkit.models.base.ModelConfig`; or a class of ``nnx.Module``, or a function that
-            returns a module. Its parameters with defaults become settings; ``rngs`` is given, and where it names them
-            ``input_shape`` (of one example), ``vocab_size`` and ``max_length`` of the data. Its modules map a batch to
-            one vector for each example. An attribute ``modality`` says what they read; left out, texts where the first
-            argument of the call is named ``ids``, ``input_ids`` or ``tokens``, else arrays.
+        entry: a subclass of :class:`~labkit.models.base.ModelConfig`; or a class of ``nnx.Module``, or a
+            function that returns a module. Its parameters with defaults become settings; ``rngs`` is given,
+            and where it names them ``input_shape`` (of one example), ``vocab_size`` and ``max_length`` of the
+            data. Its modules map a batch to one vector for each example. An attribute ``modality`` says what
+            they read; left out, texts where the first argument of the call is named ``ids``, ``input_ids`` or
+            ``tokens``, else arrays.
 
     Raises:
         ConfigError: it is none of these, or a parameter can be no setting.
@@ -205,7 +216,11 @@ def config_class(entry: object) -> type[ModelConfig]:
             )  # fmt: skip
         hint = hints.get(each.name, type(each.default))
         plain = typing.get_origin(hint) or hint
-        if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD) or each.default is each.empty or plain not in TYPES:
+        if (
+            each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+            or each.default is each.empty
+            or plain not in TYPES
+        ):
             raise ConfigError(
                 _("{name}: the parameter {parameter!r} is a setting, so it needs a default that is a number, a text, "
                   "True or False, or a tuple of them."),
@@ -214,7 +229,10 @@ def config_class(entry: object) -> type[ModelConfig]:
         fields.append((each.name, hint, option(each.default)))
     settings = tuple(name for name, *_unused in fields)
     if modality is Modality.TEXT:
-        fields += [("vocab_size", int | None, option(None)), ("max_length", int, option(512, low=1, high=10_000_000))]
+        fields += [
+            ("vocab_size", int | None, option(None)),
+            ("max_length", int, option(512, low=1, high=10_000_000)),
+        ]
     else:
         fields.append(("input_shape", tuple[int, ...] | None, option(None)))
     space = {
@@ -224,7 +242,10 @@ def config_class(entry: object) -> type[ModelConfig]:
     made = dataclasses.make_dataclass(
         entry.__name__, fields, bases=(ModuleConfig,), namespace=space, frozen=True, init=False
     )
-    made.__module__, made.__qualname__ = entry.__module__, entry.__qualname__  # by which the registry knows it
+    made.__module__, made.__qualname__ = (
+        entry.__module__,
+        entry.__qualname__,
+    )  # by which the registry knows it
     return made
 
 
@@ -246,6 +267,8 @@ def _hints(function: Callable[..., Any]) -> Mapping[str, Any]:
 def _modality(entry: Any) -> Modality:
     """What modules read whose class does not say: by the first argument of their call."""
     hint = entry if isinstance(entry, type) else _hints(entry).get("return")
-    call = inspect.signature(hint.__call__) if isinstance(hint, type) and issubclass(hint, nnx.Module) else None
+    call = (
+        inspect.signature(hint.__call__) if isinstance(hint, type) and issubclass(hint, nnx.Module) else None
+    )
     names = list(call.parameters)[1:2] if call else []
     return Modality.TEXT if names and names[0] in IDS else Modality.FEATURES

@@ -28,11 +28,12 @@ def norm(kind: str, channels: int, dtype: str) -> BatchNorm | GroupNorm | None:
 
 
 class BatchNorm(nnx.Module):
-    """Batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167): ``scale``, ``bias`` [c]; running ``mean``, ``var``.
+    """Batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167): ``scale``, ``bias`` [c]; running
+    ``mean``, ``var``.
 
     The running statistics are ``nnx.BatchStat``, float32 [c]; a training step reads them back with
-    ``nnx.state(module, nnx.BatchStat)`` in the trace in which it merged the module. On several devices the sums go over
-    all of a batch, on any device.
+    ``nnx.state(module, nnx.BatchStat)`` in the trace in which it merged the module. On several devices the
+    sums go over all of a batch, on any device.
     """
 
     def __init__(self, channels: int, *, momentum: float = 0.9, eps: float = 1e-5, dtype: str = "auto"):
@@ -47,11 +48,11 @@ class BatchNorm(nnx.Module):
 
         Args:
             x: pictures.
-            training: normalise by the mean and variance of this batch and move the running ones a tenth of the way
-                (1 - momentum) towards them, the variance as that of a sample (n - 1), as PyTorch does. Otherwise
-                normalise by the running ones, which stay as they are.
-            real: the examples that count; None for all. Others are normalised along with them. Of a batch without any,
-                nothing is remembered.
+            training: normalise by the mean and variance of this batch and move the running ones a tenth of
+                the way (1 - momentum) towards them, the variance as that of a sample (n - 1), as PyTorch
+                does. Otherwise normalise by the running ones, which stay as they are.
+            real: the examples that count; None for all. Others are normalised along with them. Of a batch
+                without any, nothing is remembered.
         """
         scale, bias = self.scale[...], self.bias[...]
         if not training:
@@ -66,11 +67,16 @@ class BatchNorm(nnx.Module):
         return y
 
 
-# Sums go over each example first: these are many and so shared among the cores, and the mask is small. Against the
-# derivative that JAX finds, the one below took 0.5 to 0.9 of the time on a CPU, forward and backward, and keeps only x.
+# Sums go over each example first: these are many and so shared among the cores, and the mask is small.
+# Against the derivative that JAX finds, the one below took 0.5 to 0.9 of the time on a CPU, forward and
+# backward, and keeps only x.
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _by_batch(
-    x: Float[Array, "b y x c"], scale: Float[Array, " c"], bias: Float[Array, " c"], real: Bool[Array, " b"], eps: float
+    x: Float[Array, "b y x c"],
+    scale: Float[Array, " c"],
+    bias: Float[Array, " c"],
+    real: Bool[Array, " b"],
+    eps: float,
 ) -> tuple[Float[Array, "b y x c"], Float[Array, " c"], Float[Array, " c"], Float[Array, ""]]:
     """Normalised by the real examples; with their mean and variance, and the number of their pixels.
 
@@ -111,8 +117,8 @@ def _total(x: Float[Array, "b y x c"], real: Bool[Array, " b"] | None = None) ->
 class GroupNorm(nnx.Module):
     """Group normalisation (Wu & He 2018, arXiv 1803.08494): every picture by itself; ``scale``, ``bias`` [c].
 
-    For small batches, whose statistics are poor. The groups are 32, or the power of two below that divides the channels
-    and leaves two at least in each.
+    For small batches, whose statistics are poor. The groups are 32, or the power of two below that divides
+    the channels and leaves two at least in each.
     """
 
     def __init__(self, channels: int, *, eps: float = 1e-5, dtype: str = "auto"):

@@ -16,12 +16,20 @@ _PREFIX = "base_model.model."
 
 
 def save(
-    params: Mapping[str, np.ndarray], folder: Path, *, model: Path, base: Path, name: str, table: Table, alpha: float
+    params: Mapping[str, np.ndarray],
+    folder: Path,
+    *,
+    model: Path,
+    base: Path,
+    name: str,
+    table: Table,
+    alpha: float,
 ) -> Path:
     """Write the low-rank additions of a trained model, and every other tensor that training changed.
 
     Args:
-        params: flat, of the model as it was trained: the additions are ``backbone/…/lora_a`` and ``…/lora_b``.
+        params: flat, of the model as it was trained: the additions are ``backbone/…/lora_a`` and
+        ``…/lora_b``.
         folder: where; made if it is not there.
         model: the folder of transformers with the same model, the additions in its kernels.
         base: the folder of the pretrained weights, and ``name``, as it was given.

@@ -1,6 +1,7 @@
 """Text CNN: embeddings, stages of convolution and max pooling along the text, then global pooling.
 
-The classifier of the Keras examples; convolution over word vectors is from Kim 2014 (arXiv 1408.5882). The model holds
+ The classifier of the Keras examples; convolution over word vectors is from Kim 2014 (arXiv 1408.5882). The
+model holds
 parameters only: a key given to the call is the one source of chance.
 """
 
@@ -50,7 +51,9 @@ class TextCnnConfig(ModelConfig):
         DrawingPart("embedding", 1, "block_embedding", 5),
     )
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
-    packs: ClassVar[bool] = False  # in a packed row a window would read the end of one text and the start of the next
+    packs: ClassVar[bool] = (
+        False  # in a packed row a window would read the end of one text and the start of the next
+    )
 
     preset: str = option("", _("Named configuration."), choices=("", *PRESETS))
     vocab_size: int | None = fields.vocab_size()
@@ -61,7 +64,9 @@ class TextCnnConfig(ModelConfig):
     depth: int = option(2, _("Number of stages, each a convolution and max pooling."), low=1, high=1_000)
     dropout: float = option(0.2, _("Dropout rate of the embeddings during training."), low=0.0, high=0.9)
     max_length: int = fields.max_length(512)
-    activation: str = option("relu", _("Activation function after each convolution."), choices=tuple(conv.ACTIVATIONS))
+    activation: str = option(
+        "relu", _("Activation function after each convolution."), choices=tuple(conv.ACTIVATIONS)
+    )
     pooling: str = option("mean", _("Global pooling over the text: mean or max."), choices=("mean", "max"))
     dtype: str = fields.dtype()
 
@@ -79,10 +84,16 @@ class TextCnnConfig(ModelConfig):
         for _unused in range(self.depth):
             length = max(length, self.kernel) - self.kernel + 1
             elements = rows * length * self.filters
-            # the windows laid out for a product, and what the activation, the mask and the pool keep of its result
-            kept = self.kernel * rows * length * channels * size + elements * (KEPT[self.activation] + 2.5) * size
+            # the windows laid out for a product, and what the activation, the mask and the pool keep of its
+            # result
+            kept = (
+                self.kernel * rows * length * channels * size
+                + elements * (KEPT[self.activation] + 2.5) * size
+            )
             flops = 2.0 * elements * self.kernel * channels
-            found += Activations(kept, kept + 3 * WORKING_OF_MAPS * elements * size, MOVED_IN_MAPS * kept, flops)
+            found += Activations(
+                kept, kept + 3 * WORKING_OF_MAPS * elements * size, MOVED_IN_MAPS * kept, flops
+            )
             length, channels = max(length // self.pool, 1), self.filters
         return found
 
@@ -92,7 +103,8 @@ class TextCnnConfig(ModelConfig):
 
 
 class Stage(nnx.Module):
-    """A convolution along the text, a non-linearity and a max-pool: kernel [w, c, d] He normal, bias [d] zero."""
+    """A convolution along the text, a non-linearity and a max-pool: kernel [w, c, d] He normal, bias [d]
+    zero."""
 
     def __init__(self, channels: int, config: TextCnnConfig, rngs: nnx.Rngs):
         shape = (config.kernel, channels, config.filters)
@@ -103,7 +115,8 @@ class Stage(nnx.Module):
     def __call__(
         self, x: Float[Array, "b t c"], length: Int[Array, " b"]
     ) -> tuple[Float[Array, "b u d"], Int[Array, " b"]]:
-        """What the stage makes of rows of which the first ``length`` places count, and how many of its places do.
+        """What the stage makes of rows of which the first ``length`` places count, and how many of its places
+        do.
 
         Places that do not count must be zero, and are so in the result.
         """
@@ -141,12 +154,11 @@ class TextCnn(nnx.Module):
     ) -> Pooled:
         """One vector float32 [b, d] of every text.
 
-        As in Keras a convolution has a result where all of its window lies in the text, a pool where all of its
-        neighbours are such results, and the remainder at the end is
-        dropped. A text too short for one window is read as if
-        zeros followed it up to one window, and fewer results than a pool takes are one pool. So every text, an empty
-        one too, has at least one place in every stage, and what it becomes depends on its own tokens only: not on
-        the padding, nor on the batch.
+        As in Keras a convolution has a result where all of its window lies in the text, a pool where all of
+        its neighbours are such results, and the remainder at the end is dropped. A text too short for one
+        window is read as if zeros followed it up to one window, and fewer results than a pool takes are one
+        pool. So every text, an empty one too, has at least one place in every stage, and what it becomes
+        depends on its own tokens only: not on the padding, nor on the batch.
 
         Args:
             ids: token numbers, 0 … vocab_size - 1; larger ones give NaN.

@@ -1,8 +1,8 @@
 """Reading and writing weights in Hugging Face format by a table of parameter names.
 
-An architecture lists its parameters once, in a :class:`Table` of (own path, foreign name, order of axes). Reading and
-writing follow from it. Only safetensors is opened: it cannot carry code. Every mismatch is found before the first
-value is copied and all of them are raised together.
+ An architecture lists its parameters once, in a :class:`Table` of (own path, foreign name, order of axes).
+Reading and writing follow from it. Only safetensors is opened: it cannot carry code. Every mismatch is found
+before the first value is copied and all of them are raised together.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ class Specials(NamedTuple):
 class Entry:
     """One parameter: ``own`` path ("layers/mlp_in/kernel"), ``foreign`` name, and how the axes go over.
 
-    ``{i}`` in the foreign name stands for the layer: the own array is then stacked [depth, …]. ``axes`` are the
-    foreign axes (of one layer) in our order, () for the same; (1, 0) turns a kernel [out, in] into [in, out]. With
-    ``cut`` (i, n) ours is the i-th of n equal parts of the foreign array, along our last axis; there is an entry for
-    every part. ``unread`` are the unused first rows of both arrays: they are 0. ``first`` is the number of the first
-    layer that has the parameter.
+    ``{i}`` in the foreign name stands for the layer: the own array is then stacked [depth, …]. ``axes`` are
+    the foreign axes (of one layer) in our order, () for the same; (1, 0) turns a kernel [out, in] into [in,
+    out]. With ``cut`` (i, n) ours is the i-th of n equal parts of the foreign array, along our last axis;
+    there is an entry for every part. ``unread`` are the unused first rows of both arrays: they are 0.
+    ``first`` is the number of the first layer that has the parameter.
     """
 
     own: str
@@ -94,7 +94,10 @@ class Entry:
             whole = np.concatenate([np.zeros_like(whole, shape=(self.unread[1], *whole.shape[1:])),
                                     whole[self.unread[0]:]])  # fmt: skip
         parts = list(whole) if self.stacked else [whole]
-        return [np.ascontiguousarray(part.transpose(np.argsort(self.axes)) if self.axes else part) for part in parts]
+        return [
+            np.ascontiguousarray(part.transpose(np.argsort(self.axes)) if self.axes else part)
+            for part in parts
+        ]
 
     def own_array(self, foreign: Iterator[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
         """The foreign arrays as our one, float32 [*shape]; one additional layer is in memory at a time."""
@@ -137,13 +140,16 @@ class Table:
         """(path, entry) for each parameter of a model; raises if the table has no entry for one of them."""
         by_path = {tuple(entry.own.split("/")): entry for entry in self.entries}
         if lacking := ["/".join(path) for path in shapes if path not in by_path]:
-            raise WeightsError(_("the table of names has no entry for {lacking}."), lacking=", ".join(lacking[:SHOWN]))
+            raise WeightsError(
+                _("the table of names has no entry for {lacking}."), lacking=", ".join(lacking[:SHOWN])
+            )
         return [(path, by_path[path]) for path in by_path if path in shapes]
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What a load did: own paths filled, own parts kept at their initial values, foreign names unread or cast."""
+    """What a load did: own paths filled, own parts kept at their initial values, foreign names unread or
+    cast."""
 
     folder: str
     loaded: Names
@@ -153,7 +159,11 @@ class LoadReport:
 
     def __str__(self) -> str:
         lines = [f"{len(self.loaded)} parameters loaded from {self.folder}"]
-        notes = {"kept at initial values": self.missing, "in the file but not used": self.ignored, "cast": self.cast}
+        notes = {
+            "kept at initial values": self.missing,
+            "in the file but not used": self.ignored,
+            "cast": self.cast,
+        }
         lines += [f"{note} ({len(names)}): {', '.join(names)}" for note, names in notes.items() if names]
         return "\n".join(lines)
 
@@ -180,11 +190,16 @@ def flatten(tree: Any) -> dict[Names, Any]:
 
 
 def backbone(params: Mapping[str, Any]) -> dict[Names, Any]:
-    """The parameters below the head, of a trained model's (``backbone/…`` → array), by their paths in the backbone."""
-    return {tuple(name.split("/")[1:]): value for name, value in params.items() if name.startswith("backbone/")}
+    """The parameters below the head, of a trained model's (``backbone/…`` → array), by their paths in the
+    backbone."""
+    return {
+        tuple(name.split("/")[1:]): value for name, value in params.items() if name.startswith("backbone/")
+    }
 
 
-def read(shapes: Mapping[Names, Any], folder: str | Path, table: Table) -> tuple[dict[Names, np.ndarray], LoadReport]:
+def read(
+    shapes: Mapping[Names, Any], folder: str | Path, table: Table
+) -> tuple[dict[Names, np.ndarray], LoadReport]:
     """Read the parameters of a folder.
 
     Args:
@@ -196,7 +211,8 @@ def read(shapes: Mapping[Names, Any], folder: str | Path, table: Table) -> tuple
         own path → float32 array, without the optional parts that the file lacks; and the report.
 
     Raises:
-        WeightsError: a name missing or unexpected, a shape or dtype that differs (all listed), an unreadable folder.
+        WeightsError: a name missing or unexpected, a shape or dtype that differs (all listed), an unreadable
+            folder.
     """
     tensors, rows = Tensors(folder), table.of(shapes)
     wanted = {}
@@ -224,7 +240,9 @@ def _match(tensors: Tensors, wanted: dict[str, tuple[int, ...]], table: Table) -
     unexpected = [name for name in tensors if found.setdefault(table.canonical(name), name) != name]
     lacking = tuple(part for part in table.optional if not any(name.startswith(part) for name in found))
     unused = tuple(part for part in table.optional if not any(name.startswith(part) for name in wanted))
-    unexpected += [found[name] for name in found if name not in wanted and not name.startswith(table.ignored + unused)]
+    unexpected += [
+        found[name] for name in found if name not in wanted and not name.startswith(table.ignored + unused)
+    ]
     shapes, dtypes = [], []
     for name in (name for name in wanted if name in found):
         shape, dtype = tensors.kind(found[name])
@@ -235,7 +253,9 @@ def _match(tensors: Tensors, wanted: dict[str, tuple[int, ...]], table: Table) -
     _raise_all(
         tensors.folder,
         {
-            _("missing in the file"): [name for name in wanted if name not in found and not name.startswith(lacking)],
+            _("missing in the file"): [
+                name for name in wanted if name not in found and not name.startswith(lacking)
+            ],
             _("unexpected in the file"): unexpected,
             _("different shape"): shapes,
             _("different dtype"): dtypes,
@@ -245,7 +265,8 @@ def _match(tensors: Tensors, wanted: dict[str, tuple[int, ...]], table: Table) -
 
 
 def load_into(model: nnx.Module, folder: str | Path, table: Table) -> LoadReport:
-    """Read a folder's weights into a module, in place; on an error (see :func:`read`) the module is unchanged."""
+    """Read a folder's weights into a module, in place; on an error (see :func:`read`) the module is
+    unchanged."""
     values, report = read(flatten(model), folder, table)
     params = nnx.to_flat_state(nnx.state(model, nnx.Param))
     named = ((path, leaf, tuple(map(str, path))) for path, leaf in params)
@@ -283,7 +304,8 @@ def save_from(
             [np.asarray(flat[path]) for path, _ in sorted(same, key=lambda one: one[1].cut)],
         )
         tensors |= {
-            prefix + name: array for name, array in zip(entry.names(own[0].shape), entry.arrays(*own), strict=True)
+            prefix + name: array
+            for name, array in zip(entry.names(own[0].shape), entry.arrays(*own), strict=True)
         }
     if twice := sorted(set(tensors) & set(extra or {})):
         raise WeightsError(
@@ -301,14 +323,16 @@ def _write(folder: Path, tensors: dict[str, np.ndarray], config: dict[str, Any])
 
 
 def write_generation(folder: Path, specials: Specials | None, **more: object) -> None:
-    """Write ``generation_config.json``: greedy, ending where labkit ends; nothing where the specials are not known."""
+    """Write ``generation_config.json``: greedy, ending where labkit ends; nothing where the specials are not
+    known."""
     if specials is not None:
         content = {"do_sample": False, "num_beams": 1, **specials.settings(), **more}
         write_atomic(folder / "generation_config.json", json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def save_own(params: Mapping[str, np.ndarray], folder: Path, config: dict[str, Any]) -> None:
-    """Write parameters (``backbone/…`` → array) under labkit's own names, for architectures that have no others."""
+    """Write parameters (``backbone/…`` → array) under labkit's own names, for architectures that have no
+    others."""
     _write(folder, dict(params), config)
 
 
@@ -327,7 +351,9 @@ def load_own(module: nnx.Module, folder: Path, largest: float = LARGEST) -> None
     }
     _raise_all(folder, kinds)
     limits = {path: largest if path[0] == "head" else LARGEST for path, _ in nnx.to_flat_state(state)}
-    read = {path: jnp.asarray(tensors.checked("/".join(map(str, path)), limit)) for path, limit in limits.items()}
+    read = {
+        path: jnp.asarray(tensors.checked("/".join(map(str, path)), limit)) for path, limit in limits.items()
+    }
     filled = [(path, leaf.replace(read[path])) for path, leaf in nnx.to_flat_state(state)]
     nnx.update(module, nnx.from_flat_state(filled))
 
@@ -338,7 +364,11 @@ def _raise_all(folder: Path, mismatches: dict[str, list[str]]) -> None:
     for kind, names in mismatches.items():
         if names:
             more = [_("  … and {n_names} more", n_names=len(names) - SHOWN)] if len(names) > SHOWN else []
-            parts += [_("{n} {kind}:", n=len(names), kind=kind), *(f"  {name}" for name in names[:SHOWN]), *more]
+            parts += [
+                _("{n} {kind}:", n=len(names), kind=kind),
+                *(f"  {name}" for name in names[:SHOWN]),
+                *more,
+            ]
     if parts:
         raise WeightsError(
             _(

@@ -1,7 +1,8 @@
 """Formulas of what layers compute, and keep for the backward pass, of one batch.
 
-The config of an architecture adds up its layers with them (:meth:`labkit.models.base.ModelConfig.activations`); nothing
-is built, traced or compiled. Bytes kept are those of the arrays that JAX saves for the derivative of each layer,
+ The config of an architecture adds up its layers with them
+(:meth:`labkit.models.base.ModelConfig.activations`); nothing is built, traced or compiled. Bytes kept are
+those of the arrays that JAX saves for the derivative of each layer,
 counted by data type: 4 or 2 bytes a number as layers compute in float32 or half precision, 1 for a mask.
 """
 
@@ -14,12 +15,22 @@ from typing import Any
 import jax
 import numpy as np
 
-#: Numbers that the derivative of an activation function keeps of each unit, as multiples of a number of 4 bytes.
-KEPT = {"relu": 1.25, "gelu": 4.0, "gelu_tanh": 6.0, "silu": 6.0, "swish": 4.0, "tanh": 1.0, "sigmoid": 1.0, "": 0.0}
+#: Numbers that the derivative of an activation function keeps of each unit, as multiples of a number of 4
+#: bytes.
+KEPT = {
+    "relu": 1.25,
+    "gelu": 4.0,
+    "gelu_tanh": 6.0,
+    "silu": 6.0,
+    "swish": 4.0,
+    "tanh": 1.0,
+    "sigmoid": 1.0,
+    "": 0.0,
+}
 #: The same of a normalisation, of each channel of each pixel.
 NORMS = {"none": 0.0, "batch": 1.0, "group": 3.0}
-#: Bytes in use beside what is kept while a layer is differentiated, of what it keeps, or of its result; and bytes read
-#: and written for each byte that is kept. Fitted to XLA's plans and counts.
+#: Bytes in use beside what is kept while a layer is differentiated, of what it keeps, or of its result; and
+#: bytes read and written for each byte that is kept. Fitted to XLA's plans and counts.
 WORKING, WORKING_OF_RECOMPUTED, WORKING_OF_MAPS = 1.0, 1.5, 1.75
 MOVED_IN_TRANSFORMERS, MOVED_IN_MAPS = 8.5, 5.0
 
@@ -60,7 +71,8 @@ class Activations:
         return Activations(depth * self.kept, (depth - 1) * self.kept + self.peak, *rest)
 
     def recomputed(self, carried: float) -> Activations:
-        """The layer if its forward pass is repeated in the backward pass and ``carried`` bytes, its input, are kept."""
+        """The layer if its forward pass is repeated in the backward pass and ``carried`` bytes, its input,
+        are kept."""
         working = WORKING_OF_RECOMPUTED * self.kept
         return replace(self, kept=carried, peak=carried + working, moved=1.3 * self.moved, again=self.flops)
 
@@ -76,8 +88,8 @@ def transformer(
     dropout: bool, attention_dropout: bool, shared: float = 1.0, gated: bool = False, memory: int | None = None,
     inner: int | None = None, normalised: bool = False,
 ) -> Activations:  # fmt: skip
-    """Embeddings and a stack of layers: self-attention, attention to a memory where there is one, and a feed-forward
-    part.
+    """Embeddings and a stack of layers: self-attention, attention to a memory where there is one, and a
+    feed-forward part.
 
     Args:
         batch: (rows, tokens of a row).
@@ -95,7 +107,10 @@ def transformer(
     scores = rows * heads * length * length
     units = KEPT.get(activation, 6.0) * 4 if activation != "relu" else size + 1
     kept = tokens * (
-        parts * (12 * width + 8) + size * (2 * width + 4 * inner) + parts * dropout * width + units * mlp * size / 4
+        parts * (12 * width + 8)
+        + size * (2 * width + 4 * inner)
+        + parts * dropout * width
+        + units * mlp * size / 4
     )
     kept += tokens * 12 * inner * (1 + shared) * normalised
     kept += scores * (4 + size + attention_dropout) + 8 * rows * heads * length
@@ -103,10 +118,16 @@ def transformer(
     attention = 4.0 * scores * inner / heads
     if memory is not None:
         across = rows * heads * length * memory
-        kept += tokens * 3 * size * width + 2 * rows * memory * size * width + across * (4 + size + attention_dropout)
+        kept += (
+            tokens * 3 * size * width
+            + 2 * rows * memory * size * width
+            + across * (4 + size + attention_dropout)
+        )
         flops += 2 * width * width * (2 * tokens + 2 * rows * memory)
         attention += 4.0 * across * width / heads
-    layer = Activations(kept, kept * (1 + WORKING), MOVED_IN_TRANSFORMERS * kept, flops + attention, attention)
+    layer = Activations(
+        kept, kept * (1 + WORKING), MOVED_IN_TRANSFORMERS * kept, flops + attention, attention
+    )
     layer = layer.recomputed(4.0 * tokens * width) if remat else layer
     looked_up = tokens * width * (4 + dropout)
     return Activations(looked_up, looked_up) + layer.times(depth)
@@ -121,8 +142,8 @@ def scaled_inputs(inputs: Any, dtype: str) -> Activations:
 def dense(
     rows: int, inputs: int, outputs: int, activation: str = "", dropout: bool = False, size: int = 4
 ) -> Activations:
-    """A linear layer with its activation; the input of the layer that follows is counted here. The derivatives of tanh
-    and the sigmoid need their result, which is that input."""
+    """A linear layer with its activation; the input of the layer that follows is counted here. The
+    derivatives of tanh and the sigmoid need their result, which is that input."""
     numbers = 1.0 if activation in ("tanh", "sigmoid") else KEPT.get(activation, 6.0) + 1
     kept = rows * outputs * (numbers * size + 5 * dropout)
     return Activations(kept, kept, MOVED_IN_MAPS * kept, 2.0 * rows * inputs * outputs)

@@ -1,10 +1,11 @@
 """Cost estimate of a training step without allocating weights; largest batch size that fits.
 
-Memory and FLOPs come from formulas (:mod:`labkit.profile.activations`), in well under a millisecond: the arguments of
-the step exactly, what it keeps for the backward pass by layer, and shares of the parameters that were fitted to XLA's
-own plans on a CPU. ``tests/profile/test_estimate.py`` compares them with ``compiled.memory_analysis()`` and
-``cost_analysis()``: the peak is within 15 % of XLA's plan on every preset, and never more than 10 % below. An
-architecture or task without a formula is compiled instead, and XLA's analysis is read.
+ Memory and FLOPs come from formulas (:mod:`labkit.profile.activations`), in well under a millisecond: the
+arguments of the step exactly, what it keeps for the backward pass by layer, and shares of the parameters that
+were fitted to XLA's own plans on a CPU. ``tests/profile/test_estimate.py`` compares them with
+``compiled.memory_analysis()`` and ``cost_analysis()``: the peak is within 15 % of XLA's plan on every preset,
+and never more than 10 % below. An architecture or task without a formula is compiled instead, and XLA's
+analysis is read.
 """
 
 from __future__ import annotations
@@ -28,28 +29,30 @@ from labkit.profile.hardware import ACCELERATORS, Accelerator, Machine, Work, ro
 
 #: Batches above this are not looked for.
 LARGEST = 2**16
-#: Where the search begins without a formula, and after how many compilations growth is no longer taken for straight.
+#: Where the search begins without a formula, and after how many compilations growth is no longer taken for
+#: straight.
 FIRST, PATIENCE = 8, 6
 #: Analyses of compiled steps that are kept, so that a slider may ask again.
 KEPT = 128
-#: Fitted to XLA's plans on a CPU, as multiples of the trained parameters' bytes. While the step differentiates:
-#: gradients, and parameters copied to another layout.
+#: Fitted to XLA's plans on a CPU, as multiples of the trained parameters' bytes. While the step
+#: differentiates: gradients, and parameters copied to another layout.
 DIFFERENTIATING = 1.3
-#: While it updates: the share of the optimizer's state that is copied since two outputs read it; more of it where one
-#: parameter, such as a table of embeddings, is most of the model.
+#: While it updates: the share of the optimizer's state that is copied since two outputs read it; more of it
+#: where one parameter, such as a table of embeddings, is most of the model.
 COPIED, COPIED_OF_LARGEST = 0.65, 0.375
-#: Of what a layer uses while it is differentiated: what the forward pass alone does; and of what is kept, what is
-#: needed where only biases and norms are trained, which need no input of a product.
+#: Of what a layer uses while it is differentiated: what the forward pass alone does; and of what is kept,
+#: what is needed where only biases and norms are trained, which need no input of a product.
 FORWARD, WITHOUT_KERNELS = 0.4, 0.8
-#: Fitted to XLA's cost analysis: bytes read and written in the update, for each byte of the trained parameters; and
-#: for each byte read or written element-wise operations, and roots, exponentials and the like.
+#: Fitted to XLA's cost analysis: bytes read and written in the update, for each byte of the trained
+#: parameters; and for each byte read or written element-wise operations, and roots, exponentials and the
+#: like.
 UPDATE, ELEMENTWISE, TRANSCENDENTAL = 17.0, 0.38, 0.0125
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Bytes of a compiled function on one device, in the terms of XLA's ``memory_analysis()``; and the ``traffic``: all
-    that it reads from memory and writes to it."""
+    """Bytes of a compiled function on one device, in the terms of XLA's ``memory_analysis()``; and the
+    ``traffic``: all that it reads from memory and writes to it."""
 
     arguments: int
     outputs: int
@@ -74,7 +77,8 @@ def planned(compiled: Any) -> MemoryPlan:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a step would take on a named accelerator. ``dollars`` is for a million examples, None without a price."""
+    """What a step would take on a named accelerator. ``dollars`` is for a million examples, None without a
+    price."""
 
     name: str
     seconds: float
@@ -84,7 +88,8 @@ class Expected:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one training step costs; of several batch shapes the mean of FLOPs and seconds, and the most memory.
+    """What one training step costs; of several batch shapes the mean of FLOPs and seconds, and the most
+    memory.
 
     ``step_seconds`` is None where no machine was given. ``memory`` has the parts of ``memory_bytes``.
     """
@@ -103,7 +108,9 @@ class Estimate:
 
     def rows(self) -> list[tuple[str, str]]:
         """The lines of the table: what, and how much."""
-        time = "not measured" if self.step_seconds is None else f"{timed(self.step_seconds)} on {self.machine}"
+        time = (
+            "not measured" if self.step_seconds is None else f"{timed(self.step_seconds)} on {self.machine}"
+        )
         verdict = "fits" if self.fits else "does not fit"
         rows = [
             ("parameters", f"{self.parameters:,} ({self.trainable:,} trained)"),
@@ -196,8 +203,8 @@ def estimate(
 
 
 def work_and_plan(steps: Any, batch: Mapping[str, Any], state: Any = None) -> tuple[Work, MemoryPlan]:
-    """Work and memory of a step: by formula, or where the model or task has none, by XLA's analysis of the compiled
-    step, which is remembered by all that the compiled program depends on."""
+    """Work and memory of a step: by formula, or where the model or task has none, by XLA's analysis of the
+    compiled step, which is remembered by all that the compiled program depends on."""
     state = steps.abstract_state() if state is None else state
     if (found := steps.activations(batch)) is not None:
         return step_by_formula(found, steps, state, batch)
@@ -238,7 +245,8 @@ def step_by_xla(steps: Any, state: Any, batch: Mapping[str, Any]) -> tuple[Work,
 
 
 def compiled_of(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
-    """A step compiled for its plan alone: on a CPU without optimising the machine code, which changes no plan."""
+    """A step compiled for its plan alone: on a CPU without optimising the machine code, which changes no
+    plan."""
     options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     return lowered.compile(compiler_options=options)
 
@@ -257,10 +265,14 @@ def share_of(leaf: Any) -> int:
     return size // math.prod(sharding.shard_shape(tuple(leaf.shape))) if sharding is not None and size else 1
 
 
-def step_by_formula(found: Activations, steps: Any, state: Any, batch: Mapping[str, Any]) -> tuple[Work, MemoryPlan]:
+def step_by_formula(
+    found: Activations, steps: Any, state: Any, batch: Mapping[str, Any]
+) -> tuple[Work, MemoryPlan]:
     """Work and memory of a step from what its forward pass computes and keeps (``found``)."""
     held = sum(map(bytes_of, jax.tree.leaves((state, dict(batch)))))
-    trained, slots = (sum(map(bytes_of, jax.tree.leaves(part))) for part in (state.trainable, state.optimizer))
+    trained, slots = (
+        sum(map(bytes_of, jax.tree.leaves(part))) for part in (state.trainable, state.optimizer)
+    )
     largest = max(map(bytes_of, state.trainable.values()), default=0.0)
     below = [name for name in steps.trainable if name.startswith("backbone/")]
     through = bool(below)  # else only the head has a gradient
@@ -288,7 +300,8 @@ def step_by_formula(found: Activations, steps: Any, state: Any, batch: Mapping[s
 
 
 def device_limit() -> int:
-    """Bytes that a step may use: the device's own limit, or the memory that is free now where the device is the CPU."""
+    """Bytes that a step may use: the device's own limit, or the memory that is free now where the device is
+    the CPU."""
     stats = jax.local_devices()[0].memory_stats() or {}
     return int(stats.get("bytes_limit") or psutil.virtual_memory().available)
 
@@ -301,8 +314,9 @@ def largest_batch(
 ) -> int:
     """The largest batch whose compiled step fits, by XLA's own plan; nothing is run.
 
-    A multiple of 8, or any number below 8. It begins where the formula meets the limit; what is compiled next follows
-    from what the last ones need, as if memory grew in a straight line; it ends when the next larger batch does not fit.
+    A multiple of 8, or any number below 8. It begins where the formula meets the limit; what is compiled next
+    follows from what the last ones need, as if memory grew in a straight line; it ends when the next larger
+    batch does not fit.
 
     Args:
         make: number of examples → the lowered step.

@@ -1,7 +1,7 @@
 """Hardware performance: a two-second benchmark of this machine, and data sheets of accelerators.
 
-A step's expected time is a roofline: products of matrices at the rate that is reached, or memory traffic at the
-bandwidth, whichever takes longer, and the time to dispatch a call.
+ A step's expected time is a roofline: products of matrices at the rate that is reached, or memory traffic at
+the bandwidth, whichever takes longer, and the time to dispatch a call.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ FRESH = 24 * 3600
 #: Element-wise operations that a root or an exponential is worth.
 DEAR = 8
 SIDES = (512, 1024, 2048)
-#: So many times as fast as those of float32 must products of bfloat16 be to be worth the rounding of their factors.
+#: So many times as fast as those of float32 must products of bfloat16 be to be worth the rounding of their
+#: factors.
 PAYS = 1.3
 
 
@@ -40,9 +41,9 @@ PAYS = 1.3
 class Accelerator:
     """An accelerator by its data sheet: dense peaks in TFLOP/s, memory in GB, bandwidth in GB/s.
 
-    ``bf16`` is float16 where the chip knows no bfloat16 (T4). ``fp32`` is without TF32 on a GPU and by six bfloat16
-    passes on a TPU. ``dollars`` is the price of an hour: None here, since
-    prices differ and change; give your own with ``dataclasses.replace(accelerator("L4"), dollars=…)``.
+    ``bf16`` is float16 where the chip knows no bfloat16 (T4). ``fp32`` is without TF32 on a GPU and by six
+    bfloat16 passes on a TPU. ``dollars`` is the price of an hour: None here, since prices differ and change;
+    give your own with ``dataclasses.replace(accelerator("L4"), dollars=…)``.
     """
 
     name: str
@@ -116,9 +117,9 @@ class Machine:
     """What was measured of one device: products of matrices and element-wise work in FLOP/s, traffic in
     bytes/s, dispatch in seconds.
 
-    ``batched`` is the rate of many small products at once, as those of attention, and ``fresh`` the bytes/s at which
-    memory is taken that the process did not have before: XLA takes that of its temporaries anew for every step on a
-    CPU. None: as other products, and at no cost.
+    ``batched`` is the rate of many small products at once, as those of attention, and ``fresh`` the bytes/s
+    at which memory is taken that the process did not have before: XLA takes that of its temporaries anew for
+    every step on a CPU. None: as other products, and at no cost.
     """
 
     name: str
@@ -143,7 +144,8 @@ class Machine:
 
     @property
     def mixed_pays(self) -> bool:
-        """Whether this is a CPU on which products of bfloat16 numbers summed in float32 are worth their trouble."""
+        """Whether this is a CPU on which products of bfloat16 numbers summed in float32 are worth their
+        trouble."""
         return self.platform == "cpu" and self.bfloat16 >= PAYS * self.float32
 
 
@@ -153,7 +155,8 @@ class Work:
 
     Attributes:
         flops: all but roots, exponentials and similar, which are ``transcendentals``.
-        products: the part of ``flops`` in products of matrices and convolutions, by data type of the operands.
+        products: the part of ``flops`` in products of matrices and convolutions, by data type of the
+        operands.
         batched: the part of ``products`` in many small ones at once, as those of attention.
     """
 
@@ -164,8 +167,9 @@ class Work:
 
 
 def roofline(machine: Machine | Accelerator, work: Work, traffic: float, fresh: float = 0.0) -> float:
-    """Expected seconds of a step: its products of matrices at the rate of the machine; beside them the rest, by memory
-    traffic or by element-wise arithmetic, whichever takes longer; the memory it takes anew; and the call.
+    """Expected seconds of a step: its products of matrices at the rate of the machine; beside them the rest,
+    by memory traffic or by element-wise arithmetic, whichever takes longer; the memory it takes anew; and the
+    call.
 
     Args:
         machine: where.
@@ -216,10 +220,11 @@ def calibrate(seconds: float = 2.0, renew: bool = False) -> Machine:
 
 
 def mixed_pays() -> bool:
-    """Whether products of bfloat16 numbers summed in float32 are worth their trouble here: see ``Machine.mixed_pays``.
+    """Whether products of bfloat16 numbers summed in float32 are worth their trouble here: see
+    ``Machine.mixed_pays``.
 
-    Measured once for each model of processor and version of JAX, in a fraction of a second, and cached permanently,
-    so that a resumed run computes as before. False on anything but a CPU.
+    Measured once for each model of processor and version of JAX, in a fraction of a second, and cached
+    permanently, so that a resumed run computes as before. False on anything but a CPU.
     """
     device = jax.devices()[0]
     if device.platform != "cpu":
@@ -248,10 +253,12 @@ def _answer(place: Path) -> bool | None:
 
 
 def _faster(rounds: int = 7) -> float:
-    """How many times as fast as in float32 a product of bfloat16 numbers summed in float32 is; the best of calls that
-    alternate, so that a busy machine slows both."""
+    """How many times as fast as in float32 a product of bfloat16 numbers summed in float32 is; the best of
+    calls that alternate, so that a busy machine slows both."""
     call = jax.jit(_summed)
-    pairs = [(jnp.ones((1024, 512), kind), jnp.ones((512, 512), kind)) for kind in (jnp.float32, jnp.bfloat16)]
+    pairs = [
+        (jnp.ones((1024, 512), kind), jnp.ones((512, 512), kind)) for kind in (jnp.float32, jnp.bfloat16)
+    ]
     best = [float("inf")] * 2
     for number in range(rounds + 1):
         for place, (x, y) in enumerate(pairs):
@@ -317,7 +324,10 @@ def _products(side: int, kind: Any, seconds: float) -> float:
 
 
 def _traffic(seconds: float) -> float:
-    held, call = [jnp.ones(2**24, jnp.float32)], jax.jit(lambda x: x + 1, donate_argnums=0)  # more than a cache holds
+    held, call = (
+        [jnp.ones(2**24, jnp.float32)],
+        jax.jit(lambda x: x + 1, donate_argnums=0),
+    )  # more than a cache holds
 
     def work() -> Any:  # in place: to get new memory from the system takes longer than to fill it
         held[0] = call(held[0])
@@ -337,8 +347,8 @@ def _attention(x: Array) -> Any:
 
 
 def _fresh(seconds: float, bandwidth: float) -> float | None:
-    """Bytes of new memory a second, from a result that does not reuse the buffer of its argument; None where that
-    takes no longer than the traffic itself."""
+    """Bytes of new memory a second, from a result that does not reuse the buffer of its argument; None where
+    that takes no longer than the traffic itself."""
     x, call = jnp.ones(2**24, jnp.float32), jax.jit(lambda x: x + 1)
     more = _best(lambda: call(x), seconds) - 2.0 * x.nbytes / bandwidth
     return x.nbytes / more if more > 0 else None

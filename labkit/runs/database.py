@@ -1,7 +1,8 @@
 """SQLite database of the run store: tables, row checksums and error translation.
 
-SQLite notices a damaged page only where it breaks the structure; a flipped bit in a number is read as another number.
-Every row therefore carries a checksum, and :class:`Tally` counts the records of a run, so that a lost one is noticed.
+ SQLite notices a damaged page only where it breaks the structure; a flipped bit in a number is read as
+another number. Every row therefore carries a checksum, and :class:`Tally` counts the records of a run, so
+that a lost one is noticed.
 """
 
 from __future__ import annotations
@@ -39,7 +40,11 @@ CREATE TABLE IF NOT EXISTS commands (
 CREATE INDEX IF NOT EXISTS commands_waiting ON commands (run) WHERE taken IS NULL;
 """
 #: Columns that a store of an earlier version lacks.
-_ADDED = {"runs": {"revision": "INTEGER", "seal": "TEXT"}, "records": {"seal": "INTEGER"}, "commands": {"seal": "TEXT"}}
+_ADDED = {
+    "runs": {"revision": "INTEGER", "seal": "TEXT"},
+    "records": {"seal": "INTEGER"},
+    "commands": {"seal": "TEXT"},
+}
 #: The columns of each table that its checksum covers, in this order.
 SEALED = {
     "runs": ("id", "number", "created", "info", "revision"),
@@ -106,12 +111,16 @@ class _Cursor(sqlite3.Cursor):
         file = self.connection.file  # type: ignore[attr-defined]
         try:
             yield
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # this for messages that repeat damaged text
+        except (
+            sqlite3.DatabaseError,
+            UnicodeDecodeError,
+        ) as error:  # this for messages that repeat damaged text
             raise _explained(file, error) from error
 
 
 class Stamp(NamedTuple):
-    """What distinguishes the files of a database from others that have their names later; None where there is none.
+    """What distinguishes the files of a database from others that have their names later; None where there is
+    none.
 
     Besides the database itself, its write-ahead log and the index of that (``-wal`` and ``-shm``).
     """
@@ -132,8 +141,8 @@ class Connection(sqlite3.Connection):
         return self.stamp.main != now.main
 
     def has_lost_its_log(self, now: Stamp) -> bool:
-        """Whether the log of the database was removed: what others write goes elsewhere. SQLite itself removes it only
-        when the last connection is closed."""
+        """Whether the log of the database was removed: what others write goes elsewhere. SQLite itself
+        removes it only when the last connection is closed."""
         if self.stamp.main is None or self.stamp.main != now.main:
             return False
         return (self.stamp.log, self.stamp.index) != (now.log, now.index)
@@ -142,7 +151,9 @@ class Connection(sqlite3.Connection):
         super().close()
         self.stamp = Stamp(None, None, None)
 
-    def __del__(self) -> None:  # a thread that ends drops its connection; Python 3.13 warns of one that is open
+    def __del__(
+        self,
+    ) -> None:  # a thread that ends drops its connection; Python 3.13 warns of one that is open
         with suppress(sqlite3.Error):
             self.close()
 
@@ -161,8 +172,8 @@ class Connection(sqlite3.Connection):
 
 #: Connections that were abandoned, and the process that did so.
 _ABANDONED: list[tuple[int, Connection]] = []
-#: Errors of SQLite that mean a damaged file: no such table or column, a broken structure, a row that contradicts an
-#: index, no database at all.
+#: Errors of SQLite that mean a damaged file: no such table or column, a broken structure, a row that
+#: contradicts an index, no database at all.
 _DAMAGE = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH,
            sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}  # fmt: skip
 
@@ -246,8 +257,9 @@ def _decoded(text: bytes) -> str:
 
 
 def abandon(db: Connection) -> None:
-    """Leave a connection to a file that loses its name, open until :func:`release`, and at the end of the process:
-    SQLite removes the write-ahead log by its name when it closes a database, and that name may belong to another."""
+    """Leave a connection to a file that loses its name, open until :func:`release`, and at the end of the
+    process: SQLite removes the write-ahead log by its name when it closes a database, and that name may
+    belong to another."""
     if sys.platform == "win32":  # where a file that is open keeps its name
         with suppress(sqlite3.Error):
             db.close()
@@ -257,10 +269,11 @@ def abandon(db: Connection) -> None:
 
 
 def release(used: Collection[Connection]) -> None:
-    """Close the abandoned connections of this thread whose three files have lost their names, but for those in use.
+    """Close the abandoned connections of this thread whose three files have lost their names, but for those
+    in use.
 
-    SQLite removes nothing then, as it finds that the database was moved; and no lock of this process is lost, as none
-    of its other connections has one of these files open.
+    SQLite removes nothing then, as it finds that the database was moved; and no lock of this process is lost,
+    as none of its other connections has one of these files open.
     """
     for each in list(_ABANDONED):
         pid, db = each

@@ -52,8 +52,8 @@ class RunHandle:
     def create(cls, store: Store, experiment: Experiment, rows: Rows) -> Self:
         """Enter a new run with its rows and its experiment; it does nothing until it is started.
 
-        The run is listed once its rows are saved, so that every run that is listed can be started. Where that is cut
-        short, by a full disk or a kill, there is no run.
+        The run is listed once its rows are saved, so that every run that is listed can be started. Where that
+        is cut short, by a full disk or a kill, there is no run.
         """
         from labkit.models import models
         from labkit.tasks.metrics import SINGLE
@@ -65,7 +65,9 @@ class RunHandle:
         classes = list(rows.spec.classes[:SINGLE]) if experiment.task.problem_type else []
         with _beside(store.folder, run_id) as content:
             rows.save(content / "data")
-            info = store.create(run_id, name, content, experiment=dumps(experiment), summary={"classes": classes})
+            info = store.create(
+                run_id, name, content, experiment=dumps(experiment), summary={"classes": classes}
+            )
         with contextlib.suppress(OSError):  # a copy for readers: the store and the record of the run have it
             (info.folder / "experiment.toml").write_text(dumps(experiment), encoding="utf-8")
         return cls(store, run_id)
@@ -105,13 +107,15 @@ class RunHandle:
 
     @property
     def history(self) -> pd.DataFrame:
-        """All scores so far: one row a step and split, one column a metric. Speed, memory and the F1 of single classes
-        are in ``store.records``."""
+        """All scores so far: one row a step and split, one column a metric. Speed, memory and the F1 of
+        single classes are in ``store.records``."""
         import pandas as pd
 
         records = (r for r in self.store.records(self.id) if r.split != "machine" and "/" not in r.name)
         frame = pd.DataFrame(records, columns=["seq", "step", "split", "name", "value", "time"])
-        wide = frame.pivot_table(index=["step", "split"], columns="name", values="value", aggfunc="last", sort=False)  # pyrefly: ignore[bad-argument-type] (stubs lack "last")
+        wide = frame.pivot_table(
+            index=["step", "split"], columns="name", values="value", aggfunc="last", sort=False
+        )  # pyrefly: ignore[bad-argument-type] (stubs lack "last")
         return wide.rename_axis(columns=None).reset_index()
 
     def __repr__(self) -> str:
@@ -127,12 +131,12 @@ class RunHandle:
         return self._command("pause")
 
     def resume(self, callbacks: Sequence[Callback] | None = None) -> Self:
-        """Let a paused run go on; take up a stopped, failed or lost one from its newest checkpoint, and one that was
-        never started from the beginning.
+        """Let a paused run go on; take up a stopped, failed or lost one from its newest checkpoint, and one
+        that was never started from the beginning.
 
         Args:
-            callbacks: for a run that is not active: new callbacks, which take up their states from the checkpoint; by
-                default those that the experiment names.
+            callbacks: for a run that is not active: new callbacks, which take up their states from the
+                checkpoint; by default those that the experiment names.
         """
         if (info := self.info).over or info.status == "created":
             self.start(callbacks=callbacks)
@@ -144,7 +148,8 @@ class RunHandle:
         return self
 
     def delete(self) -> None:
-        """Delete the run with its checkpoints, model and rows. Raises :class:`RunError` while it is worked on."""
+        """Delete the run with its checkpoints, model and rows. Raises :class:`RunError` while it is worked
+        on."""
         self.store.delete(self.id)
 
     def stop(self) -> int:
@@ -156,15 +161,20 @@ class RunHandle:
         return self._command("save")
 
     def set(self, *, learning_rate: float | None = None, keep: str | None = None) -> int:
-        """Change a running run: the greatest learning rate from the next step on (the schedule keeps its shape), or
-        which state becomes the model, "best" or "last".
+        """Change a running run: the greatest learning rate from the next step on (the schedule keeps its
+        shape), or which state becomes the model, "best" or "last".
 
-        A change holds until the next one is given, also where the run is resumed from an earlier checkpoint: then it
-        comes into force again at the step at which it first did (:class:`labkit.train.overrides.Overrides`).
+        A change holds until the next one is given, also where the run is resumed from an earlier checkpoint:
+        then it comes into force again at the step at which it first did
+        (:class:`labkit.train.overrides.Overrides`).
         """
-        if learning_rate is not None and not (_is_number(learning_rate) and 0 <= learning_rate <= GREATEST_RATE):
+        if learning_rate is not None and not (
+            _is_number(learning_rate) and 0 <= learning_rate <= GREATEST_RATE
+        ):
             raise ConfigError(
-                _("learning_rate = {learning_rate!r}; it must be a number from 0 to {greatest_rate:g} (float32)."),
+                _(
+                    "learning_rate = {learning_rate!r}; it must be a number from 0 to {greatest_rate:g} (float32)."
+                ),
                 learning_rate=learning_rate,
                 greatest_rate=GREATEST_RATE,
             )
@@ -187,7 +197,9 @@ class RunHandle:
 
     # --- starting and waiting ---------------------------------------------------------------------------------
 
-    def start(self, detach: bool = False, processes: int = 1, callbacks: Sequence[Callback] | None = None) -> Self:
+    def start(
+        self, detach: bool = False, processes: int = 1, callbacks: Sequence[Callback] | None = None
+    ) -> Self:
         """Work on the run, from its newest checkpoint if it has one: in a thread, or in a separate process.
 
         Several ``processes``, each with its own devices, work on it together on this machine, detached.
@@ -199,7 +211,8 @@ class RunHandle:
 
         Raises:
             ConfigError: a callback that no other process can create, for a detached run.
-            RunError: it is being worked on, or has finished; or it had callbacks that the experiment does not name.
+            RunError: it is being worked on, or has finished; or it had callbacks that the experiment does not
+                name.
         """
         require("train")
         if detach or processes > 1:
@@ -288,7 +301,9 @@ class RunHandle:
             )  # fmt: skip
         if info.status == "lost":
             raise RunError(
-                _("the process of run {run!r} ended without reporting a status. {cure}"), run=info.name, cure=info.cure
+                _("the process of run {run!r} ended without reporting a status. {cure}"),
+                run=info.name,
+                cure=info.cure,
             )
         return info.over
 
@@ -305,8 +320,8 @@ class RunHandle:
 
 @contextlib.contextmanager
 def _beside(lab: Path, run_id: str) -> Iterator[Path]:
-    """A folder in which the content of a new run is prepared; it is gone afterwards. A lock shows that somebody works
-    in it: folders of processes that were killed meanwhile are removed."""
+    """A folder in which the content of a new run is prepared; it is gone afterwards. A lock shows that
+    somebody works in it: folders of processes that were killed meanwhile are removed."""
     for place in lab.glob(f"{_PREPARED}*/"):
         with contextlib.suppress(OSError):
             if file_lock.is_free(lock := place.with_name(f"{place.name}.lock")):
@@ -345,7 +360,11 @@ def model_of(info: RunInfo) -> tuple[Path, int]:
                 "or train it again."),
             run=info.name, sealed=str(sealed)[:100],
         )  # fmt: skip
-    stamps = [place.stat().st_mtime_ns for name in (manifest.NAME, "labkit.toml") if (place := folder / name).exists()]
+    stamps = [
+        place.stat().st_mtime_ns
+        for name in (manifest.NAME, "labkit.toml")
+        if (place := folder / name).exists()
+    ]
     return folder, max(stamps)
 
 
@@ -363,7 +382,9 @@ def code_of(experiment: Experiment) -> str:
 
     def given(config: Config, plain: Config) -> dict[str, Any]:
         values, usual = config.to_dict(), plain.to_dict()
-        return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if usual.get(key) != v}
+        return {
+            key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if usual.get(key) != v
+        }
 
     data, train = experiment.data, experiment.train
     name, task = models.name_of(experiment.model), tasks.name_of(experiment.task)
@@ -414,7 +435,9 @@ def data_code(data: DataConfig) -> str:
 def _data_lines(data: DataConfig) -> list[str]:
     data.check()
     first = source_code.call("lk.load", data.source or source_code.variable("table"), **data.options)
-    lines = [source_code.assign("rows", first) + ("" if data.source else "  # table: the rows made in Python")]
+    lines = [
+        source_code.assign("rows", first) + ("" if data.source else "  # table: the rows made in Python")
+    ]
     for step in data.steps:
         values = {key: tuple(v) if isinstance(v, list) else v for key, v in step.items() if key != "do"}
         lines.append(source_code.assign("rows", source_code.call(f"rows.{step['do']}", **values)))

@@ -1,8 +1,9 @@
 """Cluster scripts for multi-process runs: sbatch file, mpirun command, Kubernetes JobSet.
 
-labkit schedules nothing itself. The files start :mod:`labkit.runs.worker` so many times; ``jax.distributed`` lets the
-processes find each other; whoever starts them again after a failure has the run go on from its newest checkpoint. The
-lab folder must be visible to all of them, on a file system whose locks SQLite can trust.
+ labkit schedules nothing itself. The files start :mod:`labkit.runs.worker` so many times; ``jax.distributed``
+lets the processes find each other; whoever starts them again after a failure has the run go on from its
+newest checkpoint. The lab folder must be visible to all of them, on a file system whose locks SQLite can
+trust.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from labkit.train.process_group import CLUSTER, COORDINATOR, COUNT, INDEX
 PORT = 8476
 
 
-def slurm(store: Store, info: RunInfo, nodes: int, tasks: int = 1, time: str = "04:00:00", gpus: int = 0) -> str:
+def slurm(
+    store: Store, info: RunInfo, nodes: int, tasks: int = 1, time: str = "04:00:00", gpus: int = 0
+) -> str:
     """A file for ``sbatch``: SIGTERM two minutes before the end saves the run, which is then queued again.
 
     Args:
@@ -38,7 +41,12 @@ def slurm(store: Store, info: RunInfo, nodes: int, tasks: int = 1, time: str = "
     """
     if not re.fullmatch(r"(\d+-)?\d+(:\d\d){0,2}", time):
         raise ConfigError(_("time = {time!r} is not a SLURM time such as 04:00:00 or 2-12:00:00."), time=time)
-    options = {"job-name": f"labkit-{_slug(info.name)}", "nodes": nodes, "ntasks-per-node": tasks, "time": time}
+    options = {
+        "job-name": f"labkit-{_slug(info.name)}",
+        "nodes": nodes,
+        "ntasks-per-node": tasks,
+        "time": time,
+    }
     options |= {"gpus-per-node": gpus} if gpus else {}
     options |= {"signal": "TERM@120", "output": f"{info.folder}/slurm-%j.log"}
     lines = [f"#SBATCH --{name}={shlex.quote(str(value))}" for name, value in options.items()]
@@ -54,7 +62,8 @@ def slurm(store: Store, info: RunInfo, nodes: int, tasks: int = 1, time: str = "
 
 
 def mpi(store: Store, info: RunInfo, processes: int) -> str:
-    """A shell script around ``mpirun``; the processes need the package mpi4py (``pip install 'labkit[mpi]'``)."""
+    """A shell script around ``mpirun``; the processes need the package mpi4py (``pip install
+    'labkit[mpi]'``)."""
     run = f"exec mpirun -n {processes} {_command(store, info)}"
     return f"#!/bin/bash\nexport {CLUSTER}=mpi4py\n{run}\n"
 

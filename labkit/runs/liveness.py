@@ -1,8 +1,8 @@
 """Liveness check of a run's process by process id and start time.
 
-The start time is counted by the kernel and does not follow the wall clock, so a clock that is set changes nothing,
-and a process id that the system has given to another process is not mistaken for the run's. Only where the process
-belongs to another host do heartbeats decide.
+ The start time is counted by the kernel and does not follow the wall clock, so a clock that is set changes
+nothing, and a process id that the system has given to another process is not mistaken for the run's. Only
+where the process belongs to another host do heartbeats decide.
 """
 
 from __future__ import annotations
@@ -29,11 +29,22 @@ FAR_SILENCE = 600.0
 
 
 #: Packages whose versions are recorded with a run.
-_VERSIONS = ("labkit", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tokenizers", "datasets", "numpy")
+_VERSIONS = (
+    "labkit",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "tokenizers",
+    "datasets",
+    "numpy",
+)
 
 
 class Worker(threading.Thread):
-    """A thread that works on a run; ``error`` and ``cure`` say what ended it where it could not write that down."""
+    """A thread that works on a run; ``error`` and ``cure`` say what ended it where it could not write that
+    down."""
 
     def __init__(self, name: str, work: Callable[[], None], cure: Callable[[BaseException], str]):
         super().__init__(name=name, daemon=True)
@@ -111,7 +122,8 @@ def is_alive(process: Mapping[str, Any]) -> bool:
 
 @runtime_checkable
 class RunProcess(Protocol):
-    """What is read here of :class:`labkit.runs.store.RunInfo`: who works on a run, and when it was last heard of."""
+    """What is read here of :class:`labkit.runs.store.RunInfo`: who works on a run, and when it was last heard
+    of."""
 
     id: str
     created: float
@@ -142,7 +154,8 @@ def is_dead(info: Any, folder: Path) -> bool:
 
 
 def _process_of(info: RunProcess) -> dict[str, Any]:
-    """The process that works on a run; one of which only the id was recorded counts as a process of this host."""
+    """The process that works on a run; one of which only the id was recorded counts as a process of this
+    host."""
     if info.process.get("pid") == info.pid:
         return info.process
     return {"pid": info.pid}

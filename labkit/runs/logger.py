@@ -63,7 +63,8 @@ class RunLogger:
         self._fields |= {**fields, "summary": summary} if summary else fields
 
     def log(self, **fields: object) -> None:
-        """Write the records and these fields; what cannot be written on a full disk is kept for the next write."""
+        """Write the records and these fields; what cannot be written on a full disk is kept for the next
+        write."""
         self.note(**fields)
         try:
             self._write()
@@ -85,7 +86,8 @@ class RunLogger:
             raise
 
     def commands(self, step: int) -> list[tuple[str, Any]]:
-        """Take the waiting commands at ``step``: name and value of each; on a full disk they stay in the store."""
+        """Take the waiting commands at ``step``: name and value of each; on a full disk they stay in the
+        store."""
         try:
             return [(command.name, command.value) for command in self.store.take(self.id, step)]
         except sqlite3.OperationalError:
@@ -99,7 +101,11 @@ class RunLogger:
     def recorded(self, split: str) -> list[Record]:
         """All records of a split, those not yet written included."""
         now = time.time()
-        waiting = [Record(0, step, part, name, value, now) for step, part, name, value in self.records if part == split]
+        waiting = [
+            Record(0, step, part, name, value, now)
+            for step, part, name, value in self.records
+            if part == split
+        ]
         return self.store.records(self.id, split=split) + waiting
 
     def forget_after(self, step: int) -> None:
@@ -143,7 +149,8 @@ def report_trouble(store: Store, message: str) -> None:
 def with_room(store: Store, action: Callable[[], None]) -> None:
     """Do what writes to the lab folder; where the disk is full, wait for room and try again.
 
-    All waits of a run together last :data:`WAIT` seconds at most, unless something could be written in between.
+    All waits of a run together last :data:`WAIT` seconds at most, unless something could be written in
+    between.
 
     Raises:
         Exception: what ``action`` raised last.
@@ -159,13 +166,15 @@ def with_room(store: Store, action: Callable[[], None]) -> None:
             if not no_room(error) or store.waited > WAIT:
                 raise
             report_trouble(
-                store, f"Waiting for room on the disk of the lab folder, {WAIT} s at most: {_first_line(error)}"
+                store,
+                f"Waiting for room on the disk of the lab folder, {WAIT} s at most: {_first_line(error)}",
             )
             time.sleep(0.5)
 
 
 def no_room(error: BaseException | None) -> bool:
-    """Whether an error, or one that it came from, says that the disk takes nothing, whichever library raised it."""
+    """Whether an error, or one that it came from, says that the disk takes nothing, whichever library raised
+    it."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             return True

@@ -23,7 +23,8 @@ def overview(info: RunInfo, now: float | None = None) -> dict[str, str]:
 
 
 def score_of(info: RunInfo) -> str:
-    """The metric that selects the best checkpoint, on the test rows if they were evaluated: ``F1 0.913 (test)``."""
+    """The metric that selects the best checkpoint, on the test rows if they were evaluated: ``F1 0.913
+    (test)``."""
     metric = info.summary.get("metric") or "f1"
     for split in ("test", "validation"):
         value = info.summary.get(f"{split}_{metric}")
@@ -34,7 +35,11 @@ def score_of(info: RunInfo) -> str:
 
 
 def _status(info: RunInfo) -> str:
-    share = f" {info.step / info.steps:.0%}" if info.steps and info.status in ("running", "paused", "stopped") else ""
+    share = (
+        f" {info.step / info.steps:.0%}"
+        if info.steps and info.status in ("running", "paused", "stopped")
+        else ""
+    )
     return f"{info.status}{share}"
 
 

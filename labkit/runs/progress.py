@@ -15,7 +15,8 @@ from labkit.core.units import duration
 from labkit.runs.store import RunInfo, Store
 from labkit.train.logger import Record
 
-#: Split and metric of what a bar shows besides the steps → its label; the last ones are left out of a narrow line.
+#: Split and metric of what a bar shows besides the steps → its label; the last ones are left out of a narrow
+#: line.
 _LIVE = {"train loss": "loss", "train f1": "F1", "validation loss": "val loss"}
 #: The line on a terminal of 80 columns or more, and on a narrower one; columns that all but its texts take.
 _WIDE = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
@@ -25,8 +26,8 @@ _NARROW, _FIXED = "{desc}: {percentage:3.0f}%|{bar}| {remaining}", 54
 class ProgressBar:
     """Loss, F1, speed and time left of a run. Call :meth:`update` now and then, :meth:`close` at the end.
 
-    On a terminal it is a bar below a table with a line for every evaluation; elsewhere (a log file) a sentence for
-    every evaluation.
+    On a terminal it is a bar below a table with a line for every evaluation; elsewhere (a log file) a
+    sentence for every evaluation.
     """
 
     def __init__(self, store: Store, run_id: str, file: TextIO | None = None):
@@ -62,7 +63,11 @@ class ProgressBar:
         info = self.store.run(self.id)
         if info.status in ("failed", "lost"):
             return
-        print(f"{visible(info.name)}: {info.status} after step {info.step} of {info.steps}", file=self.file, flush=True)
+        print(
+            f"{visible(info.name)}: {info.status} after step {info.step} of {info.steps}",
+            file=self.file,
+            flush=True,
+        )
 
     def _warn(self, info: RunInfo) -> None:
         """Print what the run warns of, once."""

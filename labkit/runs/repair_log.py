@@ -1,4 +1,5 @@
-"""The repairs of a run store, written down in the lab folder, so that every process that lists the runs names them."""
+"""The repairs of a run store, written down in the lab folder, so that every process that lists the runs names
+them."""
 
 from __future__ import annotations
 
@@ -25,12 +26,15 @@ def add(folder: Path, note: str) -> None:
 
 
 def recent(folder: Path) -> list[str]:
-    """The repairs of the last days, oldest first, each with its time; what cannot be read of the file is left out."""
+    """The repairs of the last days, oldest first, each with its time; what cannot be read of the file is left
+    out."""
     notes: list[str] = []
     with contextlib.suppress(OSError), open(folder / FILE, "rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
         for line in file:
-            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
+            with contextlib.suppress(
+                ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError
+            ):
                 found = json.loads(line)
                 when, note = float(found["time"]), revive(found["note"])
                 if abs(time.time() - when) <= SHOWN and isinstance(note, str):

@@ -1,8 +1,8 @@
 """Record of a run in its own folder, from which the run store can be restored.
 
-``run.json`` is replaced as a whole whenever something durable changes; ``records.jsonl`` is appended to at the same
-moments, a line for every few hundred records with a checksum before it. Both are copies of what the database holds:
-a copy that cannot be written, on a full disk, is made up for at the next change.
+ ``run.json`` is replaced as a whole whenever something durable changes; ``records.jsonl`` is appended to at
+the same moments, a line for every few hundred records with a checksum before it. Both are copies of what the
+database holds: a copy that cannot be written, on a full disk, is made up for at the next change.
 """
 
 from __future__ import annotations
@@ -56,17 +56,21 @@ def durable(before: dict[str, Any], after: dict[str, Any]) -> bool:
 
 
 def write(
-    folder: Path, row: tuple[str, int, float, dict[str, Any], int], commands: list[dict[str, Any]], copied: int
+    folder: Path,
+    row: tuple[str, int, float, dict[str, Any], int],
+    commands: list[dict[str, Any]],
+    copied: int,
 ) -> None:
-    """Replace what the folder holds of a run, but for its records, which were copied up to the sequence number
-    ``copied``. Raises OSError."""
+    """Replace what the folder holds of a run, but for its records, which were copied up to the sequence
+    number ``copied``. Raises OSError."""
     content = {"run": list(row), "commands": commands, "copied": copied}
     text = json.dumps({**content, "seal": fingerprint(content)}, indent=1) + "\n"
     write_atomic(folder / RUN, text, sync=False)
 
 
 def append(folder: Path, records: Iterable[Sequence[Any]], anew: bool = False) -> int:
-    """Append rows of records, or write all of them ``anew``; returns the last sequence number. Raises OSError."""
+    """Append rows of records, or write all of them ``anew``; returns the last sequence number. Raises
+    OSError."""
     last = 0
     place = folder / RECORDS
     beside = place.with_name(f".{RECORDS}.new")

@@ -1,10 +1,12 @@
 """Run store: one SQLite database per lab folder, shared by runs and their observers.
 
-The loop writes records and reads commands; panels, the command line and :class:`~labkit.runs.handle.RunHandle` read records
-and write commands. Several processes may do so at once (WAL mode). Every method is one short transaction.
+ The loop writes records and reads commands; panels, the command line and
+:class:`~labkit.runs.handle.RunHandle` read records and write commands. Several processes may do so at once
+(WAL mode). Every method is one short transaction.
 
-Every row has a checksum (:mod:`labkit.runs.database`), and every run folder a copy of the rows of its run
-(:mod:`labkit.runs.run_record`). What is damaged is noticed and restored from there (:mod:`labkit.runs.store_repair`).
+ Every row has a checksum (:mod:`labkit.runs.database`), and every run folder a copy of the rows of its run
+(:mod:`labkit.runs.run_record`). What is damaged is noticed and restored from there
+(:mod:`labkit.runs.store_repair`).
 """
 
 from __future__ import annotations
@@ -163,7 +165,8 @@ class Store(Connected):
 
     @guarded
     def create(self, run_id: str, name: str, content: Path | None = None, **values: object) -> RunInfo:
-        """Enter a new run; its folder is ``<lab folder>/<id>``, made of the folder ``content`` where that is given.
+        """Enter a new run; its folder is ``<lab folder>/<id>``, made of the folder ``content`` where that is
+        given.
 
         Raises:
             RunError: the id is taken.
@@ -171,21 +174,25 @@ class Store(Connected):
         now, run_id = time.time(), safety.run_id(run_id)
         with self.transaction() as db:
             if db.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone():
-                raise RunError(_("run {run_id!r} already exists in {folder}."), run_id=run_id, folder=self.folder.name)
+                raise RunError(
+                    _("run {run_id!r} already exists in {folder}."), run_id=run_id, folder=self.folder.name
+                )
             number = db.execute("SELECT coalesce(max(number), 0) + 1 FROM runs").fetchone()[0]
             with writable(_("lab folder"), self.folder, "LABKIT_FOLDER"):
                 if content is None:
                     (self.folder / run_id).mkdir(exist_ok=True)
                 else:  # before its record is copied there: a folder with a record is that of a run
                     content.rename(self.folder / run_id)
-            store_repair.put_run(db, (run_id, number, now, plain({"name": name, "status": "created", **values}), 0))
+            store_repair.put_run(
+                db, (run_id, number, now, plain({"name": name, "status": "created", **values}), 0)
+            )
             self._copy(db, run_id)
         return self.run(run_id)
 
     @guarded
     def run(self, run_id: str) -> RunInfo:
-        """The run with this id, or the newest with this name; raises :class:`RunError` if there is none, or if its
-        row is damaged and nothing can restore it."""
+        """The run with this id, or the newest with this name; raises :class:`RunError` if there is none, or
+        if its row is damaged and nothing can restore it."""
         query = f"SELECT {', '.join(SEALED['runs'])}, seal FROM runs WHERE id = ?"
         row = self.connection().execute(query, (run_id,)).fetchone()
         if row and (info := self._read(row)) is not None:
@@ -220,7 +227,12 @@ class Store(Connected):
                                run=info.name, state=info.status)  # fmt: skip
             aside = self.folder / DELETED / info.id
             with self.transaction() as db:
-                for table, column in (("runs", "id"), ("records", "run"), ("tallies", "run"), ("commands", "run")):
+                for table, column in (
+                    ("runs", "id"),
+                    ("records", "run"),
+                    ("tallies", "run"),
+                    ("commands", "run"),
+                ):
                     db.execute(f"DELETE FROM {table} WHERE {column} = ?", (info.id,))
                 if info.folder.is_dir():  # by its name alone the store would enter it again
                     aside.parent.mkdir(exist_ok=True)
@@ -264,7 +276,8 @@ class Store(Connected):
 
     @guarded
     def claim(self, run_id: str, statuses: Collection[str], **values: object) -> RunInfo:
-        """Change fields of a run that is in one of ``statuses``, and on which nobody works; returns it as it was.
+        """Change fields of a run that is in one of ``statuses``, and on which nobody works; returns it as it
+        was.
 
         Raises:
             RunError: it is being worked on, or has another status.
@@ -284,7 +297,9 @@ class Store(Connected):
         return info
 
     def _row(self, db: database.Connection, run_id: str) -> tuple[Any, ...]:
-        row = db.execute(f"SELECT {', '.join(SEALED['runs'])}, seal FROM runs WHERE id = ?", (run_id,)).fetchone()
+        row = db.execute(
+            f"SELECT {', '.join(SEALED['runs'])}, seal FROM runs WHERE id = ?", (run_id,)
+        ).fetchone()
         if row is None:
             raise RunError(_("no run {run_id!r} in {folder}."), run_id=run_id, folder=self.folder.name)
         return row
@@ -310,7 +325,9 @@ class Store(Connected):
         try:
             which = "FROM records WHERE run = ? AND seq > ? ORDER BY seq"
             if db.execute(f"SELECT seq {which} LIMIT 1", (run_id, after)).fetchone():
-                rows = db.execute(f"SELECT seq, step, split, name, value, time, seal {which}", (run_id, after))
+                rows = db.execute(
+                    f"SELECT seq, step, split, name, value, time, seal {which}", (run_id, after)
+                )
                 after = run_record.append(folder, rows, anew=after == 0)
             elif anew:
                 run_record.forget(folder)
@@ -367,7 +384,9 @@ class Store(Connected):
         series = {key: database.series_seal(run_id, *key) for key in {row[1:3] for row in rows}}
         tallies: dict[str, list[int]] = {}
         with self.transaction() as db:
-            seq = db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'records'").fetchone()[0]
+            seq = db.execute(
+                "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'records'"
+            ).fetchone()[0]
             sealed = []
             for step, split, name, value in rows:
                 seq += 1
@@ -411,7 +430,9 @@ class Store(Connected):
                 tally = seen.setdefault(row[2], [0, 0])
                 tally[0] += 1
                 tally[1] += row[6]
-            wanted = {name: tuple(tally) for name, tally in told.items() if tally[0] and split in (None, name)}
+            wanted = {
+                name: tuple(tally) for name, tally in told.items() if tally[0] and split in (None, name)
+            }
             if {name: tuple(tally) for name, tally in seen.items()} != wanted:
                 raise Damaged(self.path, "records are missing", run_id)
         return found
@@ -419,7 +440,12 @@ class Store(Connected):
     def _checked(self, run_id: str, rows: list[tuple[Any, ...]]) -> list[Record]:
         """Rows of the table as records. Raises :class:`Damaged` where a checksum is wrong."""
         series: dict[tuple[str, str], int] = {}
-        found, pack, crc, nan = [], database.PACKED.pack, zlib.crc32, float("nan")  # no call of labkit for each row
+        found, pack, crc, nan = (
+            [],
+            database.PACKED.pack,
+            zlib.crc32,
+            float("nan"),
+        )  # no call of labkit for each row
         try:
             for seq, step, split, name, value, when, seal in rows:
                 if (key := (split, name)) not in series:
@@ -456,7 +482,8 @@ class Store(Connected):
 
     @guarded
     def take(self, run_id: str, step: int, but: str = "") -> list[Command]:
-        """The commands that wait for a run, oldest first, marked as taken at ``step``; those named ``but`` wait on."""
+        """The commands that wait for a run, oldest first, marked as taken at ``step``; those named ``but``
+        wait on."""
         found = self._commands("run = ? AND name != ? AND taken IS NULL", run_id, but)
         if found:
             with self.transaction() as db:
@@ -468,8 +495,8 @@ class Store(Connected):
 
     @guarded
     def settings(self, run_id: str, step: int = 0) -> list[tuple[int, Any]]:
-        """Step and value of every ``set`` that was taken at ``step`` or later, in the order they were given; which of
-        them count, :class:`labkit.train.overrides.Overrides` says."""
+        """Step and value of every ``set`` that was taken at ``step`` or later, in the order they were given;
+        which of them count, :class:`labkit.train.overrides.Overrides` says."""
         there = {command["seq"] for command in self._commands("run = ?", run_id)}
         if any(command.get("seq") not in there for command in run_record.commands(self.folder / run_id)):
             raise Damaged(self.path, "commands are missing", run_id)

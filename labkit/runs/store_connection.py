@@ -1,5 +1,5 @@
-"""How a process is connected to a run store: anew where its files are replaced or removed, and repaired where they are
-damaged."""
+"""How a process is connected to a run store: anew where its files are replaced or removed, and repaired where
+they are damaged."""
 
 from __future__ import annotations
 
@@ -112,7 +112,9 @@ class Connected:
             self._note(told.fill(n=len(entered)))
         elif entered:
             listed = ", ".join(entered)
-            self._note(_("runs that the run store did not know were taken from their folders: {runs}.", runs=listed))
+            self._note(
+                _("runs that the run store did not know were taken from their folders: {runs}.", runs=listed)
+            )
         self._note(*lost)
 
     def _lost_log(self) -> bool:

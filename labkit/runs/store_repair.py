@@ -44,14 +44,19 @@ def unreadable(db: Connection, folder: Path) -> dict[str, str]:
     for path in missing(db, folder):
         held = run_record.read(path)
         if held.row is None:
-            found[path.name] = joined(", ", held.notes) if held.notes else _("its experiment.toml cannot be read")
+            found[path.name] = (
+                joined(", ", held.notes) if held.notes else _("its experiment.toml cannot be read")
+            )
     return found
 
 
 def outdated(db: Connection, folder: Path) -> list[Path]:
-    """The folders of runs whose rows are older than the copies in the folders: the last changes of the database were
-    lost, as with its write-ahead log. They are all looked at where it is so of the copy that was written last."""
-    query = "SELECT id, revision FROM runs NOT INDEXED WHERE typeof(id) = 'text' AND typeof(revision) = 'integer'"
+    """The folders of runs whose rows are older than the copies in the folders: the last changes of the
+    database were lost, as with its write-ahead log. They are all looked at where it is so of the copy that
+    was written last."""
+    query = (
+        "SELECT id, revision FROM runs NOT INDEXED WHERE typeof(id) = 'text' AND typeof(revision) = 'integer'"
+    )
     known = dict(db.execute(query).fetchall())
     written: dict[str, int] = {}
     for run in known:
@@ -82,7 +87,9 @@ def renew(db: Connection, folders: Iterable[Path]) -> list[str]:
     return notes
 
 
-def adopt(db: Connection, folders: Iterable[Path], salvage: Salvage | None = None) -> tuple[list[str], list[str]]:
+def adopt(
+    db: Connection, folders: Iterable[Path], salvage: Salvage | None = None
+) -> tuple[list[str], list[str]]:
     """Enter the runs of folders, from what each holds; returns their ids, and what of them was lost."""
     salvage = salvage or Salvage({}, {}, {})
     kept = {folder.name: (folder, run_record.read(folder)) for folder in folders}
@@ -110,9 +117,11 @@ def adopt(db: Connection, folders: Iterable[Path], salvage: Salvage | None = Non
 
 
 def bring_over(old: Connection, db: Connection) -> list[str]:
-    """Bring a database up to what a connection to the one before it still sees; returns the runs that were changed.
+    """Bring a database up to what a connection to the one before it still sees; returns the runs that were
+    changed.
 
-    The files of ``old`` have lost their names, so that only those who have them open can read what was written last.
+    The files of ``old`` have lost their names, so that only those who have them open can read what was
+    written last.
     """
     found = Salvage({}, {}, {})
     with contextlib.suppress(database.Damaged, database.StoreError):
@@ -133,7 +142,9 @@ def bring_over(old: Connection, db: Connection) -> list[str]:
         commands = [command for command in found.commands.get(run, []) if command["seq"] not in known]
         if newer or commands:
             with _transaction(db):
-                there = db.execute("SELECT number, created, info, revision FROM runs WHERE id = ?", (run,)).fetchone()
+                there = db.execute(
+                    "SELECT number, created, info, revision FROM runs WHERE id = ?", (run,)
+                ).fetchone()
                 kept = row if newer else (run, *there[:2], json.loads(there[2]), there[3])
                 _enter(db, kept, commands, found.records.get(run, {}))
             changed.append(run)
@@ -141,15 +152,21 @@ def bring_over(old: Connection, db: Connection) -> list[str]:
 
 
 def _revision(db: Connection, run: str) -> int | None:
-    row = db.execute("SELECT revision FROM runs WHERE id = ? AND typeof(revision) = 'integer'", (run,)).fetchone()
+    row = db.execute(
+        "SELECT revision FROM runs WHERE id = ? AND typeof(revision) = 'integer'", (run,)
+    ).fetchone()
     return None if row is None else row[0]
 
 
 def _enter(
-    db: Connection, row: Sequence[Any], commands: list[dict[str, Any]], records: dict[int, list[Any]], whole: int = 0
+    db: Connection,
+    row: Sequence[Any],
+    commands: list[dict[str, Any]],
+    records: dict[int, list[Any]],
+    whole: int = 0,
 ) -> bool:
-    """Insert a run with its commands and records; returns whether the records got other numbers. Records that are
-    there are forgotten where ``records`` lack them, up to the number ``whole``."""
+    """Insert a run with its commands and records; returns whether the records got other numbers. Records that
+    are there are forgotten where ``records`` lack them, up to the number ``whole``."""
     run, number, created, info, revision = row
     if not number:
         query = "SELECT coalesce(max(number), 0) FROM runs WHERE created <= ?"
@@ -167,7 +184,9 @@ def _enter(
     others = {row[0] for row in db.execute("SELECT seq FROM records WHERE seq BETWEEN ? AND ?", span)}
     moved = any(row[0] in others for row in rows)
     if moved:
-        last = db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'records'").fetchone()[0]
+        last = db.execute(
+            "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'records'"
+        ).fetchone()[0]
         rows = [(last + 1 + place, *row[1:]) for place, row in enumerate(rows)]
     put_records(db, run, rows)
     database.count(db, run)
@@ -178,7 +197,11 @@ def _sound(run: str, row: list[Any]) -> tuple[Any, ...] | None:
     """Sequence number, step, split, name, value and time of a record whose checksum is right."""
     try:
         seq, step, split, name, value, when, seal = row
-        return (seq, step, split, name, value, when) if seal_of("records", (seq, run, *row[1:6])) == seal else None
+        return (
+            (seq, step, split, name, value, when)
+            if seal_of("records", (seq, run, *row[1:6])) == seal
+            else None
+        )
     except (ValueError, TypeError):
         return None
 
@@ -231,7 +254,8 @@ def _transaction(db: Connection) -> Any:
 
 
 def replace(path: Path, why: str) -> list[str]:
-    """Give a damaged database another name and make it again from the folders of the runs; returns what happened.
+    """Give a damaged database another name and make it again from the folders of the runs; returns what
+    happened.
 
     Whoever calls this holds the lock of the store, and has abandoned connections to the old database.
     """
@@ -266,7 +290,8 @@ def set_aside(path: Path) -> Path:
 
 
 def is_removed(path: Path) -> bool:
-    """Whether a database was removed and its write-ahead log was not: SQLite could not make another one there."""
+    """Whether a database was removed and its write-ahead log was not: SQLite could not make another one
+    there."""
     return not path.exists() and any(Path(f"{path}{suffix}").exists() for suffix in ("-wal", "-shm"))
 
 
@@ -312,7 +337,8 @@ def mend(path: Path, run: str | None) -> list[str]:
 
     Args:
         path: the database, whose structure is sound.
-        run: the run whose records are looked at; None for all. The rows of runs and commands are always looked at.
+        run: the run whose records are looked at; None for all. The rows of runs and commands are always
+            looked at.
     """
     db = database.opened(path)
     try:
@@ -329,7 +355,9 @@ def mend(path: Path, run: str | None) -> list[str]:
 
 def _mend_runs(db: Connection, folder: Path) -> list[str]:
     notes: list[str] = []
-    for *values, seal in db.execute(f"SELECT {', '.join(SEALED['runs'])}, seal FROM runs NOT INDEXED").fetchall():
+    for *values, seal in db.execute(
+        f"SELECT {', '.join(SEALED['runs'])}, seal FROM runs NOT INDEXED"
+    ).fetchall():
         if seal_of("runs", values) == seal:
             continue
         run = str(values[0])
@@ -338,7 +366,10 @@ def _mend_runs(db: Connection, folder: Path) -> list[str]:
             db.execute("DELETE FROM runs WHERE id = ?", (values[0],))
             put_run(db, held.row)
             notes.append(
-                _("run {run!r}: its row in the run store was damaged and was restored from its folder.", run=run)
+                _(
+                    "run {run!r}: its row in the run store was damaged and was restored from its folder.",
+                    run=run,
+                )
             )
     return notes
 
@@ -346,7 +377,9 @@ def _mend_runs(db: Connection, folder: Path) -> list[str]:
 def _mend_commands(db: Connection, folder: Path) -> list[str]:
     notes: list[str] = []
     columns = SEALED["commands"]
-    for *values, seal in db.execute(f"SELECT {', '.join(columns)}, seal FROM commands NOT INDEXED").fetchall():
+    for *values, seal in db.execute(
+        f"SELECT {', '.join(columns)}, seal FROM commands NOT INDEXED"
+    ).fetchall():
         if seal_of("commands", values) == seal:
             continue
         seq, run = values[0], str(values[1])
@@ -356,9 +389,14 @@ def _mend_commands(db: Connection, folder: Path) -> list[str]:
         if good is not None:
             put_command(db, good)
         if good is not None:
-            note = _("run {run!r}: a command in the run store was damaged and was restored from its folder.", run=run)
+            note = _(
+                "run {run!r}: a command in the run store was damaged and was restored from its folder.",
+                run=run,
+            )
         else:
-            note = _("run {run!r}: a command in the run store was damaged and could not be restored.", run=run)
+            note = _(
+                "run {run!r}: a command in the run store was damaged and could not be restored.", run=run
+            )
         notes.append(note)
     return notes
 

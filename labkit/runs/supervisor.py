@@ -1,6 +1,7 @@
 """Supervisor process: detects dead or hanging training processes and restarts them.
 
-``python -m labkit.runs.supervisor LAB_FOLDER RUN_ID [PROCESSES]``. It knows the run store and its child processes and
+ ``python -m labkit.runs.supervisor LAB_FOLDER RUN_ID [PROCESSES]``. It knows the run store and its child
+processes and
 never loads JAX: it can report whatever happens there. A run restarts from its newest checkpoint, at most
 :data:`MOST` times in a row without a new one.
 """
@@ -31,7 +32,8 @@ from labkit.train.process_group import COORDINATOR, COUNT, INDEX
 
 #: Times that a run is begun again without having saved anything new.
 MOST = 3
-#: Usual steps without a sign of life after which a run hangs, if they last longer than the experiment's ``watchdog``.
+#: Usual steps without a sign of life after which a run hangs, if they last longer than the experiment's
+#: ``watchdog``.
 STEPS = 20
 #: That of an experiment that names none.
 WATCHDOG = 60.0
@@ -101,12 +103,16 @@ class Supervisor:
         self.stopping = True
 
     def _may_begin_again(self, end: End) -> bool:
-        """A process alone that was killed most likely asked for more memory than there is: it would do so again."""
+        """A process alone that was killed most likely asked for more memory than there is: it would do so
+        again."""
         return end.how == "hung" or self.count > 1
 
     def _give_up(self, end: End, tries: int) -> None:
         times = _(" It was restarted {tries} times without progress.", tries=tries) if tries else ""
-        cure = _("The run can be resumed from its last checkpoint: lk.open_run({run_id!r}).resume().", run_id=self.id)
+        cure = _(
+            "The run can be resumed from its last checkpoint: lk.open_run({run_id!r}).resume().",
+            run_id=self.id,
+        )
         if end.how == "died" and end.code == -signal.SIGKILL:
             cure = _(
                 "The system probably killed it for lack of memory: try half the batch_size, or accumulate=2. {cure}",
@@ -150,7 +156,9 @@ class Supervisor:
             time.sleep(LOOK)
             most = max(most, _memory(started[0].pid))
             for index, process in enumerate(started):
-                if process.poll() is not None and (end := self.end_of(index, process.returncode, most, started)):
+                if process.poll() is not None and (
+                    end := self.end_of(index, process.returncode, most, started)
+                ):
                     return end
             self._pass_on_stop()
             info = self.store.run(self.id)
@@ -160,7 +168,11 @@ class Supervisor:
             patience = max(watchdog, STEPS / max(info.summary.get("steps_per_second", 1.0), 1e-6))
             if watchdog and time.monotonic() - since > patience:
                 silent, where = time.monotonic() - since, self._dump(started)
-                told = _("no step for {seconds:.0f} s; the stack traces are in {file}", seconds=silent, file=where.name)
+                told = _(
+                    "no step for {seconds:.0f} s; the stack traces are in {file}",
+                    seconds=silent,
+                    file=where.name,
+                )
                 return End("hung", 1, told)
 
     def _watchdog(self) -> float:
@@ -181,7 +193,12 @@ class Supervisor:
             which = _("process {index} of {n}", index=index, n=len(started))
         memory = _(", peak memory {size:.1f} GB", size=most / 1e9) if index == 0 and most else ""
         if code < 0:
-            told = _("{process} was killed by {signal}{memory}", process=which, signal=_signal(-code), memory=memory)
+            told = _(
+                "{process} was killed by {signal}{memory}",
+                process=which,
+                signal=_signal(-code),
+                memory=memory,
+            )
             return End("died", code, told)
         told = _("{process} exited with code {code}{memory}", process=which, code=code, memory=memory)
         if code and (last := self.last_line(index)):

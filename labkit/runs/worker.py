@@ -1,7 +1,7 @@
 """Worker process of a detached run, which outlives the notebook that started it.
 
-``python -m labkit.runs.worker LAB_FOLDER RUN_ID``, usually started by :mod:`labkit.runs.supervisor`. Everything it
-has to say goes to the run store. In multi-process runs, the environment identifies each process
+ ``python -m labkit.runs.worker LAB_FOLDER RUN_ID``, usually started by :mod:`labkit.runs.supervisor`.
+Everything it has to say goes to the run store. In multi-process runs, the environment identifies each process
 (:mod:`labkit.train.process_group`).
 """
 
@@ -24,20 +24,25 @@ from labkit.core.huge_pages import with_huge_pages
 from labkit.runs.logger import ReadOnlyLogger, RunLogger, no_room, with_room
 from labkit.runs.store import RunInfo, Store, StoreError, make_room
 
-#: Exit code of a run that SIGTERM has stopped under a cluster's scheduler: begin it again (sysexits' EX_TEMPFAIL).
+#: Exit code of a run that SIGTERM has stopped under a cluster's scheduler: begin it again (sysexits'
+#: EX_TEMPFAIL).
 AGAIN = 75
-#: The most memory that a worker may take, in bytes, where somebody has set it; else what is free when it starts.
+#: The most memory that a worker may take, in bytes, where somebody has set it; else what is free when it
+#: starts.
 MEMORY = "LABKIT_MEMORY"
 
 
 def start(store: Store, info: RunInfo, processes: int = 1) -> int:
-    """Start so many detached workers for a run, and the process that watches over them; returns the latter's id."""
+    """Start so many detached workers for a run, and the process that watches over them; returns the latter's
+    id."""
     with open(info.folder / "worker.log", "ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "labkit.runs.supervisor", str(store.folder), info.id, str(processes)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, close_fds=True, env=with_huge_pages(), **apart(),
         )  # fmt: skip
-    threading.Thread(target=process.wait, daemon=True).start()  # or it would stay as a zombie when it has ended
+    threading.Thread(
+        target=process.wait, daemon=True
+    ).start()  # or it would stay as a zombie when it has ended
     return process.pid
 
 
@@ -92,8 +97,8 @@ def _work(store: Store, run_id: str) -> int:
 
 
 def limit_memory() -> None:
-    """Have the system refuse this process more memory than there is, which JAX raises as an error; without a limit it
-    would end the process silently. Not with accelerators, whose drivers reserve without using."""
+    """Have the system refuse this process more memory than there is, which JAX raises as an error; without a
+    limit it would end the process silently. Not with accelerators, whose drivers reserve without using."""
     import jax
     import psutil
 

@@ -11,8 +11,8 @@ from labkit.core.errors import ConfigError
 from labkit.core.shapes import Array, Float, Int, PRNGKeyArray
 from labkit.i18n import _
 
-#: What may be done to pictures: a move by up to an eighth of the side (He et al., arXiv 1512.03385, 4.2, 4 of 32
-#: pixels, zeros coming in), a mirror image for every second one.
+#: What may be done to pictures: a move by up to an eighth of the side (He et al., arXiv 1512.03385, 4.2, 4 of
+#: 32 pixels, zeros coming in), a mirror image for every second one.
 KINDS = ("none", "shift", "flip", "shift-flip")
 
 

@@ -84,8 +84,8 @@ class ExampleFormat(StrEnum):
 class MetricState(ABC):
     """Sums over examples from which metrics are computed: a pytree of arrays that merges by addition.
 
-    A subclass is a frozen dataclass registered by ``jax.tree_util.register_dataclass``; settings that its metrics need
-    are static fields. Sums are never averaged: a mean of means is a bug.
+    A subclass is a frozen dataclass registered by ``jax.tree_util.register_dataclass``; settings that its
+    metrics need are static fields. Sums are never averaged: a mean of means is a bug.
     """
 
     def merge(self, other: Self) -> Self:
@@ -94,8 +94,8 @@ class MetricState(ABC):
 
     @abstractmethod
     def compute(self) -> dict[str, float]:
-        """Metrics by name, NaN where nothing was counted. Transfers to the host explicitly, so that a transfer guard
-        lets it pass."""
+        """Metrics by name, NaN where nothing was counted. Transfers to the host explicitly, so that a
+        transfer guard lets it pass."""
 
 
 class Task(Config, ABC):
@@ -112,10 +112,12 @@ class Task(Config, ABC):
         fresh_batch: default batch size of a model with new weights.
         needs_pairs: whether each row must have two texts.
         needs_answers: whether each row must have answers in its paragraph.
-        pooled_vectors: whether the vectors of texts are themselves the result, rather than the input of a head.
+        pooled_vectors: whether the vectors of texts are themselves the result, rather than the input of a
+        head.
         reads_special: whether an exported tokenizer reads special tokens within a text.
         writes: whether the model continues a text, so that an exported tokenizer adds nothing after a prompt.
-        whole_length: whether an exported tokenizer truncates at the positions of the model, not at ``max_length``.
+        whole_length: whether an exported tokenizer truncates at the positions of the model, not at
+        ``max_length``.
         shown: fields at the front of a form, in their order; the others are folded away.
         applies: field → modalities for which it says something; a field that is not listed applies to all.
         reading: fields that decide how rows are read.
@@ -161,12 +163,13 @@ class Task(Config, ABC):
         """The head for these data; by default it depends on none of them.
 
         Args:
-            classes: names of the classes, or of the numbers, in the order of the head's outputs; empty without labels.
-            labels: i32[n], of the training examples: a class id, 0 where an example has several labels or numbers, -1
-                for one to pass over.
+            classes: names of the classes, or of the numbers, in the order of the head's outputs; empty
+            without labels.
+            labels: i32[n], of the training examples: a class id, 0 where an example has several labels or
+                numbers, -1 for one to pass over.
             tokenizer: that of texts; None for other modalities.
-            target: f32[n, c], several labels (0 or 1) or numbers of the training examples; None where each has one
-                class.
+            target: f32[n, c], several labels (0 or 1) or numbers of the training examples; None where each
+                has one class.
 
         Raises:
             DataError: nothing can be learned from these data.
@@ -190,7 +193,8 @@ class Head(ABC):
     Attributes:
         config: settings of the task.
         classes: names of the outputs, where they have names.
-        bias: f64[k], the bias of a trained last layer before it was rounded to float32; None where it is not needed.
+        bias: f64[k], the bias of a trained last layer before it was rounded to float32; None where it is not
+        needed.
         largest: bound on the stored weights of the head; larger ones are damage.
         monitor: metric by which checkpoints are compared, unless the settings name another.
         train_metrics: metrics recorded of the training batches, in addition to the loss.
@@ -236,13 +240,13 @@ class Head(ABC):
             key: while training, of dropout and other chance; None to evaluate.
 
         Returns:
-            The sum of the examples' losses, each times its weight; the sum of these weights, by which the step
-            divides; and the metric sums of the batch.
+            The sum of the examples' losses, each times its weight; the sum of these weights, by which the
+            step divides; and the metric sums of the batch.
         """
 
     def predict(self, module: Any, batch: Batch) -> Float[Array, "b c"] | Float[Array, "b s c"]:
-        """Probability of every class, or the numbers of a regression; [b, s, c] for packed rows. Only tasks with a
-        :attr:`Task.problem_type` have it."""
+        """Probability of every class, or the numbers of a regression; [b, s, c] for packed rows. Only tasks
+        with a :attr:`Task.problem_type` have it."""
         raise NotImplementedError(f"{type(self).__name__} predicts no classes or numbers.")
 
     def batch_target(self, target: np.ndarray, label: np.ndarray) -> np.ndarray:
@@ -264,13 +268,16 @@ class Head(ABC):
     # --- the model on disk ------------------------------------------------------------------------------------
 
     def check_loaded(self, report: weights.LoadReport) -> None:  # noqa: B027
-        """Raise :class:`WeightsError` where pretrained weights lack a part that must not start from random values."""
+        """Raise :class:`WeightsError` where pretrained weights lack a part that must not start from random
+        values."""
 
     def finalize(self, params: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Trained parameters as they are stored; the model of :meth:`Task.restore` reads them."""
         return params
 
-    def fitted(self, params: dict[str, np.ndarray], model: ModelConfig, rows: Any, tokenizer: Tokenizer | None) -> Self:
+    def fitted(
+        self, params: dict[str, np.ndarray], model: ModelConfig, rows: Any, tokenizer: Tokenizer | None
+    ) -> Self:
         """The head with what is chosen on the validation rows once training has ended, such as a threshold.
 
         Args:
@@ -284,7 +291,9 @@ class Head(ABC):
         """Entries of config.json that describe the task, such as the names of the classes."""
         return {}
 
-    def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
+    def save(
+        self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials
+    ) -> None:
         """Write a trained model, backbone and head, in the published format of its architecture.
 
         Args:
@@ -296,11 +305,12 @@ class Head(ABC):
         model.save(weights.backbone(params), folder, specials=specials, **self.get_config())
 
     def load(self, module: Any, folder: Path, model: ModelConfig) -> None:  # noqa: B027
-        """Put the head that :meth:`save` wrote into a module whose backbone is loaded; nothing where there is none."""
+        """Put the head that :meth:`save` wrote into a module whose backbone is loaded; nothing where there is
+        none."""
 
     def pretrained(self, model: ModelConfig) -> tuple[bool, str]:
-        """Whether training starts from a head in the folder of the pretrained weights, by :meth:`start`; and what to
-        warn of, "" for nothing."""
+        """Whether training starts from a head in the folder of the pretrained weights, by :meth:`start`; and
+        what to warn of, "" for nothing."""
         return False, ""
 
     def start(self, module: Any, folder: Path, model: ModelConfig) -> None:

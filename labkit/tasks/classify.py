@@ -36,7 +36,12 @@ SHOWN = 10
 class Supervised(Task):
     """Settings of every task that predicts the label of a row from one vector of it."""
 
-    modalities: ClassVar[tuple[Modality, ...]] = (Modality.TEXT, Modality.IMAGE, Modality.FEATURES, Modality.AUDIO)
+    modalities: ClassVar[tuple[Modality, ...]] = (
+        Modality.TEXT,
+        Modality.IMAGE,
+        Modality.FEATURES,
+        Modality.AUDIO,
+    )
     shown: ClassVar[tuple[str, ...]] = ("max_length", "augment")
     applies: ClassVar[Mapping[str, tuple[Modality, ...]]] = {
         **OF_TEXTS,
@@ -46,13 +51,17 @@ class Supervised(Task):
 
     max_length: int | None = option(
         None,
-        _("Maximum text length in tokens; longer texts are truncated and counted. Default: chosen from the data."),
+        _(
+            "Maximum text length in tokens; longer texts are truncated and counted. Default: chosen from the data."
+        ),
         low=8,
         high=1_000_000,
     )
     augment: str = option("none", _("Random image augmentation during training."), choices=KINDS)
     mixup: float = option(
-        0.0, _("Mixup: interpolate pairs of examples with a weight drawn from Beta(mixup, mixup). 0: off."), low=0.0
+        0.0,
+        _("Mixup: interpolate pairs of examples with a weight drawn from Beta(mixup, mixup). 0: off."),
+        low=0.0,
     )
     head_dropout: float = option(0.1, _("Dropout rate before the output layer."), low=0.0, high=0.9)
     vocabulary: int = vocabulary_option()
@@ -87,7 +96,8 @@ class Classify(Supervised):
         if np.count_nonzero(counts) < 2:
             found = {name: int(count) for name, count in zip(classes, counts, strict=True)}
             raise DataError(
-                _("classification needs training rows of at least two classes; the rows have {found}."), found=found
+                _("classification needs training rows of at least two classes; the rows have {found}."),
+                found=found,
             )
         weights = np.ones(len(classes), np.float32)
         if self.class_weights == "balanced":
@@ -103,15 +113,25 @@ class Classifier(nnx.Module):
     """A backbone that makes one vector of an example, and a linear layer on top."""
 
     def __init__(
-        self, backbone: nnx.Module, width: int, classes: int, dropout: float, use_bias: bool = True, *, rngs: nnx.Rngs
+        self,
+        backbone: nnx.Module,
+        width: int,
+        classes: int,
+        dropout: float,
+        use_bias: bool = True,
+        *,
+        rngs: nnx.Rngs,
     ):
         self.backbone = backbone
         initial = nnx.initializers.normal(0.02)
         self.head = nnx.Linear(width, classes, use_bias=use_bias, kernel_init=initial, rngs=rngs)
         self.dropout = dropout
 
-    def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Float[Array, "b c"] | Float[Array, "b s c"]:
-        """Logits of a batch of :class:`~labkit.data.batching.buckets.Batches`, ``PackedBatches`` or ``ArrayBatches``.
+    def __call__(
+        self, batch: Batch, *, key: jax.Array | None = None
+    ) -> Float[Array, "b c"] | Float[Array, "b s c"]:
+        """Logits of a batch of :class:`~labkit.data.batching.buckets.Batches`, ``PackedBatches`` or
+        ``ArrayBatches``.
 
         ``key`` switches dropout on. For packed rows the logits are [b, s, c], of no meaning in empty places.
         """
@@ -149,10 +169,15 @@ class PooledHead(Head):
         found, examples = model.activations(batch), batch["weight"].size
         if found is None:
             return None
-        return found + linear_head(examples, model.output_width, len(self.classes), self.config.head_dropout > 0)
+        return found + linear_head(
+            examples, model.output_width, len(self.classes), self.config.head_dropout > 0
+        )
 
-    def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
-        """Write the model of config ``model`` in the layout of its family, so that other programs compute the same."""
+    def save(
+        self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials
+    ) -> None:
+        """Write the model of config ``model`` in the layout of its family, so that other programs compute the
+        same."""
         model.save_classifier(
             weights.backbone(params), folder, params["head/kernel"], params.get("head/bias"),
             specials=specials, max_length=self.config.max_length, **self.get_config(),
@@ -184,8 +209,13 @@ class PooledHead(Head):
         if not model.has_classifier(folder):
             return False, ""
         about = folder / "config.json"
-        names, several = foreign.label_names(about), foreign.settings_of(about).get("problem_type") == MULTI_LABEL
-        if sorted(names) == sorted(self.classes) and several == (self.config.problem_type is ProblemType.LABELS):
+        names, several = (
+            foreign.label_names(about),
+            foreign.settings_of(about).get("problem_type") == MULTI_LABEL,
+        )
+        if sorted(names) == sorted(self.classes) and several == (
+            self.config.problem_type is ProblemType.LABELS
+        ):
             return True, ""
         kinds = {True: _("any number of labels"), False: _("one class")}
         return False, _(
@@ -231,11 +261,11 @@ class Classification(PooledHead):
     def loss(
         self, module: Classifier, batch: Batch, key: jax.Array | None
     ) -> tuple[Float[Array, ""], Float[Array, ""], metrics.MetricState]:
-        """Cross-entropy of a batch: the sum over its examples, each times its weight and that of its class; the sum of
-        these weights, by which the step divides; and the counts.
+        """Cross-entropy of a batch: the sum over its examples, each times its weight and that of its class;
+        the sum of these weights, by which the step divides; and the counts.
 
-        Label smoothing (Szegedy et al., arXiv 1512.00567), augmentation and mixup are for training, with a ``key``; the
-        counts are then of the mixed examples by their own labels.
+        Label smoothing (Szegedy et al., arXiv 1512.00567), augmentation and mixup are for training, with a
+        ``key``; the counts are then of the mixed examples by their own labels.
         """
         label, weight = batch["label"].reshape(-1), batch["weight"].reshape(-1)
         batch, key, mix = changed(self.config, batch, key)
@@ -261,8 +291,11 @@ class Mix(NamedTuple):
     share: Float[Array, ""]  # of the example itself
 
 
-def changed(config: Supervised, batch: Batch, key: jax.Array | None) -> tuple[Batch, jax.Array | None, Mix | None]:
-    """A batch of pictures as chance changes it while training, a key for what comes after, and how it was mixed."""
+def changed(
+    config: Supervised, batch: Batch, key: jax.Array | None
+) -> tuple[Batch, jax.Array | None, Mix | None]:
+    """A batch of pictures as chance changes it while training, a key for what comes after, and how it was
+    mixed."""
     if key is None or "inputs" not in batch:
         return batch, key, None
     key, changes, mixes = jax.random.split(key, 3)

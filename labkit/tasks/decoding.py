@@ -1,7 +1,7 @@
 """Text generation with a key-value cache: one compiled loop for all new tokens.
 
-The prompt goes through the model once; then a loop on the device draws a token, reads it, draws the next, and ends
-early when every text has ended. Nothing returns to the host before all is written.
+ The prompt goes through the model once; then a loop on the device draws a token, reads it, draws the next,
+and ends early when every text has ended. Nothing returns to the host before all is written.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ class Generation(Config):
     settings. Without chance (``temperature`` 0) it is greedy, or a beam search where ``beams`` is above 1."""
 
     max_new_tokens: int = option(64, "Maximum number of new tokens.", low=1, high=1_000_000)
-    temperature: float = option(0.0, _("Sampling temperature: logits are divided by it. 0: greedy decoding."), low=0.0)
+    temperature: float = option(
+        0.0, _("Sampling temperature: logits are divided by it. 0: greedy decoding."), low=0.0
+    )
     top_k: int = option(0, "Sample only from the k most likely tokens. 0: no limit.", low=0, high=10_000_000)
     top_p: float = option(
         1.0,
@@ -40,7 +42,8 @@ class Generation(Config):
     )
     beams: int = option(1, "Number of beams of beam search. 1: no beam search.", low=1, high=1_000)
     length_penalty: float = option(
-        1.0, "Beam search score: log-probability divided by length to this power. Greater than 1 favours longer texts."
+        1.0,
+        "Beam search score: log-probability divided by length to this power. Greater than 1 favours longer texts.",
     )
     seed: int = option(0, _("Random seed of sampling."), low=0, high=SEEDS)
 
@@ -52,15 +55,16 @@ class Generation(Config):
 
 
 class Written(NamedTuple):
-    """What was written: ``ids`` i32[b, n], ``length`` i32[b] with the token that ends a text, ``score`` f32[b], the sum
-    of the tokens' log chances."""
+    """What was written: ``ids`` i32[b, n], ``length`` i32[b] with the token that ends a text, ``score``
+    f32[b], the sum of the tokens' log chances."""
 
     ids: Int[Array, "b n"]
     length: Int[Array, " b"]
     score: Float[Array, " b"]
 
 
-#: (ids [b, 1] or the prompt [b, t], count [b], cache) → logits f32[b, v] after the last counted token, and the cache.
+#: (ids [b, 1] or the prompt [b, t], count [b], cache) → logits f32[b, v] after the last counted token, and
+#: the cache.
 Step = Callable[[Array, Array, Any], tuple[Array, Any]]
 
 
@@ -123,7 +127,9 @@ def left(logits: Float[Array, "b v"], top_k: int, top_p: float) -> Float[Array, 
         order = jnp.argsort(-logits, axis=-1)
         chances = jax.nn.softmax(jnp.take_along_axis(logits, order, axis=-1), axis=-1)
         before = jnp.cumsum(chances, axis=-1) - chances  # the chance of what is likelier
-        keep = jnp.put_along_axis(jnp.zeros(logits.shape, bool), order, (before < top_p), axis=-1, inplace=False)
+        keep = jnp.put_along_axis(
+            jnp.zeros(logits.shape, bool), order, (before < top_p), axis=-1, inplace=False
+        )
         keep = keep.at[jnp.arange(len(logits)), order[:, 0]].set(True)
         logits = jnp.where(keep, logits, LOWEST)
     return logits
@@ -155,7 +161,9 @@ def _draw(
     return Written(ids, length, score)
 
 
-def _search(step: Step, logits: Array, cache: PyTree[Array], ends: tuple[int, ...], how: Generation) -> Written:
+def _search(
+    step: Step, logits: Array, cache: PyTree[Array], ends: tuple[int, ...], how: Generation
+) -> Written:
     """Beam search (Wu et al. 2016, arXiv 1609.08144, 7): the ``beams`` likeliest texts are followed."""
     rows, vocabulary = logits.shape
     beams, most = how.beams, how.max_new_tokens
@@ -202,8 +210,8 @@ def _search(step: Step, logits: Array, cache: PyTree[Array], ends: tuple[int, ..
 
 
 def map_rows(function: Callable[[Array], Array], cache: PyTree[Array]) -> Any:
-    """Apply a function of an array's first axis to the examples of a cache: the second axis of keys and values
-    [L, b, t, h, k], the first of everything else."""
+    """Apply a function of an array's first axis to the examples of a cache: the second axis of keys and
+    values [L, b, t, h, k], the first of everything else."""
 
     def one(leaf: Array) -> Array:
         if leaf.ndim == 5:

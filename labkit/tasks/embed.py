@@ -1,7 +1,7 @@
 """Sentence embeddings: contrastive training with in-batch negatives.
 
-The loss is InfoNCE over the batch (van den Oord et al. 2018, arXiv 1807.03748) as sentence encoders are trained with
-it (Reimers & Gurevych 2019, arXiv 1908.10084; Gao et al. 2021, arXiv 2104.08821).
+ The loss is InfoNCE over the batch (van den Oord et al. 2018, arXiv 1807.03748) as sentence encoders are
+trained with it (Reimers & Gurevych 2019, arXiv 1908.10084; Gao et al. 2021, arXiv 2104.08821).
 """
 
 from __future__ import annotations
@@ -23,14 +23,22 @@ from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.base import Capability, ModelConfig
 from labkit.profile.activations import Activations, linear_head
-from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task, tokenizer_option, vocabulary_option
+from labkit.tasks.base import (
+    Batch,
+    ExampleFormat,
+    Head,
+    MetricState,
+    Task,
+    tokenizer_option,
+    vocabulary_option,
+)
 from labkit.tasks.metrics import mean_loss
 
 
 @dataclass(frozen=True)
 class Embed(Task):
-    """Settings of sentence embedding. The rows are pairs of texts that belong together; or single texts, each then
-    paired with itself, which dropout makes a different one (Gao et al. 2021)."""
+    """Settings of sentence embedding. The rows are pairs of texts that belong together; or single texts, each
+    then paired with itself, which dropout makes a different one (Gao et al. 2021)."""
 
     needs: ClassVar[Capability] = Capability.BIDIRECTIONAL
     pooled_vectors: ClassVar[bool] = True
@@ -38,7 +46,9 @@ class Embed(Task):
 
     max_length: int | None = option(
         None,
-        _("Maximum text length in tokens; longer texts are truncated and counted. Default: chosen from the data."),
+        _(
+            "Maximum text length in tokens; longer texts are truncated and counted. Default: chosen from the data."
+        ),
         low=8,
         high=1_000_000,
     )
@@ -78,8 +88,8 @@ class PairSums(MetricState):
         return cls(nothing, nothing, none, none, nothing)
 
     def compute(self) -> dict[str, float]:
-        """``loss``; ``accuracy``: how often a text's nearest one of its batch is its partner; ``cosine`` of partners.
-        The first two depend on the batch size: compare runs of equal ones."""
+        """``loss``; ``accuracy``: how often a text's nearest one of its batch is its partner; ``cosine`` of
+        partners. The first two depend on the batch size: compare runs of equal ones."""
         host, nan = jax.device_get(self), float("nan")
         count = int(host.pairs)
         return {"loss": mean_loss(host), "accuracy": int(host.right) / (2 * count) if count else nan,
@@ -119,7 +129,9 @@ class Embedding(Head):
         """The model of config ``model``."""
         return Encoder(model.build(rngs))
 
-    def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
+    def save(
+        self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials
+    ) -> None:
         """Write the model of config ``model`` as a folder of sentence-transformers."""
         backbone = weights.backbone(params)
         model.save_embedder(backbone, folder, specials=specials, max_length=self.config.max_length)
@@ -136,13 +148,15 @@ class Embedding(Head):
         """What the loss of a batch computes and keeps, by formula; None where the model has none."""
         sides = [model.activations({"ids": batch[name]}) for name in ("ids", "target_ids")]
         rows = batch["ids"].shape[0]
-        return sides[0] and sides[1] and sides[0] + sides[1] + linear_head(rows, model.output_width, rows, False)
+        return (
+            sides[0] and sides[1] and sides[0] + sides[1] + linear_head(rows, model.output_width, rows, False)
+        )
 
     def loss(
         self, module: Encoder, batch: Batch, key: jax.Array | None
     ) -> tuple[Float[Array, ""], Float[Array, ""], PairSums]:
-        """Cross-entropy of finding the partner among the batch, from both sides: the sum over pairs, each times its
-        weight; the sum of weights; and the sums to report. Filler is nobody's partner."""
+        """Cross-entropy of finding the partner among the batch, from both sides: the sum over pairs, each
+        times its weight; the sum of weights; and the sums to report. Filler is nobody's partner."""
         keys = (None, None) if key is None else jax.random.split(key)
         one = module(batch["ids"], batch["mask"], key=keys[0])
         two = module(batch["target_ids"], batch["target_mask"], key=keys[1])

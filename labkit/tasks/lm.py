@@ -27,7 +27,8 @@ from labkit.tasks.token_metrics import TokenSums, token_logits, token_sums
 
 @dataclass(frozen=True)
 class LanguageModel(Task):
-    """Settings of causal language modelling. The rows are one running text, cut into windows of ``max_length``."""
+    """Settings of causal language modelling. The rows are one running text, cut into windows of
+    ``max_length``."""
 
     needs: ClassVar[Capability] = Capability.CAUSAL
     writes: ClassVar[bool] = True
@@ -85,13 +86,16 @@ class LanguageModelling(Head):
         """The model of config ``model``; it has all that is needed."""
         return Decoder(model.build(rngs))
 
-    def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
+    def save(
+        self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials
+    ) -> None:
         """Write the model of config ``model`` in the layout of its family."""
         model.save(weights.backbone(params), folder, specials=specials)
         weights.write_generation(folder, specials, max_new_tokens=Generation().max_new_tokens)
 
     def check_loaded(self, report: weights.LoadReport) -> None:
-        """Raise :class:`WeightsError` where pretrained weights lack the output table: every token would be random."""
+        """Raise :class:`WeightsError` where pretrained weights lack the output table: every token would be
+        random."""
         report.check_whole()
 
     def empty(self) -> TokenSums:
@@ -106,7 +110,8 @@ class LanguageModelling(Head):
     def loss(
         self, module: Decoder, batch: Batch, key: jax.Array | None
     ) -> tuple[Float[Array, ""], Float[Array, ""], TokenSums]:
-        """Cross-entropy of every token but the first of a text: its sum, the sum of weights, and the sums to report.
+        """Cross-entropy of every token but the first of a text: its sum, the sum of weights, and the sums to
+        report.
 
         A token weighs as much as its example.
         """

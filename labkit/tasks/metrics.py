@@ -1,8 +1,9 @@
 """Classification metrics: sums that merge on the device, values on the host.
 
-Every score is a function of the confusion counts, so batches, steps and devices merge by addition and nothing is
-ever averaged twice (a mean of means is a bug). Definitions are those of scikit-learn with ``zero_division=0``; its
-macro average runs over the classes that occur in truth or prediction, and so does ours.
+ Every score is a function of the confusion counts, so batches, steps and devices merge by addition and
+nothing is ever averaged twice (a mean of means is a bug). Definitions are those of scikit-learn with
+``zero_division=0``; its macro average runs over the classes that occur in truth or prediction, and so does
+ours.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ class Counts(MetricState):
     @classmethod
     def empty(cls, classes: int) -> Self:
         """The sums over no examples."""
-        return cls(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32), jnp.zeros((classes, classes), jnp.int32))
+        return cls(
+            jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32), jnp.zeros((classes, classes), jnp.int32)
+        )
 
     def compute(self) -> dict[str, float]:
         """``loss``, :func:`scores` and F1 of the first classes as ``f1/0``, ``f1/1`` …"""
@@ -64,8 +67,8 @@ def add(
 ) -> Counts:
     """Add a batch to ``counts``, in place where the step donates them (no [c, c] array is made).
 
-    An example of weight 0 (filler) or with a label outside 0..c-1 (unlabelled) adds nothing, even if its loss is
-    NaN; any other counts once in the confusion matrix and with its weight in the loss.
+    An example of weight 0 (filler) or with a label outside 0..c-1 (unlabelled) adds nothing, even if its loss
+    is NaN; any other counts once in the confusion matrix and with its weight in the loss.
     """
     classes = counts.confusion.shape[0]
     counted = (weight > 0) & (label >= 0) & (label < classes)
@@ -95,7 +98,8 @@ def scores(confusion: Numbers) -> dict[str, float]:
 
 
 def per_class(confusion: Numbers) -> dict[str, np.ndarray]:
-    """``precision``, ``recall``, ``f1`` (float64 [c]) and ``support`` (int64 [c], true examples) of every class."""
+    """``precision``, ``recall``, ``f1`` (float64 [c]) and ``support`` (int64 [c], true examples) of every
+    class."""
     hit, support, predicted = margins(confusion)
     return {**rates(hit, support, predicted), "support": support}
 
@@ -105,7 +109,8 @@ def margins(confusion: Numbers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     table = np.asarray(jax.device_get(confusion))
     if table.ndim != 2 or table.shape[0] != table.shape[1]:
         raise DataError(
-            _("A confusion matrix is square [classes, classes]; this one has shape {shape}."), shape=table.shape
+            _("A confusion matrix is square [classes, classes]; this one has shape {shape}."),
+            shape=table.shape,
         )
     table = table.astype(np.int64)
     return table.diagonal().copy(), table.sum(1), table.sum(0)
@@ -123,13 +128,16 @@ def summary(hit: np.ndarray, support: np.ndarray, predicted: np.ndarray) -> dict
     result = {"accuracy": accuracy}
     for name, value in found.items():
         result[name] = ratio((value * present).sum(-1), present.sum(-1), np.nan)
-        result[f"{name}_micro"] = accuracy  # one label an example: pooled precision = pooled recall = accuracy
+        result[f"{name}_micro"] = (
+            accuracy  # one label an example: pooled precision = pooled recall = accuracy
+        )
         result[f"{name}_weighted"] = ratio((value * support).sum(-1), total, np.nan)
     return result
 
 
 def rates(hit: np.ndarray, support: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
-    """Precision, recall and F1 of every class from its counts [..., c]; 0 where there is nothing to divide by."""
+    """Precision, recall and F1 of every class from its counts [..., c]; 0 where there is nothing to divide
+    by."""
     return {
         "precision": ratio(hit, predicted, 0.0),
         "recall": ratio(hit, support, 0.0),

@@ -37,8 +37,8 @@ class MultiLabel(Classify):
         tokenizer: Tokenizer | None = None,
         target: np.ndarray | None = None,
     ) -> Tagging:
-        """The head for these classes. Raises :class:`DataError` where no class has training rows with it and without
-        it."""
+        """The head for these classes. Raises :class:`DataError` where no class has training rows with it and
+        without it."""
         assert target is not None
         known = target[labels >= 0]
         with_it = known.sum(0)
@@ -83,13 +83,17 @@ class TagCounts(MetricState):
         host = jax.device_get(self)
         each = rates(host.hit, host.support, host.predicted)["f1"][:SINGLE]
         found = tag_scores(host.hit, host.support, host.predicted, host.exact, host.examples)
-        return {"loss": mean_loss(host), **found, **{f"f1/{number}": float(value) for number, value in enumerate(each)}}
+        return {
+            "loss": mean_loss(host),
+            **found,
+            **{f"f1/{number}": float(value) for number, value in enumerate(each)},
+        }
 
 
 @dataclass(frozen=True, eq=False)
 class Tagging(Classification):
-    """A linear layer on the pooled vector, trained to predict each label by itself. ``class_weights`` are those of the
-    examples that have a class."""
+    """A linear layer on the pooled vector, trained to predict each label by itself. ``class_weights`` are
+    those of the examples that have a class."""
 
     config: MultiLabel
 
@@ -104,7 +108,8 @@ class Tagging(Classification):
     def loss(
         self, module: Classifier, batch: Batch, key: jax.Array | None
     ) -> tuple[Float[Array, ""], Float[Array, ""], MetricState]:
-        """Binary cross-entropy of a batch, the mean over the classes of each example; see :class:`Classification`.
+        """Binary cross-entropy of a batch, the mean over the classes of each example; see
+        :class:`Classification`.
 
         Smoothed labels go from 0 and 1 to s/2 and 1 - s/2.
         """
@@ -133,7 +138,13 @@ def count(given: Array, truth: Array, weight: Float[Array, " b"], losses: Float[
     exact = jnp.sum(real & (given == truth).all(-1), dtype=jnp.int32)
     loss = jnp.sum(jnp.where(real, losses * weight, 0))
     return TagCounts(
-        loss, jnp.sum(weight), each(given & truth), each(truth), each(given), exact, jnp.sum(real, dtype=jnp.int32)
+        loss,
+        jnp.sum(weight),
+        each(given & truth),
+        each(truth),
+        each(given),
+        exact,
+        jnp.sum(real, dtype=jnp.int32),
     )
 
 
@@ -146,8 +157,8 @@ def tag_scores(
 ) -> dict[str, Any]:
     """Scores from counts of every class [..., c] and of examples [...], as scikit-learn has them.
 
-    ``accuracy``: examples with all classes right; ``hamming``: share of wrong decisions; ``precision``, ``recall`` and
-    ``f1`` as means over all classes, and ``_micro`` averages. NaN where nothing was counted.
+    ``accuracy``: examples with all classes right; ``hamming``: share of wrong decisions; ``precision``,
+    ``recall`` and ``f1`` as means over all classes, and ``_micro`` averages. NaN where nothing was counted.
     """
     hit, support, predicted = (np.asarray(part, np.int64) for part in (hit, support, predicted))
     examples = np.asarray(examples, np.int64)

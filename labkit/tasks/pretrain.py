@@ -23,7 +23,15 @@ from labkit.models.bert import heads
 from labkit.models.layers import Segments
 from labkit.profile.activations import Activations, dense
 from labkit.tasks import metrics
-from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task, tokenizer_option, vocabulary_option
+from labkit.tasks.base import (
+    Batch,
+    ExampleFormat,
+    Head,
+    MetricState,
+    Task,
+    tokenizer_option,
+    vocabulary_option,
+)
 from labkit.tasks.token_metrics import TokenSums, token_logits, token_sums
 
 #: Of the chosen tokens so many become [MASK], and so many any other piece; the rest stay as they are.
@@ -76,7 +84,9 @@ class Pretrain(Task):
                 _("whole_words needs a WordPiece vocabulary, in which continuation tokens start with '##'.")
             )
         if tokenizer.mask_id is None:
-            raise ConfigError(_("masked language modelling needs a mask token such as [MASK]; the tokenizer has none."))
+            raise ConfigError(
+                _("masked language modelling needs a mask token such as [MASK]; the tokenizer has none.")
+            )
         return Pretraining(self, tokenizer.mask_id, tokenizer.reserved, goes_on)
 
     def restore(self, classes: tuple[str, ...], tokenizer: Tokenizer | None = None) -> Pretraining:
@@ -85,8 +95,8 @@ class Pretrain(Task):
 
 
 class Masked(NamedTuple):
-    """A batch with tokens hidden: ``ids`` [b, t] to read; ``place`` [b, m], ``target`` [b, m] and ``weight`` [b, m] of
-    the masked tokens (weight 0 in unused positions)."""
+    """A batch with tokens hidden: ``ids`` [b, t] to read; ``place`` [b, m], ``target`` [b, m] and ``weight``
+    [b, m] of the masked tokens (weight 0 in unused positions)."""
 
     ids: Int[Array, "b t"]
     place: Int[Array, "b m"]
@@ -109,8 +119,8 @@ def hide(
         ids: the tokens.
         free: which may be chosen: real tokens that are not special.
         goes_on: which pieces go on the word before them, to choose whole words; None for single pieces.
-        share: chance of a token (or word) to be chosen. The places in a row suffice for four standard deviations
-            above the mean; what is beyond is not hidden.
+        share: chance of a token (or word) to be chosen. The places in a row suffice for four standard
+            deviations above the mean; what is beyond is not hidden.
         mask_id: of [MASK].
         vocabulary: v, from which any piece is drawn.
         key: random key; the same key hides the same tokens.
@@ -141,8 +151,8 @@ def hide(
 
 
 def room_of(share: float, wide: int, spread: float) -> int:
-    """Places of a row for masked tokens: four standard deviations above their mean number, ``spread`` times as many
-    for whole words."""
+    """Places of a row for masked tokens: four standard deviations above their mean number, ``spread`` times
+    as many for whole words."""
     return min(wide, int(np.ceil(share * wide + 4 * spread * np.sqrt(share * (1 - share) * wide))))
 
 
@@ -201,9 +211,13 @@ class Pretraining(Head):
         """Prefixes of parameters that nothing reads; they are not stored."""
         return () if self.config.next_sentence else ("backbone/pooler/", "head/follows/")
 
-    def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
+    def save(
+        self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials
+    ) -> None:
         """Write the model of config ``model`` in the layout of its family, with its heads."""
-        own = {tuple(name.split("/")[1:]): value for name, value in params.items() if name.startswith("head/")}
+        own = {
+            tuple(name.split("/")[1:]): value for name, value in params.items() if name.startswith("head/")
+        }
         tensors = heads.tensors_of(own, model.layout)
         name = heads.architecture(model, self.config.next_sentence)
         model.save(weights.backbone(params), folder, tensors, specials, architectures=[name])
@@ -232,8 +246,9 @@ class Pretraining(Head):
     def loss(
         self, module: Pretrained, batch: Batch, key: jax.Array | None
     ) -> tuple[Float[Array, ""], Float[Array, ""], PretrainSums]:
-        """The mean over the hidden tokens plus the mean over the pairs, times the sum of the examples' weights; that
-        sum; and the sums to report. Without a key, to evaluate, always the same tokens are hidden.
+        """The mean over the hidden tokens plus the mean over the pairs, times the sum of the examples'
+        weights; that sum; and the sums to report. Without a key, to evaluate, always the same tokens are
+        hidden.
         """
         hiding, dropping = jax.random.split(jax.random.key(0) if key is None else key)
         packed = "segment" in batch
@@ -243,9 +258,13 @@ class Pretraining(Head):
                   else batch["weight"][:, None])  # fmt: skip
         free = real & ~reserved & (weighs > 0)
         words = goes_on if self.config.whole_words else None
-        masked = hide(ids, free, words, self.config.mask_probability, self.mask_id, len(self.reserved), hiding)
+        masked = hide(
+            ids, free, words, self.config.mask_probability, self.mask_id, len(self.reserved), hiding
+        )
         segments = Segments(batch["segment"], batch["position"], batch["start"]) if packed else None
-        seen = module.backbone(masked.ids, real, batch["types"], segments, key=None if key is None else dropping)
+        seen = module.backbone(
+            masked.ids, real, batch["types"], segments, key=None if key is None else dropping
+        )
         at = jnp.take_along_axis(seen.hidden, masked.place[:, :, None], axis=1)
         table = module.backbone.embeddings.word.embedding[...]
         weight = masked.weight * (jnp.take_along_axis(weighs, masked.place, 1) if packed else weighs)

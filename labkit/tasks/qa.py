@@ -1,4 +1,5 @@
-"""Extractive question answering: the answer is a span of the paragraph (Rajpurkar et al. 2016, arXiv 1606.05250)."""
+"""Extractive question answering: the answer is a span of the paragraph (Rajpurkar et al. 2016, arXiv
+1606.05250)."""
 
 from __future__ import annotations
 
@@ -25,11 +26,20 @@ from labkit.i18n import _
 from labkit.models import foreign, layers, weights
 from labkit.models.base import Capability, ModelConfig
 from labkit.profile.activations import Activations, linear_head
-from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task, tokenizer_option, vocabulary_option
+from labkit.tasks.base import (
+    Batch,
+    ExampleFormat,
+    Head,
+    MetricState,
+    Task,
+    tokenizer_option,
+    vocabulary_option,
+)
 from labkit.tasks.metrics import mean_loss
 
 LOWEST = float(jnp.finfo(jnp.float32).min)
-#: Entries of config.json: the model was trained on questions without an answer too; :attr:`Answering.threshold`.
+#: Entries of config.json: the model was trained on questions without an answer too;
+#: :attr:`Answering.threshold`.
 NULLABLE, THRESHOLD = "labkit_no_answer", "labkit_no_answer_threshold"
 #: Windows in one batch while answers are searched for.
 BATCH = 32
@@ -50,7 +60,10 @@ class QuestionAnswering(Task):
         256, _("Window length in tokens: question and part of the context paragraph."), low=32, high=1_000_000
     )
     stride: int = option(
-        64, _("Overlap in tokens of consecutive windows of a long paragraph (doc stride)."), low=0, high=1_000_000
+        64,
+        _("Overlap in tokens of consecutive windows of a long paragraph (doc stride)."),
+        low=0,
+        high=1_000_000,
     )
     longest_answer: int = option(30, _("Maximum answer length in tokens."), low=1, high=1_000_000)
     vocabulary: int = vocabulary_option()
@@ -120,7 +133,8 @@ class Reader(nnx.Module):
 
 
 class Best(NamedTuple):
-    """The likeliest answers of windows: ``start`` and ``end`` i32[b], ``score`` f32[b], of the paragraph's tokens."""
+    """The likeliest answers of windows: ``start`` and ``end`` i32[b], ``score`` f32[b], of the paragraph's
+    tokens."""
 
     start: Int[Array, " b"]
     end: Int[Array, " b"]
@@ -128,8 +142,8 @@ class Best(NamedTuple):
 
 
 def best_span(begins: Float[Array, "b t"], ends: Float[Array, "b t"], longest: int) -> Best:
-    """The span of the greatest sum of both scores that does not end before it begins, is at most ``longest`` tokens
-    long, and is not [CLS]."""
+    """The span of the greatest sum of both scores that does not end before it begins, is at most ``longest``
+    tokens long, and is not [CLS]."""
     wide = begins.shape[1]
     column = jnp.arange(wide)
     after = column[None, :] - column[:, None]
@@ -142,11 +156,12 @@ def best_span(begins: Float[Array, "b t"], ends: Float[Array, "b t"], longest: i
 
 @dataclass(frozen=True)
 class AnswerSpan:
-    """An answer: its text, the characters ``start`` … ``end`` of the paragraph, its score, a sum of two logits, and its
-    probability, 0 … 1, among all beginnings and ends in its window.
+    """An answer: its text, the characters ``start`` … ``end`` of the paragraph, its score, a sum of two
+    logits, and its probability, 0 … 1, among all beginnings and ends in its window.
 
-    Where the paragraph holds no answer, ``text`` is empty and ``answered`` False; ``score`` and ``probability`` are
-    then those of "no answer". Only a model trained on such questions (SQuAD 2.0) finds none.
+    Where the paragraph holds no answer, ``text`` is empty and ``answered`` False; ``score`` and
+    ``probability`` are then those of "no answer". Only a model trained on such questions (SQuAD 2.0) finds
+    none.
     """
 
     text: str
@@ -194,8 +209,8 @@ class Search:
         self._read: Callable[..., Any] = read
 
     def __call__(self, questions: Sequence[str], paragraphs: Sequence[str]) -> list[Candidates]:
-        """The candidates for every question: the best piece of all windows of its paragraph, and "no answer" with its
-        least score in any of them."""
+        """The candidates for every question: the best piece of all windows of its paragraph, and "no answer"
+        with its least score in any of them."""
         made = windows(questions, paragraphs, self.tokenizer, self.config.max_length, self.config.stride)
         buckets = choose_buckets(made.lengths, self.config.max_length, batch_size=BATCH)
         best: dict[int, AnswerSpan] = {}
@@ -212,7 +227,9 @@ class Search:
                     continue
                 start = int(made.spans[base + found.start[place], 0])
                 end = _with_accents(paragraphs[example], int(made.spans[base + found.end[place], 1]))
-                best[example] = AnswerSpan(paragraphs[example][start:end], start, end, score, float(chance[place]))
+                best[example] = AnswerSpan(
+                    paragraphs[example][start:end], start, end, score, float(chance[place])
+                )
         return [Candidates(best[example], none[example]) for example in range(len(questions))]
 
 
@@ -224,11 +241,12 @@ def _with_accents(text: str, end: int) -> int:
 
 
 def best_threshold(margins: Sequence[float], f1: Sequence[float], answerable: Sequence[bool]) -> float:
-    """The threshold of the greatest mean F1, which the evaluation script of SQuAD 2.0 calls ``best_f1_thresh``.
+    """The threshold of the greatest mean F1, which the evaluation script of SQuAD 2.0 calls
+    ``best_f1_thresh``.
 
-    That script takes the greatest :attr:`Candidates.margin` of a question that is answered. Any value below the next
-    margin gives the same F1; the one half way divides new questions best. Where every question is answered, or none,
-    it is the nearest to 0.
+    That script takes the greatest :attr:`Candidates.margin` of a question that is answered. Any value below
+    the next margin gives the same F1; the one half way divides new questions best. Where every question is
+    answered, or none, it is the nearest to 0.
 
     Args:
         margins: of each question.
@@ -249,16 +267,18 @@ def best_threshold(margins: Sequence[float], f1: Sequence[float], answerable: Se
 
 def has_reader(folder: Path) -> bool:
     """Whether a folder of weights holds a head for answers."""
-    return foreign.names_class(folder, "ForQuestionAnswering") and "qa_outputs.weight" in weights.Tensors(folder)
+    return foreign.names_class(folder, "ForQuestionAnswering") and "qa_outputs.weight" in weights.Tensors(
+        folder
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class Answering(Head):
     """A linear layer that scores at which tokens an answer begins and ends.
 
-    ``nullable``: some training questions have no answer, so the score of [CLS] is that of "no answer"
-    (SQuAD 2.0, Rajpurkar et al. 2018, arXiv 1806.03822); where it is greater than that of the best piece by more than
-    ``threshold``, the answer is none.
+    ``nullable``: some training questions have no answer, so the score of [CLS] is that of "no answer" (SQuAD
+    2.0, Rajpurkar et al. 2018, arXiv 1806.03822); where it is greater than that of the best piece by more
+    than ``threshold``, the answer is none.
     """
 
     config: QuestionAnswering
@@ -281,16 +301,20 @@ class Answering(Head):
         """The model of config ``model`` with a new head."""
         return Reader(model.build(rngs), model.output_width, rngs)
 
-    def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
+    def save(
+        self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials
+    ) -> None:
         """Write the model of config ``model`` in the layout of its family."""
         tensors = {"qa_outputs.weight": params["head/kernel"].T, "qa_outputs.bias": params["head/bias"]}
         name = f"{model.classes}ForQuestionAnswering"
         known = {NULLABLE: True, THRESHOLD: self.threshold} if self.nullable else {}
         model.save(weights.backbone(params), folder, tensors, specials, architectures=[name], **known)
 
-    def fitted(self, params: dict[str, np.ndarray], model: ModelConfig, rows: Any, tokenizer: Tokenizer | None) -> Self:
-        """The head with the :attr:`threshold` of the greatest F1 on ``rows``; unchanged where these are not questions
-        of both kinds, with and without an answer."""
+    def fitted(
+        self, params: dict[str, np.ndarray], model: ModelConfig, rows: Any, tokenizer: Tokenizer | None
+    ) -> Self:
+        """The head with the :attr:`threshold` of the greatest F1 on ``rows``; unchanged where these are not
+        questions of both kinds, with and without an answer."""
         texts = answers_of(rows)[0] if self.nullable else []
         answerable = [len(truths) > 0 for truths in texts]
         if tokenizer is None or all(answerable) or not any(answerable):
@@ -324,8 +348,9 @@ class Answering(Head):
     def loss(
         self, module: Reader, batch: Batch, key: jax.Array | None
     ) -> tuple[Float[Array, ""], Float[Array, ""], SpanSums]:
-        """The mean of the cross-entropies of where the answer begins and ends: the sum over windows, each times its
-        weight; the sum of weights; and the sums to report. A window without the answer aims at [CLS]."""
+        """The mean of the cross-entropies of where the answer begins and ends: the sum over windows, each
+        times its weight; the sum of weights; and the sums to report. A window without the answer aims at
+        [CLS]."""
         begins, ends = module(batch, key=key)
         losses, right = jnp.zeros(len(begins)), jnp.ones(len(begins), bool)
         for scores, target in ((begins, batch["start"]), (ends, batch["end"])):
@@ -342,7 +367,8 @@ class Answering(Head):
 
 # How answers are compared: the rules published with SQuAD 2.0, and for all scripts.
 
-#: Scripts written without blanks between words: each character is a token (first and last code point of blocks).
+#: Scripts written without blanks between words: each character is a token (first and last code point of
+#: blocks).
 _UNSPACED = (
     (0x0E00, 0x0EFF),  # Thai, Lao
     (0x1000, 0x109F), (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F),  # Myanmar
@@ -356,10 +382,15 @@ _ASCII_PUNCTUATION = frozenset(string.punctuation)
 
 
 def tokens(answer: str) -> list[str]:
-    """Words of an answer as its scores compare them: in Unicode form NFKC, without case, punctuation, invisible
-    characters and English articles; in scripts without blanks every character."""
+    """Words of an answer as its scores compare them: in Unicode form NFKC, without case, punctuation,
+    invisible characters and English articles; in scripts without blanks every character."""
     same = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", answer).casefold())
-    return [word for run in "".join(filter(_compared, same)).split() for word in _words(run) if word not in _ARTICLES]
+    return [
+        word
+        for run in "".join(filter(_compared, same)).split()
+        for word in _words(run)
+        if word not in _ARTICLES
+    ]
 
 
 def _compared(char: str) -> bool:

@@ -29,14 +29,17 @@ SPREAD = 1e-30, 1e36
 class Regress(Supervised):
     """Settings of a regression.
 
-    The numbers are learned standardised by the training rows; the model that is kept answers in their own units.
+    The numbers are learned standardised by the training rows; the model that is kept answers in their own
+    units.
     """
 
     problem_type: ClassVar[ProblemType] = ProblemType.NUMBER
 
     loss: str = option(
         "squared",
-        _("Loss function: mean squared error, or Huber (quadratic up to one standard deviation, then linear)."),
+        _(
+            "Loss function: mean squared error, or Huber (quadratic up to one standard deviation, then linear)."
+        ),
         choices=LOSSES,
     )
 
@@ -47,12 +50,14 @@ class Regress(Supervised):
         tokenizer: Tokenizer | None = None,
         target: np.ndarray | None = None,
     ) -> Regression:
-        """The head for these numbers. Raises :class:`DataError` where there are fewer than two training rows, or a
-        number never changes."""
+        """The head for these numbers. Raises :class:`DataError` where there are fewer than two training rows,
+        or a number never changes."""
         assert target is not None
         known = np.asarray(target[labels >= 0], np.float64)
         if len(known) < 2:
-            raise DataError(_("regression needs at least two training rows; there are {n_known}."), n_known=len(known))
+            raise DataError(
+                _("regression needs at least two training rows; there are {n_known}."), n_known=len(known)
+            )
         mean, scale = moments(known)
         for name, middle, spread in zip(classes, mean, scale, strict=True):
             if spread == 0:
@@ -87,7 +92,9 @@ class Sums(MetricState):
     squared: Float[Array, " k"]  # sum of error²
     truth: Float[Array, " k"]  # sum of the truth, and of its square
     truth_squared: Float[Array, " k"]
-    scale: tuple[float, ...] = field(metadata={"static": True})  # deviation of each number in the training rows
+    scale: tuple[float, ...] = field(
+        metadata={"static": True}
+    )  # deviation of each number in the training rows
 
     @classmethod
     def empty(cls, scale: tuple[float, ...]) -> Self:
@@ -178,8 +185,8 @@ class Regression(PooledHead):
     def loss(
         self, module: Classifier, batch: Batch, key: jax.Array | None
     ) -> tuple[Float[Array, ""], Float[Array, ""], MetricState]:
-        """The loss of a batch whose targets are those of :meth:`batch_target`: the mean over the numbers of each
-        example; see :meth:`Head.loss`."""
+        """The loss of a batch whose targets are those of :meth:`batch_target`: the mean over the numbers of
+        each example; see :meth:`Head.loss`."""
         weight = batch["weight"].reshape(-1)
         truth = batch["target"].reshape(-1, len(self.classes))
         batch, key, mix = changed(self.config, batch, key)
@@ -200,7 +207,8 @@ class Regression(PooledHead):
 
 
 def _loss(kind: str, error: Float[Array, "b k"]) -> Float[Array, "b k"]:
-    """Of errors in deviations: square, amount, or half the square up to 1 and the amount - 1/2 beyond (Huber 1964)."""
+    """Of errors in deviations: square, amount, or half the square up to 1 and the amount - 1/2 beyond (Huber
+    1964)."""
     amount = jnp.abs(error)
     if kind == "squared":
         return error**2

@@ -41,7 +41,8 @@ class Seq2Seq(Task):
         0.1, _("Label smoothing: probability mass spread uniformly over the vocabulary."), low=0.0, high=0.9
     )
     vocabulary: int | None = vocabulary_option(
-        None, _("Vocabulary size of the tokenizer, shared by source and target. Default: chosen from the texts.")
+        None,
+        _("Vocabulary size of the tokenizer, shared by source and target. Default: chosen from the texts."),
     )
     tokenizer: str = tokenizer_option("bpe")
 
@@ -79,7 +80,9 @@ class Translation(Head):
         """The model of config ``model``; it has all that is needed."""
         return EncoderDecoder(model.build(rngs))
 
-    def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
+    def save(
+        self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials
+    ) -> None:
         """Write the model of config ``model`` in the layout of its family."""
         model.save(weights.backbone(params), folder, specials=specials)
         most = min(Generation().max_new_tokens, model.max_length - 1)
@@ -98,8 +101,9 @@ class Translation(Head):
     def loss(
         self, module: EncoderDecoder, batch: Batch, key: jax.Array | None
     ) -> tuple[Float[Array, ""], Float[Array, ""], TokenSums]:
-        """Cross-entropy of every token of the targets ``[CLS] … [SEP]`` but the first: its sum, the sum of weights, and
-        the sums to report. A token weighs as much as its example. Label smoothing is for training, with a ``key``.
+        """Cross-entropy of every token of the targets ``[CLS] … [SEP]`` but the first: its sum, the sum of
+        weights, and the sums to report. A token weighs as much as its example. Label smoothing is for
+        training, with a ``key``.
         """
         target, seen = batch["target_ids"], batch["target_mask"]
         made = module.backbone(batch["ids"], batch["mask"], target, seen, key=key)

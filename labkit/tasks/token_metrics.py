@@ -48,7 +48,9 @@ def token_logits(tokens: int, width: int, vocabulary: int) -> Activations:
     """What :func:`token_sums` computes and keeps, by formula."""
     numbers, flops = tokens * vocabulary, 2.0 * tokens * width * vocabulary
     kept, again = 4.0 * tokens * width, flops if numbers > AT_ONCE else 0.0
-    return Activations(kept, kept + 8.0 * numbers / -(-numbers // AT_ONCE), 48.0 * numbers, flops, again=again)
+    return Activations(
+        kept, kept + 8.0 * numbers / -(-numbers // AT_ONCE), 48.0 * numbers, flops, again=again
+    )
 
 
 def token_sums(
@@ -61,8 +63,8 @@ def token_sums(
 ) -> tuple[Float[Array, ""], TokenSums]:
     """Cross-entropy of tokens, and the sums of it.
 
-    Where all logits together would be more than :data:`AT_ONCE` numbers they are made in portions, forward and again
-    for the gradient, so that memory does not grow with tokens times vocabulary.
+    Where all logits together would be more than :data:`AT_ONCE` numbers they are made in portions, forward
+    and again for the gradient, so that memory does not grow with tokens times vocabulary.
 
     Args:
         logits_of: a function from hidden states [m, d] to logits float32 [m, v].

@@ -1,4 +1,5 @@
-"""Callbacks in an experiment: named by module and class, with their settings, so that another process can create them.
+"""Callbacks in an experiment: named by module and class, with their settings, so that another process can
+create them.
 
 Callbacks whose class cannot be imported, such as one of a notebook, exist only in the process that trains.
 """
@@ -27,11 +28,16 @@ def not_importable(callback: Callback) -> str:
     cls, name = type(callback), name_of(callback)
     module, _colon, path = name.partition(":")
     if module == "__main__":
-        return _("its class is defined in a notebook or a script. Move the class to a module file, and import it")
+        return _(
+            "its class is defined in a notebook or a script. Move the class to a module file, and import it"
+        )
     if not _NAME.fullmatch(name):
         return _("its class is defined inside a function. Move the class to the top level of a module")
     if _attribute(sys.modules.get(module), path) is not cls or not _has_file(module):
-        return _("its class cannot be imported as {name}. Move the class to the top level of a module file", name=name)
+        return _(
+            "its class cannot be imported as {name}. Move the class to the top level of a module file",
+            name=name,
+        )
     if cls.Settings is None and (arguments := list(inspect.signature(cls.__init__).parameters)[1:]):
         if cls.__init__ is not Callback.__init__:
             return _(
@@ -63,7 +69,9 @@ def check_callbacks(callbacks: Iterable[Any]) -> None:
     """Raise :class:`ConfigError` for what is not a callback."""
     for callback in callbacks:
         if not isinstance(callback, Callback):
-            made = _(" Create it first: {name}().", name=callback.__name__) if isinstance(callback, type) else ""
+            made = (
+                _(" Create it first: {name}().", name=callback.__name__) if isinstance(callback, type) else ""
+            )
             raise ConfigError(
                 _("callbacks holds {given}; each must be an object of a subclass of labkit.Callback.{made}"),
                 given=short(callback), made=made,
@@ -94,7 +102,9 @@ def check_spec(spec: object) -> None:
     """Raise :class:`ConfigError` where an entry of ``callbacks`` in an experiment names no class."""
     name = str(spec.get("class")) if isinstance(spec, dict) else ""
     if not _NAME.fullmatch(name) or any(map(keyword.iskeyword, re.split(r"[.:]", name))):
-        raise ConfigError(_('callbacks: {spec} names no class; write it as class = "module:Class".'), spec=short(spec))
+        raise ConfigError(
+            _('callbacks: {spec} names no class; write it as class = "module:Class".'), spec=short(spec)
+        )
 
 
 def class_of(name: str) -> type[Callback]:
@@ -118,7 +128,8 @@ def class_of(name: str) -> type[Callback]:
 
 
 def callbacks_of(specs: Iterable[dict[str, Any]]) -> list[Callback]:
-    """New callbacks from the entries of an experiment. Raises :class:`ConfigError` where one cannot be created."""
+    """New callbacks from the entries of an experiment. Raises :class:`ConfigError` where one cannot be
+    created."""
     made = []
     for spec in specs:
         check_spec(spec)

@@ -39,7 +39,9 @@ def encode(states: dict[str, Any]) -> bytes:
             return {"list": [plain(each, f"{where}[{place}]") for place, each in enumerate(value)]}
         if type(value) is dict and all(type(key) is str for key in value):
             return {"dict": {key: plain(each, f"{where}[{key!r}]") for key, each in value.items()}}
-        refuse(where, type(value).__name__ if type(value) is not dict else _("dict with keys that are not texts"))
+        refuse(
+            where, type(value).__name__ if type(value) is not dict else _("dict with keys that are not texts")
+        )
 
     def refuse(where: str, kind: str) -> NoReturn:
         raise RunError(

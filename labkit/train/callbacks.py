@@ -1,4 +1,5 @@
-"""Callbacks: code that the training loop calls at its begin, after steps, evaluations and checkpoints, and at its end.
+"""Callbacks: code that the training loop calls at its begin, after steps, evaluations and checkpoints, and at
+its end.
 
 The log of metrics and early stopping are such callbacks too.
 """
@@ -45,20 +46,20 @@ class Progress:
             self.record(self.step, split, name, float(value))
 
     def stop(self) -> None:
-        """End training as after the last step: at once from ``on_evaluate``; from ``on_step`` a few steps later, as
-        these were already dispatched to the device."""
+        """End training as after the last step: at once from ``on_evaluate``; from ``on_step`` a few steps
+        later, as these were already dispatched to the device."""
         self.stopping = True
 
 
 class Callback(ABC):  # noqa: B024 (no method must be overridden)
     """Base class of callbacks; override the methods you need.
 
-    Metrics are Python floats. They arrive at least one step late, so that the host never waits for the device. At an
-    evaluation, a checkpoint and the end all steps before it have arrived.
+    Metrics are Python floats. They arrive at least one step late, so that the host never waits for the
+    device. At an evaluation, a checkpoint and the end all steps before it have arrived.
 
     Attributes:
-        Settings: class of the settings, where there are any: the callback is created as ``Class(settings)``. They
-            are stored in the experiment.
+        Settings: class of the settings, where there are any: the callback is created as ``Class(settings)``.
+            They are stored in the experiment.
         settings: of this callback; None where the class has none.
     """
 
@@ -80,7 +81,8 @@ class Callback(ABC):  # noqa: B024 (no method must be overridden)
         """Before the first step of a session; after a resume the state has been loaded."""
 
     def on_step(self, progress: Progress, step: int, metrics: Mapping[str, float]) -> None:  # noqa: B027
-        """After update number ``step``: loss, learning_rate, gradient_norm; every few steps also the task's metrics."""
+        """After update number ``step``: loss, learning_rate, gradient_norm; every few steps also the task's
+        metrics."""
 
     def on_evaluate(self, progress: Progress, step: int, scores: Mapping[str, float]) -> None:  # noqa: B027
         """After an evaluation on the validation rows, with its scores by metric."""
@@ -173,7 +175,9 @@ class CallbackList:
     def evaluate(self, step: int, scores: Mapping[str, float]) -> None:
         """Call ``on_evaluate``."""
         for callback in self.callbacks:
-            self._call(callback, "on_evaluate", lambda each: each.on_evaluate(self.progress, step, dict(scores)))
+            self._call(
+                callback, "on_evaluate", lambda each: each.on_evaluate(self.progress, step, dict(scores))
+            )
 
     def checkpoint(self, step: int) -> None:
         """Call ``on_checkpoint``."""
@@ -214,8 +218,8 @@ class CallbackList:
         return encode(states) if states else None
 
     def load(self, path: Path) -> list[str]:
-        """Load the states of a checkpoint; ``path`` may be missing. Returns the names whose state was not used, because
-        the session has no such callback."""
+        """Load the states of a checkpoint; ``path`` may be missing. Returns the names whose state was not
+        used, because the session has no such callback."""
         states = decode(path) if path.exists() else {}
         for name, callback in self._named():
             if name in states:

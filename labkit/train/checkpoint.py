@@ -1,8 +1,9 @@
 """Checkpoints: the whole state, written asynchronously by Orbax, checksummed and verified.
 
-A checkpoint is written in ``saving/``, sealed there (:mod:`labkit.core.manifest`) with its step and its provenance
-(:mod:`labkit.train.provenance`), verified, and gets its name ``step_N`` in one rename. Before a checkpoint is used,
-name, content and provenance are compared with the seal and the run; what fails goes to ``quarantine/``.
+ A checkpoint is written in ``saving/``, sealed there (:mod:`labkit.core.manifest`) with its step and its
+provenance (:mod:`labkit.train.provenance`), verified, and gets its name ``step_N`` in one rename. Before a
+checkpoint is used, name, content and provenance are compared with the seal and the run; what fails goes to
+``quarantine/``.
 """
 
 from __future__ import annotations
@@ -35,8 +36,11 @@ from labkit.train.process_group import SINGLE, ProcessGroup
 from labkit.train.provenance import Provenance
 from labkit.train.step import TrainState
 
-logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs every file, and failures that it raises as well
-# Of several writes that fail, Orbax awaits the first alone; asyncio would log the others with their tracebacks.
+logging.getLogger("absl").setLevel(
+    logging.CRITICAL
+)  # Orbax logs every file, and failures that it raises as well
+# Of several writes that fail, Orbax awaits the first alone; asyncio would log the others with their
+# tracebacks.
 logging.getLogger("asyncio").addFilter(lambda record: "orbax" not in record.getMessage())
 
 #: Bytes beside the arrays: Orbax's own files, and the records that go on being written.
@@ -56,7 +60,8 @@ class Checkpoints:
         group: the processes that work on the run; the leading one alone names, moves and removes.
         provenance: of the run; None: whose checkpoints these are is not compared.
 
-    A step counts as saved once :meth:`settle` has returned it. ``damaged`` lists what was put into quarantine and why.
+    A step counts as saved once :meth:`settle` has returned it. ``damaged`` lists what was put into quarantine
+    and why.
 
     Raises:
         RunError: a folder of checkpoints is a link.
@@ -108,16 +113,19 @@ class Checkpoints:
         meanwhile: Callable[[], None] = lambda: None,
         files: Mapping[str, bytes] | None = None,
     ) -> None:
-        """Begin to save ``state``; the loop may go on and donate it. ``best`` is the step to keep in addition to the
-        newest; ``files`` are further files of the checkpoint by name.
+        """Begin to save ``state``; the loop may go on and donate it. ``best`` is the step to keep in addition
+        to the newest; ``files`` are further files of the checkpoint by name.
 
-        With several processes the save is over when this returns, as they must not talk of two things at once.
+        With several processes the save is over when this returns, as they must not talk of two things at
+        once.
 
         Raises:
             RunError: the save before this one failed, or this one cannot begin.
         """
         self.settle(meanwhile)
-        there, lack = self.group.broadcast([self._is_there(step), self.missing_room(state)] if self.group.lead else [])
+        there, lack = self.group.broadcast(
+            [self._is_there(step), self.missing_room(state)] if self.group.lead else []
+        )
         if lack:
             raise checkpoint_error(step, lack)
         if there:
@@ -133,8 +141,8 @@ class Checkpoints:
         self._saving = (step, best, future)
 
     def settle(self, meanwhile: Callable[[], None] = lambda: None) -> int | None:
-        """Wait for the save under way, calling ``meanwhile`` now and then, and return its step, verified; steps that
-        are no longer needed are removed.
+        """Wait for the save under way, calling ``meanwhile`` now and then, and return its step, verified;
+        steps that are no longer needed are removed.
 
         Raises:
             RunError: the save failed; the checkpoints before it are untouched.
@@ -173,7 +181,9 @@ class Checkpoints:
                 facts = self.provenance.facts() if self.provenance else {}
                 manifest.seal(place, step=step, tree=_described(state), **facts)
                 if problems := manifest.damage(place):
-                    raise OSError(f"what was written is not what the disk gives back: {'; '.join(problems[:SHOWN])}")
+                    raise OSError(
+                        f"what was written is not what the disk gives back: {'; '.join(problems[:SHOWN])}"
+                    )
                 if self.provenance:
                     self.provenance.enter()
                 os.rename(place, self._place(step))
@@ -184,8 +194,8 @@ class Checkpoints:
             raise
 
     def _clear(self) -> None:
-        """Remove unfinished checkpoints. Where one of Orbax's parallel writes fails, the others go on for a while: it
-        is over when nothing comes back, or after five seconds."""
+        """Remove unfinished checkpoints. Where one of Orbax's parallel writes fails, the others go on for a
+        while: it is over when nothing comes back, or after five seconds."""
         for _attempt in range(50):
             for left in (found := list(self._unfinished.iterdir())):
                 shutil.rmtree(left, ignore_errors=True)
@@ -221,14 +231,14 @@ class Checkpoints:
         return sorted(int(name[1]) for name in names if name)
 
     def newest(self) -> int | None:
-        """The newest step that is sound; None if there is none. All that belong to no step of this run, and damaged
-        ones on the way to it, go to quarantine."""
+        """The newest step that is sound; None if there is none. All that belong to no step of this run, and
+        damaged ones on the way to it, go to quarantine."""
         self._set_strangers_aside()
         return next((step for step in reversed(self.steps) if self.sound(step)), None)
 
     def sound(self, step: int) -> bool:
-        """Whether a checkpoint belongs to this step of this run and every file of it has the content it was saved
-        with; if not, it goes to quarantine."""
+        """Whether a checkpoint belongs to this step of this run and every file of it has the content it was
+        saved with; if not, it goes to quarantine."""
         place = self._place(step)
         problem = self._stranger(place) or "; ".join(manifest.damage(place, alone=True)[:SHOWN])
         if problem:
@@ -248,7 +258,8 @@ class Checkpoints:
                 self._move(place, problem)
 
     def _stranger(self, place: Path) -> str:
-        """Why a folder is no checkpoint of the step that it is named for, and of this run; empty where it is one."""
+        """Why a folder is no checkpoint of the step that it is named for, and of this run; empty where it is
+        one."""
         if place.is_symlink():
             return _("it is a symbolic link to {readlink!r}", readlink=os.readlink(place))
         if not (name := _NAME.fullmatch(place.name)):
@@ -283,14 +294,17 @@ class Checkpoints:
         return manifest.read(self._place(step)) or {}
 
     def restore(self, step: int, like: TrainState) -> TrainState:
-        """The state saved at ``step``, with the shapes, data types and places of ``like`` (arrays or their shapes).
+        """The state saved at ``step``, with the shapes, data types and places of ``like`` (arrays or their
+        shapes).
 
         Raises:
             RunError: the checkpoint is not sound, or holds something else; nothing is cast.
         """
         if self.group.lead and step not in self._verified and not self.sound(step):
             raise RunError(
-                _("the checkpoint of step {step} cannot be used. {damaged}."), step=step, damaged=self.damaged[-1]
+                _("the checkpoint of step {step} cannot be used. {damaged}."),
+                step=step,
+                damaged=self.damaged[-1],
             )
         stored = {path: (shape, dtype) for path, shape, dtype in self.facts(step).get("tree", ())}
         asked = {path: (shape, dtype) for path, shape, dtype in _described(like)}
@@ -317,7 +331,9 @@ class Checkpoints:
             state: Any = self.checkpointer.restore(self._place(step), args=ocp.args.StandardRestore(target))
         except (ValueError, KeyError, TypeError, OSError) as error:  # such as of another version of Orbax
             raise RunError(
-                _("the checkpoint of step {step} cannot be restored: {reason}"), step=step, reason=_reason(error)
+                _("the checkpoint of step {step} cannot be restored: {reason}"),
+                step=step,
+                reason=_reason(error),
             ) from error
         return state
 
@@ -340,7 +356,8 @@ def _reason(error: BaseException) -> str:
     """What the system said, out of the long sentences of those who called it."""
     text = str(error)
     known = (
-        os.strerror(code) for code in (errno.ENOSPC, errno.EROFS, errno.EFBIG, errno.EDQUOT, errno.EACCES, errno.EIO)
+        os.strerror(code)
+        for code in (errno.ENOSPC, errno.EROFS, errno.EFBIG, errno.EDQUOT, errno.EACCES, errno.EIO)
     )
     return next((said for said in known if said in text), text.partition("\n")[0][:200])
 

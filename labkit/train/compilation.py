@@ -18,7 +18,9 @@ def use_compilation_cache() -> None:
     """Switch JAX's cache on, in a private folder of labkit's own, unless the user has chosen one already."""
     if jax.config.jax_compilation_cache_dir is None:  # pyrefly: ignore[missing-attribute] (JAX adds its settings late)
         place = cache_dir("compiled")
-        place.chmod(0o700)  # native code that is run: nobody else may put any there, even if the folder was made so
+        place.chmod(
+            0o700
+        )  # native code that is run: nobody else may put any there, even if the folder was made so
         jax.config.update("jax_compilation_cache_dir", str(place))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     limit_programs()
@@ -27,9 +29,9 @@ def use_compilation_cache() -> None:
 def limit_programs(share: float = 0.5) -> bool:
     """Clear JAX's in-memory caches when this process uses more than ``share`` of its memory mappings (Linux).
 
-    A compiled program of the CPU backend takes some hundred mappings. Where none is left (``vm.max_map_count``, by
-    default 65,530) XLA aborts the process. Programs that are still referenced, such as the step of a run in another
-    thread, stay. Returns whether the caches were cleared.
+    A compiled program of the CPU backend takes some hundred mappings. Where none is left
+    (``vm.max_map_count``, by default 65,530) XLA aborts the process. Programs that are still referenced, such
+    as the step of a run in another thread, stay. Returns whether the caches were cleared.
     """
     try:
         most = int(Path("/proc/sys/vm/max_map_count").read_text())

@@ -106,7 +106,9 @@ def prepare(
     rows = open_rows(folder / "data")
     for split in ("train", "validation"):
         if not len(rows.splits.get(split, ())):
-            raise DataError(_("no split {split}; the rows have {rows}."), split=split, rows=dict(rows.counts()))
+            raise DataError(
+                _("no split {split}; the rows have {rows}."), split=split, rows=dict(rows.counts())
+            )
     check_reads(experiment.model, rows, experiment.task)
     say(_("tokenising") if rows.spec.modality == "text" else _("reading"))
     with group.in_turn():
@@ -137,9 +139,12 @@ def context_of(
     head = experiment.task.build(rows.spec.classes, known.label, processor.tokenizer, target)
     if target is not None:
         examples = {
-            name: replace(part, target=head.batch_target(part.target, part.label)) for name, part in examples.items()
+            name: replace(part, target=head.batch_target(part.target, part.label))
+            for name, part in examples.items()
         }
-    batches, layout = processor.batches(examples["train"], train, model, parts * train.accumulate, shuffle=True)
+    batches, layout = processor.batches(
+        examples["train"], train, model, parts * train.accumulate, shuffle=True
+    )
     validation, _unused = processor.batches(examples["validation"], train, model, parts, shuffle=False)
     if placement and (placement := placement.dividing(parts)) is None and train.devices:
         raise ConfigError(
@@ -167,7 +172,8 @@ def context_of(
     module = _abstract(head, model, train.optimizer)
     steps = steps_of(experiment, head, module, batches, placement, model)
     most = updates_per_call(steps, batches)
-    # A call ends with a report: rarer reports make longer calls, but a short epoch has four of them all the same.
+    # A call ends with a report: rarer reports make longer calls, but a short epoch has four of them all the
+    # same.
     steps.report_every = max(steps.report_every, min(most, batches.steps_per_epoch // 4))
     sizes = {name: math.prod(leaf.shape) for name, leaf in steps.shapes.items()}
     summary = {
@@ -235,8 +241,8 @@ def steps_of(
     experiment: Experiment, head: Head, module: nnx.Module, batches: Batches, placement: Placement | None = None,
     model: ModelConfig | None = None,
 ) -> TrainStep:  # fmt: skip
-    """The steps of an experiment. ``module`` may be abstract (``nnx.eval_shape``): then no weight exists. ``model`` is
-    its config with the sizes that come from the data."""
+    """The steps of an experiment. ``module`` may be abstract (``nnx.eval_shape``): then no weight exists.
+    ``model`` is its config with the sizes that come from the data."""
     train, top = experiment.train, experiment.model.layers + 1
     return TrainStep(
         head, module, train.optimizer, lambda name: _layer_of(module, name, top), top,
@@ -246,14 +252,14 @@ def steps_of(
 
 
 def with_precision(model: ModelConfig) -> ModelConfig:
-    """The config with "auto" precision settled for training: products of bfloat16 on a CPU where they were measured to
-    be faster; elsewhere the model settles it by the hardware."""
+    """The config with "auto" precision settled for training: products of bfloat16 on a CPU where they were
+    measured to be faster; elsewhere the model settles it by the hardware."""
     return model.replace(dtype="mixed") if model.dtype == "auto" and mixed_pays() else model
 
 
 def updates_per_call(steps: TrainStep, batches: Batches) -> int:
-    """How many updates the compiled step can make in one call: several where one is over before the host can give the
-    next, and all batches have one shape."""
+    """How many updates the compiled step can make in one call: several where one is over before the host can
+    give the next, and all batches have one shape."""
     if len(batches.shapes) != 1:
         return 1
     batch = shapes_of(batches, steps)[0]
@@ -277,14 +283,16 @@ def shapes_of(batches: Batches, steps: TrainStep, stacked: int = 1) -> list[dict
 
 
 def save_model(setup: TrainContext, params: Params, folder: Path, **origin: object) -> None:
-    """Write the model: texts' in the layout of their family, which other programs read; others' under labkit's own
-    names. ``labkit.toml`` and ``labkit.json`` contain the experiment and the names of the outputs. ``origin``,
-    such as run and step, is sealed with it."""
+    """Write the model: texts' in the layout of their family, which other programs read; others' under
+    labkit's own names. ``labkit.toml`` and ``labkit.json`` contain the experiment and the names of the
+    outputs. ``origin``, such as run and step, is sealed with it."""
     optimizer, tokenizer = setup.experiment.train.optimizer, setup.processor.tokenizer
     merged = lora.merge(params, optimizer.lora_alpha / optimizer.lora_rank)
     head = setup.head.fitted(merged, setup.model, setup.validation_rows, tokenizer)
     bias = head.output_bias(merged) if "head/bias" in merged else None
-    merged = {name: value for name, value in head.finalize(merged).items() if not name.startswith(head.unused)}
+    merged = {
+        name: value for name, value in head.finalize(merged).items() if not name.startswith(head.unused)
+    }
     facts = {
         "reads": setup.processor.modality,
         "shape": list(setup.model.input_shape or ()),
@@ -321,14 +329,16 @@ def _save_adapter(setup: TrainContext, params: Params, folder: Path) -> None:
 
 
 def _export_tokenizer(setup: TrainContext, folder: Path) -> None:
-    """Write the tokenizer, with which other programs make the tokens that this model reads; once more next to an
-    encoder in its own folder."""
+    """Write the tokenizer, with which other programs make the tokens that this model reads; once more next to
+    an encoder in its own folder."""
     task, model, tokenizer = setup.experiment.task, setup.model, setup.processor.tokenizer
     longest = model.max_length if task.whole_length else task.max_length
     assert tokenizer is not None and longest is not None, "models of texts have both"
     encoder = sentence.encoder_folder(folder) if (folder / sentence.MODULES).exists() else folder
     for place in {folder, encoder}:
-        tokenizer.export(place, longest, types=model.reads_types, prompts=task.writes, read_special=task.reads_special)
+        tokenizer.export(
+            place, longest, types=model.reads_types, prompts=task.writes, read_special=task.reads_special
+        )
 
 
 def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Head, Processor]:
@@ -398,7 +408,9 @@ def _fill_unused(module: nnx.Module, unused: tuple[str, ...], folder: Path) -> N
     """Give parameters that the file lacks, because nothing reads them, the value 0."""
     flat = nnx.to_flat_state(nnx.state(module))
     empty = [(path, leaf) for path, leaf in flat if isinstance(leaf.get_value(), jax.ShapeDtypeStruct)]
-    if lacking := ["/".join(map(str, path)) for path, _ in empty if not "/".join(map(str, path)).startswith(unused)]:
+    if lacking := [
+        "/".join(map(str, path)) for path, _ in empty if not "/".join(map(str, path)).startswith(unused)
+    ]:
         raise WeightsError(
             _("the model in {folder} lacks {lacking}. Copy or export it again."),
             folder=folder,

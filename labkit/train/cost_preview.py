@@ -31,7 +31,8 @@ class CostPreview:
     plan: TrainContext
 
     def seconds(self, accelerator: str = "") -> float | None:
-        """All steps of the run on a named accelerator, or here; evaluations and compilation come on top of them."""
+        """All steps of the run on a named accelerator, or here; evaluations and compilation come on top of
+        them."""
         if not accelerator:
             return None if self.estimate.step_seconds is None else self.estimate.step_seconds * self.steps
         return next(one.seconds for one in self.estimate.accelerators if one.name == accelerator) * self.steps
@@ -48,7 +49,9 @@ class CostPreviews:
         """Take away what was kept on disk; no estimate is possible then."""
         self._folder.cleanup()
 
-    def __call__(self, rows: Rows, experiment: Experiment, prices: dict[str, float] | None = None) -> CostPreview:
+    def __call__(
+        self, rows: Rows, experiment: Experiment, prices: dict[str, float] | None = None
+    ) -> CostPreview:
         """Ask what ``experiment`` would cost with these ``rows``, which are split.
 
         Args:

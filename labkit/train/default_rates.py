@@ -8,9 +8,10 @@ from labkit.models.base import ModelConfig
 from labkit.tasks.base import Task
 from labkit.train.optimizer import Optimizer
 
-#: Learning rate of an update rule ÷ that of AdamW. Lion's updates are all of size 1 (3 to 10 times smaller rates, Chen
-#: et al., arXiv 2302.06675); Adafactor's are relative to the size of a parameter; those of SGD are as small as the
-#: gradients; Muon's are scaled to the size of AdamW's. Those of a rule of one's own are taken to be of that size too.
+#: Learning rate of an update rule ÷ that of AdamW. Lion's updates are all of size 1 (3 to 10 times smaller
+#: rates, Chen et al., arXiv 2302.06675); Adafactor's are relative to the size of a parameter; those of SGD
+#: are as small as the gradients; Muon's are scaled to the size of AdamW's. Those of a rule of one's own are
+#: taken to be of that size too.
 BY_RULE = {"adamw": 1.0, "lion": 0.2, "adafactor": 10.0, "sgd": 30.0, "muon": 1.0}
 
 
@@ -31,8 +32,8 @@ def with_rate(optimizer: Optimizer, model: ModelConfig, task: Task) -> Optimizer
 
 
 def default_rate(optimizer: Optimizer, model: ModelConfig, task: Task) -> float:
-    """The default learning rate for ``model`` on ``task``, to two digits; what ``optimizer`` trains and its rule
-    decide, its own rate does not."""
+    """The default learning rate for ``model`` on ``task``, to two digits; what ``optimizer`` trains and its
+    rule decide, its own rate does not."""
     rates = model.rates
     if _head_alone(optimizer, model.layers):
         rate = rates.head

@@ -56,7 +56,9 @@ class DataConfig(Config):
     @property
     def cleaning(self) -> tuple[TextCleaner, ...]:
         """The cleaning that new texts need before the model reads them."""
-        return tuple(TextCleaner.from_dict(_rest(step), "data.steps") for step in self.steps if step["do"] == "clean")
+        return tuple(
+            TextCleaner.from_dict(_rest(step), "data.steps") for step in self.steps if step["do"] == "clean"
+        )
 
     def clean(self, text: str) -> str:
         """A new text, cleaned as the training texts were."""
@@ -65,9 +67,12 @@ class DataConfig(Config):
         return text
 
     def load(self, task: Task) -> Rows:
-        """The rows, ready for ``task``. Raises :class:`ConfigError` where there is no source to load them from."""
+        """The rows, ready for ``task``. Raises :class:`ConfigError` where there is no source to load them
+        from."""
         if not self.source:
-            raise ConfigError(_("data.source is empty: these rows were created in Python and cannot be loaded again."))
+            raise ConfigError(
+                _("data.source is empty: these rows were created in Python and cannot be loaded again.")
+            )
         rows = load(self.source, **self.options)
         for step in self.steps:
             try:
@@ -110,8 +115,8 @@ def ready(rows: Rows, task: Task, accept_leakage: bool = False) -> Rows:
 
 
 def check_reads(model: ModelConfig, rows: Rows, task: Task) -> None:
-    """Raise where an architecture cannot read these rows (:class:`DataError`; a perceptron takes pictures too) or
-    cannot learn the task (:class:`ConfigError`)."""
+    """Raise where an architecture cannot read these rows (:class:`DataError`; a perceptron takes pictures
+    too) or cannot learn the task (:class:`ConfigError`)."""
     if task.needs not in model.capabilities:
         able = ", ".join(learners(task))
         raise ConfigError(
@@ -174,7 +179,9 @@ class Training(Config):
         1, _("Gradient accumulation: micro-batches per step. More need less memory."), low=1, high=100_000
     )
     devices: int = option(0, _("Number of devices. 0: all available."), low=0, high=1_000_000)
-    model_parallel: int = option(1, _("Tensor parallelism: devices per copy of the model."), low=1, high=100_000)
+    model_parallel: int = option(
+        1, _("Tensor parallelism: devices per copy of the model."), low=1, high=100_000
+    )
     sharded: bool = option(
         False,
         _(
@@ -193,13 +200,21 @@ class Training(Config):
         choices=("", "f1", "accuracy", "precision", "recall", "r2", "loss"),
     )
     keep: str = option(
-        "best", _("Checkpoint that becomes the model: the best one or the last one."), choices=("best", "last")
+        "best",
+        _("Checkpoint that becomes the model: the best one or the last one."),
+        choices=("best", "last"),
     )
     patience: int = option(
-        0, _("Early stopping: evaluations without improvement before the run ends. 0: off."), low=0, high=10**9
+        0,
+        _("Early stopping: evaluations without improvement before the run ends. 0: off."),
+        low=0,
+        high=10**9,
     )
     save_minutes: float = option(
-        5.0, _("Maximum time between checkpoints in minutes; one is also saved at each evaluation."), low=0, high=1e6
+        5.0,
+        _("Maximum time between checkpoints in minutes; one is also saved at each evaluation."),
+        low=0,
+        high=1e6,
     )
     on_checkpoint_failure: str = option(
         "continue",
@@ -227,8 +242,8 @@ class Training(Config):
 class Experiment(Config):
     """All that makes a run what it is. Two runs of equal experiments on one machine give equal numbers.
 
-    What was left to the model and the task, such as the learning rate, the batch size and a BERT's pooling, is filled
-    in when the experiment is made.
+    What was left to the model and the task, such as the learning rate, the batch size and a BERT's pooling,
+    is filled in when the experiment is made.
     """
 
     model: ModelConfig
@@ -237,7 +252,9 @@ class Experiment(Config):
     train: Training = option(help="Training settings.", factory=Training)
     name: str = option("", "Name of the run.")
     plugins: tuple[str, ...] = option((), _("Modules that define the model, the task or the optimizer."))
-    callbacks: tuple[dict[str, Any], ...] = option((), 'Called while training, such as {class = "module:Class"}.')
+    callbacks: tuple[dict[str, Any], ...] = option(
+        (), 'Called while training, such as {class = "module:Class"}.'
+    )
 
     def check(self) -> None:
         super().check()
@@ -272,12 +289,14 @@ class Experiment(Config):
 
 
 def own_experiment(text: str, changes: Mapping[str, Any] | None = None) -> Experiment:
-    """The experiment of a TOML text that is the user's own: a file that they give, or a run of their lab. What it names
-    as plugins is imported; :func:`~labkit.core.config.loads` refuses plugins that are not allowed yet.
+    """The experiment of a TOML text that is the user's own: a file that they give, or a run of their lab.
+    What it names as plugins is imported; :func:`~labkit.core.config.loads` refuses plugins that are not
+    allowed yet.
 
     Args:
         text: the TOML.
-        changes: settings to replace, by their path ("train.epochs") or, where only one table has it, their name.
+        changes: settings to replace, by their path ("train.epochs") or, where only one table has it, their
+            name.
 
     Raises:
         ConfigError: it is not valid TOML, a value is wrong, or a plugin cannot be imported.
@@ -300,7 +319,9 @@ def with_changes(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[
         for table in tables:
             place = place.setdefault(table, {})
             if not isinstance(place, dict):
-                raise ConfigError(_("{name}: {table!r} is a value, not a table of settings."), name=name, table=table)
+                raise ConfigError(
+                    _("{name}: {table!r} is a value, not a table of settings."), name=name, table=table
+                )
         place[last] = value
     return made
 
@@ -320,16 +341,16 @@ def _path_of(name: str, values: Mapping[str, Any]) -> str:
     return "train.optimizer.algorithm" if name == "optimizer" else f"train.{name}"
 
 
-#: What :func:`labkit.fit` takes as a model: a config, the name of an architecture, or a class or function that makes an
-#: ``nnx.Module``.
+#: What :func:`labkit.fit` takes as a model: a config, the name of an architecture, or a class or function
+#: that makes an ``nnx.Module``.
 ModelSource: TypeAlias = ModelConfig | str | Callable[..., Any]
 
 
 def settings(task: str | Config = "classify", **values: object) -> tuple[Any, Training]:
     """Task and training from one flat set of keyword arguments, each going where its name belongs.
 
-    ``task`` is the name of a task or its settings, ``optimizer`` that of a rule, a function that makes one, or an
-    :class:`Optimizer`; the other arguments then change them.
+    ``task`` is the name of a task or its settings, ``optimizer`` that of a rule, a function that makes one,
+    or an :class:`Optimizer`; the other arguments then change them.
 
     Raises:
         ConfigError: an unknown name, with the nearest one.
@@ -353,7 +374,9 @@ def settings(task: str | Config = "classify", **values: object) -> tuple[Any, Tr
             given=short(given),
             known=", ".join(optimizers),
         )
-    fields = {field.name: cls for cls in homes for field in dataclasses.fields(cls) if field.name != "optimizer"}  # type: ignore[arg-type]
+    fields = {
+        field.name: cls for cls in homes for field in dataclasses.fields(cls) if field.name != "optimizer"
+    }  # type: ignore[arg-type]
     check_names("fit", values, fields)
     for name, value in values.items():
         homes[fields[name]][name] = value

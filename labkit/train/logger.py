@@ -1,4 +1,5 @@
-"""What the training loop requires of a run logger: where it reads its run, writes records and receives commands.
+"""What the training loop requires of a run logger: where it reads its run, writes records and receives
+commands.
 
 The loop knows this protocol only; :mod:`labkit.runs.logger` implements it over the run store.
 """
@@ -11,8 +12,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 
 class Record(NamedTuple):
-    """One measured number: ``split`` is train, validation, test or machine (speed in examples a second, memory in
-    bytes); ``step`` counts updates already made."""
+    """One measured number: ``split`` is train, validation, test or machine (speed in examples a second,
+    memory in bytes); ``step`` counts updates already made."""
 
     seq: int
     step: int
@@ -76,7 +77,8 @@ class Logger(Protocol):
         ...
 
     def log(self, **fields: object) -> None:
-        """Write the records and these fields; what cannot be written on a full disk is kept for the next write."""
+        """Write the records and these fields; what cannot be written on a full disk is kept for the next
+        write."""
         ...
 
     def flush(self, **fields: object) -> None:

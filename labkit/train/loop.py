@@ -1,7 +1,7 @@
 """Training loop: commands → batch → step → deferred read → report → evaluate → save, in this order.
 
-:func:`work` takes a run from its folder to its end, or onward from its newest checkpoint. Thread, detached worker and
-command line all call it; they are informed only through the run store.
+ :func:`work` takes a run from its folder to its end, or onward from its newest checkpoint. Thread, detached
+worker and command line all call it; they are informed only through the run store.
 """
 
 from __future__ import annotations
@@ -70,7 +70,13 @@ def work(logger: Logger, group: ProcessGroup = SINGLE, callbacks: Sequence[Callb
     """
     run, folder = logger.run, logger.folder
     with writer_lock(folder) if group.lead else contextlib.nullcontext():
-        begun = {"started": run.started or time.time(), "ended": None, "error": "", "traceback": "", "cure": ""}
+        begun = {
+            "started": run.started or time.time(),
+            "ended": None,
+            "error": "",
+            "traceback": "",
+            "cure": "",
+        }
         logger.update(status="preparing", **begun)
         loop = None
         try:
@@ -97,10 +103,15 @@ class TrainingLoop:
         self.own = callbacks_of(experiment.callbacks) if callbacks is None else callbacks
         self.train, self.folder = experiment.train, logger.folder
         self.save_error = ""  # why the last checkpoint is not there
-        self.pending: list[tuple[int, int, dict[str, Any]]] = []  # step reached, updates of the call, what it told
+        self.pending: list[
+            tuple[int, int, dict[str, Any]]
+        ] = []  # step reached, updates of the call, what it told
         self.pace = 1  # updates in one call; adapted to their speed where the compiled step makes several
         self.flushed = self.saved = time.monotonic()
-        self.clock = self.watched = (time.monotonic(), 0)  # since when, and from which step, the speed is measured
+        self.clock = self.watched = (
+            time.monotonic(),
+            0,
+        )  # since when, and from which step, the speed is measured
         self.step = 0
         self.shape = ""  # of the last batch
         self.due = False  # whether it is time for a checkpoint
@@ -129,7 +140,12 @@ class TrainingLoop:
         self.every = self.train.evaluate_every or self.batches.steps_per_epoch
         self.logger.log(steps=self.total, epochs=self.train.epochs, summary=self.setup.summary)
         self.provenance = Provenance.of(
-            self.folder, self.logger.id, self.experiment, self.setup.summary, self.setup.processor.tokenizer, self.group
+            self.folder,
+            self.logger.id,
+            self.experiment,
+            self.setup.summary,
+            self.setup.processor.tokenizer,
+            self.group,
         )
         self.checkpoints = Checkpoints(self.folder / "checkpoints", self.group, self.provenance)
         self.checkpoints.damaged += before.get("quarantined", [])
@@ -164,8 +180,8 @@ class TrainingLoop:
     def _begin(self, saved: int | None) -> None:
         """Start from the newest sound checkpoint, or from the prepared parameters where none was ever saved.
 
-        ``saved`` is the step that was last saved as far as the store knows. What differs from an uninterrupted run is
-        in the warnings of the run before the first step is compiled.
+        ``saved`` is the step that was last saved as far as the store knows. What differs from an
+        uninterrupted run is in the warnings of the run before the first step is compiled.
 
         Raises:
             RunError: there are checkpoints, and none can be used.
@@ -208,7 +224,9 @@ class TrainingLoop:
     def _load_callbacks(self, step: int) -> None:
         """Give the callbacks the states that the checkpoint of ``step`` has of them."""
         for name in self.callbacks.load(self.checkpoints.file(step, FILE)):
-            text = _("The checkpoint of step {step} holds a state of the callback {name}, which this session lacks.")
+            text = _(
+                "The checkpoint of step {step} holds a state of the callback {name}, which this session lacks."
+            )
             self.setup.summary["warnings"].append(text.fill(step=step, name=name))
             self._warn()
 
@@ -222,7 +240,8 @@ class TrainingLoop:
         for number, batch in enumerate(kinds, 1):
             shape = " × ".join(map(str, self.batches.shapes[number - 1]))
             self._say(
-                "compiling", _("step {number} of {n_kinds}: {shape}", number=number, n_kinds=len(kinds), shape=shape)
+                "compiling",
+                _("step {number} of {n_kinds}: {shape}", number=number, n_kinds=len(kinds), shape=shape),
             )
             self._obey()
             if most == 1:
@@ -232,7 +251,9 @@ class TrainingLoop:
         for batch in shapes_of(self.setup.validation, steps):
             self._obey()
             steps.compile("evaluate", self.state.params, steps.replicate(steps.empty()), batch)
-        self.group.broadcast(None)  # the slowest compiler is waited for here, where nobody takes it for hanging
+        self.group.broadcast(
+            None
+        )  # the slowest compiler is waited for here, where nobody takes it for hanging
         seconds = round(steps.compile_seconds, 3)
         summary = {"compilations_from_cache": steps.from_cache, "compiled_because": steps.reasons}
         self.logger.log(compilations=steps.compilations, compile_seconds=seconds, summary=summary)
@@ -251,7 +272,9 @@ class TrainingLoop:
         params = self.steps.on_host(params)
         if self.group.lead:
             place = self.folder / "model"
-            self.logger.with_room(lambda: save_model(self.setup, params, place, run=self.logger.id, step=step))
+            self.logger.with_room(
+                lambda: save_model(self.setup, params, place, run=self.logger.id, step=step)
+            )
         self.logger.log(summary={"model_step": step, **self._scores(step), **self._outcome(step)})
 
     def _outcome(self, step: int) -> dict[str, Any]:
@@ -265,7 +288,8 @@ class TrainingLoop:
         return {"cause": found.cause}
 
     def _better(self) -> int | None:
-        """The step of the best evaluation, where that is the one to keep, is not this one, and is still whole."""
+        """The step of the best evaluation, where that is the one to keep, is not this one, and is still
+        whole."""
         keep = self.overrides.keep or self.train.keep
         best = self._best() if keep == "best" and self.group.lead else None
         if not best or best[0] == self.step:
@@ -286,7 +310,9 @@ class TrainingLoop:
     def _rolled_back(self, error: NotFinite) -> RunError:
         """Go back to the newest checkpoint of finite numbers, and say which rows the steps had."""
         self._settle()
-        while (step := self.group.broadcast(self.checkpoints.newest() if self.group.lead else None)) is not None:
+        while (
+            step := self.group.broadcast(self.checkpoints.newest() if self.group.lead else None)
+        ) is not None:
             if is_finite(state := self.checkpoints.restore(step, self.state)):
                 self.state, self.step, self.pending = state, step, []
                 break
@@ -310,7 +336,8 @@ class TrainingLoop:
         )  # fmt: skip
 
     def _rows_of(self, step: int) -> list[int]:
-        """The rows that the update to ``step`` learnt from, as numbered in their source; of windows, their places."""
+        """The rows that the update to ``step`` learnt from, as numbered in their source; of windows, their
+        places."""
         rows = None
         if self.experiment.task.example_format.by_row:
             rows = numbers(open_rows(self.folder / "data")["train"], "row", np.int64)
@@ -348,7 +375,8 @@ class TrainingLoop:
         return self.steps.multi_step(self.state, portion.batch, portion.count)
 
     def _portion(self, step: int) -> int:
-        """How many updates the call after ``step`` makes: never past a report, an evaluation or a change of rate.
+        """How many updates the call after ``step`` makes: never past a report, an evaluation or a change of
+        rate.
 
         How the steps are cut into calls changes no number: it is one program, run through so many times.
         """
@@ -390,7 +418,8 @@ class TrainingLoop:
         self._resume_clock()
 
     def take_commands(self, paused: bool) -> bool:
-        """Do what somebody asked for; with several processes, what the leading one decides by its clock as well."""
+        """Do what somebody asked for; with several processes, what the leading one decides by its clock as
+        well."""
         here = [
             self.logger.commands(self.step),
             self._is_due(),
@@ -433,7 +462,10 @@ class TrainingLoop:
             end, count, told = self.pending.pop(0)
             report = end % self.steps.report_every == 0
             told = jax.device_get(told if report else {k: v for k, v in told.items() if k != "sums"})
-            values = {name: np.atleast_1d(told[name]) for name in ("loss", "learning_rate", "gradient_norm", "skipped")}
+            values = {
+                name: np.atleast_1d(told[name])
+                for name in ("loss", "learning_rate", "gradient_norm", "skipped")
+            }
             for place in range(count):
                 step = end - count + 1 + place
                 metrics = {name: float(each[place]) for name, each in values.items() if name != "skipped"}
@@ -510,7 +542,10 @@ class TrainingLoop:
         self.flushed = now
         begin, first = self.clock
         read = self.step - sum(count for _, count, _ in self.pending)
-        values: dict[str, Any] = {"step": read, "epoch": min(read // self.batches.steps_per_epoch, self.train.epochs)}
+        values: dict[str, Any] = {
+            "step": read,
+            "epoch": min(read // self.batches.steps_per_epoch, self.train.epochs),
+        }
         if read > first:
             speed = (read - first) / max(now - begin, 1e-9)
             values["summary"] = {
@@ -521,7 +556,8 @@ class TrainingLoop:
         self.logger.log(**values)
 
     def _watch_machine(self, now: float, read: int, least: float) -> None:
-        """Record the speed since the last look, of ``least`` seconds ago, and the memory in use, as of "machine"."""
+        """Record the speed since the last look, of ``least`` seconds ago, and the memory in use, as of
+        "machine"."""
         begin, first = self.watched
         if read > first and now - begin >= least:
             speed = (read - first) / max(now - begin, 1e-9) * self.batches.examples_per_step

@@ -79,7 +79,9 @@ def find_learning_rate(
         )  # fmt: skip
     use_compilation_cache()
     train = experiment.train
-    optimizer = train.optimizer.replace(schedule="constant", warmup=0.0, learning_rate=low, ema=0.0, unfreeze=0.0)
+    optimizer = train.optimizer.replace(
+        schedule="constant", warmup=0.0, learning_rate=low, ema=0.0, unfreeze=0.0
+    )
     plain = replace(experiment, train=train.replace(optimizer=optimizer))
     rates = np.geomspace(low, high, steps)
     losses: list[float] = []
@@ -99,7 +101,9 @@ def find_learning_rate(
             losses.append(smooth)
     if not losses:
         raise RunError(
-            _("the loss was already not finite at a learning rate of {low}. Check the data, or use a lower low."),
+            _(
+                "the loss was already not finite at a learning rate of {low}. Check the data, or use a lower low."
+            ),
             low=low,
         )
     return RateSearchResult(rates[: len(losses)], np.asarray(losses))

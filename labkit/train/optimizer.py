@@ -21,13 +21,15 @@ from labkit.core.shapes import Array, Float, Int
 from labkit.i18n import _
 from labkit.models.layers import ADDED
 
-#: Depth of a parameter: 0 for embeddings, 1 … L inside the backbone (an array for stacked layers), above that the head.
+#: Depth of a parameter: 0 for embeddings, 1 … L inside the backbone (an array for stacked layers), above that
+#: the head.
 LayerOf = Callable[[str], "int | np.ndarray"]
 
 
-#: Update rules. An entry is a function that returns an ``optax.GradientTransformation`` from gradients to directions,
-#: not yet multiplied by the learning rate, as ``optax.scale_by_adam`` does; schedule, weight decay and clipping are
-#: labkit's. Its parameters are settings of :class:`Optimizer` (``beta1``, ``momentum`` …) or have defaults.
+#: Update rules. An entry is a function that returns an ``optax.GradientTransformation`` from gradients to
+#: directions, not yet multiplied by the learning rate, as ``optax.scale_by_adam`` does; schedule, weight
+#: decay and clipping are labkit's. Its parameters are settings of :class:`Optimizer` (``beta1``, ``momentum``
+#: …) or have defaults.
 optimizers = Registry(
     _("optimizer"),
     {
@@ -39,7 +41,8 @@ optimizers = Registry(
     },
     kind="optimizers",
 )
-#: How much of a model moves: everything, the head alone, biases and the head, or low-rank additions and the head.
+#: How much of a model moves: everything, the head alone, biases and the head, or low-rank additions and the
+#: head.
 TUNES = ("full", "head", "bitfit", "lora")
 SCHEDULES = ("linear", "cosine", "constant", "one-cycle", "wsd", "inverse-sqrt")
 #: First and last rate of one cycle, as shares of the greatest (those of fastai).
@@ -50,17 +53,18 @@ ONE_CYCLE = (1 / 25, 1e-5)
 class Optimizer(Config):
     """The optimizer, its learning-rate schedule, and which parameters it trains.
 
-    ``algorithm``: AdamW (Loshchilov & Hutter, arXiv 1711.05101), Lion (Chen et al., arXiv 2302.06675), Adafactor
-    (Shazeer & Stern, arXiv 1804.04235; without its own schedule), SGD with Nesterov's momentum, or Muon (Jordan et al.
-    2024) for the matrices between embeddings and head, with AdamW for the rest.
+    ``algorithm``: AdamW (Loshchilov & Hutter, arXiv 1711.05101), Lion (Chen et al., arXiv 2302.06675),
+    Adafactor (Shazeer & Stern, arXiv 1804.04235; without its own schedule), SGD with Nesterov's momentum, or
+    Muon (Jordan et al. 2024) for the matrices between embeddings and head, with AdamW for the rest.
 
-    ``trainable``: "full"; "head": the layers above the backbone, a pooler with them; "bitfit": biases and the head
-    (Ben Zaken et al., arXiv 2106.10199); "lora": low-rank matrices beside the linear layers, and the head (Hu et al.,
-    arXiv 2106.09685); the second factor may have a higher rate than the first (LoRA+, Hayou et al., arXiv 2402.12354).
+    ``trainable``: "full"; "head": the layers above the backbone, a pooler with them; "bitfit": biases and the
+    head (Ben Zaken et al., arXiv 2106.10199); "lora": low-rank matrices beside the linear layers, and the
+    head (Hu et al., arXiv 2106.09685); the second factor may have a higher rate than the first (LoRA+, Hayou
+    et al., arXiv 2402.12354).
 
-    ``schedule``: after the warm-up the rate falls in a line, by a half cosine, as 1 / sqrt(step), or not at all; "wsd"
-    keeps it and lets it fall in the last part, by 1 - sqrt (Hägele et al., arXiv 2405.18392); "one-cycle" rises and
-    falls by half cosines (Smith, arXiv 1803.09820).
+    ``schedule``: after the warm-up the rate falls in a line, by a half cosine, as 1 / sqrt(step), or not at
+    all; "wsd" keeps it and lets it fall in the last part, by 1 - sqrt (Hägele et al., arXiv 2405.18392);
+    "one-cycle" rises and falls by half cosines (Smith, arXiv 1803.09820).
     """
 
     learning_rate: float | None = option(
@@ -79,9 +83,14 @@ class Optimizer(Config):
         0.9, _("Exponential decay rate of the first moment (mean of the gradients)."), low=0.0, high=0.9999
     )
     beta2: float = option(
-        0.999, _("Exponential decay rate of the second moment (mean of the squared gradients)."), low=0.0, high=0.99999
+        0.999,
+        _("Exponential decay rate of the second moment (mean of the squared gradients)."),
+        low=0.0,
+        high=0.99999,
     )
-    epsilon: float = option(1e-8, _("Added to the denominator of the update for numerical stability."), low=0.0)
+    epsilon: float = option(
+        1e-8, _("Added to the denominator of the update for numerical stability."), low=0.0
+    )
     ema: float = option(
         0.0,
         _(
@@ -143,17 +152,19 @@ class Optimizer(Config):
         return jnp.where(step < rise, up, down).astype(jnp.float32)
 
     def rates(self, total: int) -> np.ndarray:
-        """The learning rate of every update, f32[total], to be plotted before use; as a fraction of the greatest one
-        where that is left to the model."""
+        """The learning rate of every update, f32[total], to be plotted before use; as a fraction of the
+        greatest one where that is left to the model."""
         greatest = 1.0 if self.learning_rate is None else self.learning_rate
         return np.asarray(greatest * self.shape(jnp.arange(total), total))
 
     def begins(self, layer: int | np.ndarray, top: int, total: int) -> np.ndarray:
-        """The update with which a layer starts to move where layers are set free one after the other, from the head
-        (``top``) at 0 down (Howard & Ruder, arXiv 1801.06146)."""
+        """The update with which a layer starts to move where layers are set free one after the other, from
+        the head (``top``) at 0 down (Howard & Ruder, arXiv 1801.06146)."""
         return np.asarray(np.rint((top - np.asarray(layer)) / max(top, 1) * self.unfreeze * total), np.int32)
 
-    def multipliers(self, shapes: Mapping[str, tuple[int, ...]], layer_of: LayerOf, top: int) -> dict[str, np.ndarray]:
+    def multipliers(
+        self, shapes: Mapping[str, tuple[int, ...]], layer_of: LayerOf, top: int
+    ) -> dict[str, np.ndarray]:
         """Factor on the learning rate of every parameter, f32, broadcastable to it; 0 where it is frozen.
 
         Args:
@@ -192,7 +203,9 @@ class Optimizer(Config):
         factor = np.where(kept & (not frozen), factor, 0.0).astype(np.float32)
         return factor.reshape(factor.shape + (1,) * (len(shape) - factor.ndim)) if factor.ndim else factor
 
-    def build(self, decayed: Mapping[str, bool], orthogonal: Collection[str] = ()) -> optax.GradientTransformation:
+    def build(
+        self, decayed: Mapping[str, bool], orthogonal: Collection[str] = ()
+    ) -> optax.GradientTransformation:
         """The transformation from gradients to directions; the step multiplies them by the learning rate.
 
         Args:
@@ -210,7 +223,9 @@ class Optimizer(Config):
         factory = optimizers[self.algorithm]
         values = {**self.values(), "names": tuple(names), "orthogonal": orthogonal}
         wanted = inspect.signature(factory).parameters.values()
-        if unknown := [each.name for each in wanted if each.name not in values and each.default is each.empty]:
+        if unknown := [
+            each.name for each in wanted if each.name not in values and each.default is each.empty
+        ]:
             raise ConfigError(
                 _("optimizer {algorithm!r}: {parameter!r} is no setting of Optimizer; give it a default value."),
                 algorithm=self.algorithm, parameter=unknown[0],
@@ -250,7 +265,9 @@ def lion(beta1: float, beta2: float) -> optax.GradientTransformation:
 
 def adafactor() -> optax.GradientTransformation:
     """As ``optax.adafactor`` has it, but for the rate, which the step knows."""
-    return optax.chain(optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0), optax.scale_by_param_block_rms())
+    return optax.chain(
+        optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0), optax.scale_by_param_block_rms()
+    )
 
 
 def sgd(momentum: float) -> optax.GradientTransformation:
@@ -263,8 +280,8 @@ def muon(
 ) -> optax.GradientTransformation:
     """Muon for matrices on the last two axes, any others being matrices of their own; Adam for the rest.
 
-    Its steps are made as large as those of Adam, 0.2 sqrt(greater side) (Liu et al., arXiv 2502.16982), so one learning
-    rate serves both.
+    Its steps are made as large as those of Adam, 0.2 sqrt(greater side) (Liu et al., arXiv 2502.16982), so
+    one learning rate serves both.
     """
 
     def matrices(params: Any) -> Any:
@@ -272,7 +289,9 @@ def muon(
         return jax.tree.map(two, params)
 
     scaled = contrib.scale_by_muon(weight_dimension_numbers=matrices)
-    resize = optax.stateless(lambda updates, _: jax.tree.map(lambda u: u * (0.2 * max(u.shape[-2:]) ** 0.5), updates))
+    resize = optax.stateless(
+        lambda updates, _: jax.tree.map(lambda u: u * (0.2 * max(u.shape[-2:]) ** 0.5), updates)
+    )
     kinds = {name: "muon" if name in orthogonal else "adam" for name in names}
     return optax.partition({"muon": optax.chain(scaled, resize), "adam": adamw(beta1, beta2, epsilon)}, kinds)
 

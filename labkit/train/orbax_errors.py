@@ -40,4 +40,6 @@ def _of_orbax(error: BaseException | None, trace: TracebackType | None) -> bool:
         return False
     frames = [frame.f_code for frame, _ in traceback.walk_tb(trace)]
     late = isinstance(error, RuntimeError) and "Event loop is closed" in str(error)
-    return any("orbax" in code.co_filename or (late and code.co_name == "call_soon_threadsafe") for code in frames)
+    return any(
+        "orbax" in code.co_filename or (late and code.co_name == "call_soon_threadsafe") for code in frames
+    )

@@ -28,8 +28,8 @@ MOVED = 0.1
 DIVERGED = 1.2
 #: A learning rate is far from the default beyond this factor.
 FAR = 3.0
-#: Steps of a short run; share of the most frequent class from which classes count as imbalanced; share of tokens lost
-#: to truncation that can explain a failure.
+#: Steps of a short run; share of the most frequent class from which classes count as imbalanced; share of
+#: tokens lost to truncation that can explain a failure.
 FEW_STEPS, IMBALANCED, LOST = 100, 0.8, 0.25
 
 
@@ -43,9 +43,12 @@ class ConstantBaseline(NamedTuple):
 
 
 def constant_of(
-    head: Head, train: Tokens | TextPairs | Windows | Arrays, validation: Tokens | TextPairs | Windows | Arrays
+    head: Head,
+    train: Tokens | TextPairs | Windows | Arrays,
+    validation: Tokens | TextPairs | Windows | Arrays,
 ) -> ConstantBaseline | None:
-    """What a constant prediction would score on ``validation``; None for tasks that have none to compare with.
+    """What a constant prediction would score on ``validation``; None for tasks that have none to compare
+    with.
 
     Args:
         head: of the task.
@@ -62,7 +65,9 @@ def _of_classes(head: Head, train: Tokens | Arrays, validation: Tokens | Arrays)
 
 
 def _of_labels(head: Head, train: Tokens | Arrays, validation: Tokens | Arrays) -> ConstantBaseline | None:
-    known, asked = (np.asarray(part.target)[np.asarray(part.label) >= 0] > 0.5 for part in (train, validation))
+    known, asked = (
+        np.asarray(part.target)[np.asarray(part.label) >= 0] > 0.5 for part in (train, validation)
+    )
     return frequent_labels(known, asked, head.config.threshold)
 
 
@@ -89,19 +94,22 @@ CONSTANTS: ByClass[_Of] = ByClass({LanguageModel: _of_tokens, Seq2Seq: _of_targe
 
 
 def majority(classes: int, train: np.ndarray, labels: np.ndarray) -> ConstantBaseline | None:
-    """The most frequent class of the training labels, and its macro-F1 on ``labels``; -1 marks an unlabelled row."""
+    """The most frequent class of the training labels, and its macro-F1 on ``labels``; -1 marks an unlabelled
+    row."""
     counts = np.bincount(train[train >= 0], minlength=classes)
     support = np.bincount(labels[labels >= 0], minlength=classes)
     if not counts.any() or not support.any():
         return None
     given = np.arange(classes) == counts.argmax()
     scores = metrics.summary(support * given, support, support.sum() * given)
-    return ConstantBaseline(_("the most frequent class"), "f1", float(scores["f1"]), float(counts.max() / counts.sum()))
+    return ConstantBaseline(
+        _("the most frequent class"), "f1", float(scores["f1"]), float(counts.max() / counts.sum())
+    )
 
 
 def frequent_labels(train: np.ndarray, labels: np.ndarray, threshold: float) -> ConstantBaseline | None:
-    """The labels that apply to a share of ``threshold`` of the training rows, and their macro-F1 on ``labels``, both
-    bool [n, c]."""
+    """The labels that apply to a share of ``threshold`` of the training rows, and their macro-F1 on
+    ``labels``, both bool [n, c]."""
     if not len(train) or not len(labels):
         return None
     given, support = train.mean(0) >= threshold, labels.sum(0)
@@ -119,11 +127,15 @@ def _unigram(train: Tokens, validation: Tokens) -> float:
 class Outcome(NamedTuple):
     """What a finished run says of itself."""
 
-    warnings: list[str]  # that it is no better than a constant answer, or learnt nothing, and the likely cause
+    warnings: list[
+        str
+    ]  # that it is no better than a constant answer, or learnt nothing, and the likely cause
     cause: str  # what would explain a poor score, where something would
 
 
-def outcome_of(experiment: Any, summary: dict[str, Any], losses: Sequence[float], scores: dict[str, float]) -> Outcome:
+def outcome_of(
+    experiment: Any, summary: dict[str, Any], losses: Sequence[float], scores: dict[str, float]
+) -> Outcome:
     """The outcome of a run.
 
     Args:
@@ -151,7 +163,8 @@ def outcome_of(experiment: Any, summary: dict[str, Any], losses: Sequence[float]
 
 
 def no_better(constant: ConstantBaseline | None, scores: dict[str, float], split: str) -> str:
-    """What to say of a model that scores no better than a constant answer on a split; empty for one that does."""
+    """What to say of a model that scores no better than a constant answer on a split; empty for one that
+    does."""
     if constant is None or np.isnan(score := scores.get(constant.metric, np.nan)):
         return ""
     if constant.metric == "loss":
@@ -180,15 +193,24 @@ def _far_from_default(experiment: Any) -> str:
         return ""
     if rate < usual:
         return _(
-            "the learning rate {rate:g} is probably too low (default of this model: {usual:g}).", rate=rate, usual=usual
+            "the learning rate {rate:g} is probably too low (default of this model: {usual:g}).",
+            rate=rate,
+            usual=usual,
         )
     return _(
-        "the learning rate {rate:g} is probably too high (default of this model: {usual:g}).", rate=rate, usual=usual
+        "the learning rate {rate:g} is probably too high (default of this model: {usual:g}).",
+        rate=rate,
+        usual=usual,
     )
 
 
 def _cause(
-    experiment: Any, lost: float, constant: ConstantBaseline | None, steps: int, losses: tuple[float, float], far: str
+    experiment: Any,
+    lost: float,
+    constant: ConstantBaseline | None,
+    steps: int,
+    losses: tuple[float, float],
+    far: str,
 ) -> str:
     """The likely cause of a poor score, as a sentence with what to do; empty where none is apparent."""
     first, last = losses
@@ -212,7 +234,9 @@ def _cause(
             steps=steps,
         )
     if lost >= LOST:
-        return _("Likely cause: truncation lost {lost:.0%} of the tokens. Try a larger max_length.", lost=lost)
+        return _(
+            "Likely cause: truncation lost {lost:.0%} of the tokens. Try a larger max_length.", lost=lost
+        )
     return ""
 
 

@@ -9,10 +9,11 @@ from typing import Any
 class Overrides:
     """The ``set`` commands of a run, of all its sessions.
 
-    At a step, the value of a setting is that of the last command given, among the commands taken at this step or
-    before it. A command therefore cancels the changes that an earlier session took at its own step or later, and a
-    session that restarts from an earlier checkpoint repeats the changes that remain, each at its step: kills change
-    no value. Which state becomes the model is decided at the end, so of ``keep`` the last command counts at any step.
+    At a step, the value of a setting is that of the last command given, among the commands taken at this step
+    or before it. A command therefore cancels the changes that an earlier session took at its own step or
+    later, and a session that restarts from an earlier checkpoint repeats the changes that remain, each at its
+    step: kills change no value. Which state becomes the model is decided at the end, so of ``keep`` the last
+    command counts at any step.
 
     Args:
         commands: the step at which each was taken, and its values, in the order in which they were given.

@@ -41,7 +41,8 @@ class Prefetcher:
         self._ahead: dict[tuple[int, int], Future[MultiBatch]] = {}
 
     def take(self, step: int, count: int, then: int) -> MultiBatch:
-        """The batches of ``count`` steps from ``step`` on, and begin with those of the ``then`` steps that follow."""
+        """The batches of ``count`` steps from ``step`` on, and begin with those of the ``then`` steps that
+        follow."""
         found = self._ahead.pop((step, count), None)
         self._drop()
         portion = found.result() if found else self._make(step, count)
@@ -58,7 +59,9 @@ class Prefetcher:
             batch = self.batches.at(step + place) if place else first
             for name, array in batch.items():
                 stacked[name][place] = array
-        return MultiBatch(self.steps.place(stacked, stacked=True), count, self.steps.replicate(np.int32(count)))
+        return MultiBatch(
+            self.steps.place(stacked, stacked=True), count, self.steps.replicate(np.int32(count))
+        )
 
     def _drop(self) -> None:
         for future in self._ahead.values():

@@ -1,7 +1,8 @@
 """Multi-process runs with ``jax.distributed``: the first process decides and writes.
 
-The others compute the same steps on their devices. Whatever depends on the clock or on somebody's command is decided
-by the leading process and broadcast (:meth:`ProcessGroup.broadcast`), at the same place of the loop in each.
+ The others compute the same steps on their devices. Whatever depends on the clock or on somebody's command is
+decided by the leading process and broadcast (:meth:`ProcessGroup.broadcast`), at the same place of the loop
+in each.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class ProcessGroup:
         return self.index == 0
 
     def broadcast(self, value: object) -> Any:
-        """The leading process's ``value`` (what JSON holds, below a kilobyte) in all of them; all must call it."""
+        """The leading process's ``value`` (what JSON holds, below a kilobyte) in all of them; all must call
+        it."""
         if self.count == 1:
             return value
         from jax.experimental import multihost_utils
@@ -60,7 +62,8 @@ class ProcessGroup:
 
     @contextlib.contextmanager
     def in_turn(self) -> Iterator[None]:
-        """The leading process goes first; the others follow when it is through, and find in caches what it made."""
+        """The leading process goes first; the others follow when it is through, and find in caches what it
+        made."""
         if not self.lead:
             self.broadcast(None)
         yield
@@ -82,7 +85,9 @@ def join(environment: Mapping[str, str] = os.environ) -> ProcessGroup:
         return SINGLE
     import jax
 
-    jax.config.update("jax_enable_preemption_service", False)  # it would catch SIGTERM, which ends a run saved
+    jax.config.update(
+        "jax_enable_preemption_service", False
+    )  # it would catch SIGTERM, which ends a run saved
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
         jax.distributed.initialize(
@@ -91,11 +96,15 @@ def join(environment: Mapping[str, str] = os.environ) -> ProcessGroup:
             shutdown_timeout_seconds=30,
         )
     except (RuntimeError, ValueError) as error:
-        raise RunError(_("the processes of this run cannot connect to each other: {error}"), error=error) from error
+        raise RunError(
+            _("the processes of this run cannot connect to each other: {error}"), error=error
+        ) from error
     return ProcessGroup(jax.process_count(), jax.process_index())
 
 
-def cluster_settings(cluster: str | None, address: str | None, environment: Mapping[str, str]) -> dict[str, Any]:
+def cluster_settings(
+    cluster: str | None, address: str | None, environment: Mapping[str, str]
+) -> dict[str, Any]:
     """The arguments with which JAX joins the processes of a run."""
     if cluster:
         return {"cluster_detection_method": cluster, "initialization_timeout": 600}

@@ -46,7 +46,8 @@ BATCH = 32
 WHOLE = 2**20
 #: The default ``max_length`` is never below and never above; examples that it is chosen by.
 SHORTEST, LONGEST, SAMPLE = 128, 512, 2000
-#: Characters of the training texts for a piece of the default ``vocabulary``, which is never below and never above.
+#: Characters of the training texts for a piece of the default ``vocabulary``, which is never below and never
+#: above.
 CHARACTERS, FEWEST, MOST = 80, 1000, 8000
 _STANDARD, _SOUND, _PIXELS = "standard.toml", "sound.toml", "pixels.toml"
 
@@ -75,7 +76,8 @@ class Processor(ABC):
     @classmethod
     @abstractmethod
     def create(cls, experiment: Experiment, folder: Path, rows: Rows) -> Self:
-        """The processor of a new run. :meth:`encode` of the training rows comes next, and fits what must be fitted.
+        """The processor of a new run. :meth:`encode` of the training rows comes next, and fits what must be
+        fitted.
 
         Args:
             experiment: its settings.
@@ -135,14 +137,24 @@ class TextProcessor(Processor):
     max_length: int
 
     def __init__(
-        self, tokenizer: Tokenizer, max_length: int, example_format: str = "rows", seed: int = 0, stride: int = 0
+        self,
+        tokenizer: Tokenizer,
+        max_length: int,
+        example_format: str = "rows",
+        seed: int = 0,
+        stride: int = 0,
     ):
-        self.tokenizer, self.max_length, self.example_format = tokenizer, max_length, ExampleFormat(example_format)
+        self.tokenizer, self.max_length, self.example_format = (
+            tokenizer,
+            max_length,
+            ExampleFormat(example_format),
+        )
         self.seed, self.stride = seed, stride
 
     @classmethod
     def create(cls, experiment: Experiment, folder: Path, rows: Rows) -> Self:
-        """With the tokenizer in the run's folder, else that of the pretrained model, else one learnt from the rows."""
+        """With the tokenizer in the run's folder, else that of the pretrained model, else one learnt from the
+        rows."""
         kept = folder / "tokenizer"
         known = (kept / "tokenizer.json").exists()
         tokenizer = Tokenizer.load(kept) if known else tokenizer_of(experiment.model, experiment.task, rows)
@@ -174,9 +186,13 @@ class TextProcessor(Processor):
 
     def _spans(self, dataset: Dataset) -> Windows:
         if "text_pair" not in dataset.column_names:
-            raise DataError(_('questions need paragraphs: lk.load(..., text=("question", "context"), label=False).'))
+            raise DataError(
+                _('questions need paragraphs: lk.load(..., text=("question", "context"), label=False).')
+            )
         _unused, spans = answers_of(dataset)
-        return windows(dataset["text"], dataset["text_pair"], self.tokenizer, self.max_length, self.stride, spans)
+        return windows(
+            dataset["text"], dataset["text_pair"], self.tokenizer, self.max_length, self.stride, spans
+        )
 
     def _stream(self, dataset: Dataset) -> Tokens:
         tokenizer, skip = self.tokenizer.running
@@ -227,7 +243,12 @@ class TextProcessor(Processor):
         return model
 
     def batches(
-        self, examples: Tokens | TextPairs | Windows, train: Training, model: ModelConfig, parts: int, shuffle: bool
+        self,
+        examples: Tokens | TextPairs | Windows,
+        train: Training,
+        model: ModelConfig,
+        parts: int,
+        shuffle: bool,
     ) -> tuple[Batches, str]:
         """Packed rows or buckets, whichever the lengths make cheaper, unless ``packing`` says which."""
         lengths = examples.lengths[examples.label >= 0] if self.labelled else examples.lengths
@@ -253,14 +274,19 @@ class TextProcessor(Processor):
         )  # fmt: skip
         if layout.packed:
             settings = {"labelled_only": self.labelled, "parts": parts}
-            return PackedBatches(examples, _batch_size(train), layout, train.seed, shuffle, **settings), layout.reason
+            return PackedBatches(
+                examples, _batch_size(train), layout, train.seed, shuffle, **settings
+            ), layout.reason
         size, settings = _batch_size(train, parts), {"labelled_only": self.labelled}
         return BucketBatches(examples, size, layout.widths, train.seed, shuffle, **settings), layout.reason
 
     def to_predict(self, values: object, pairs: object = None) -> Batches:
         """Batches of new texts, in their order."""
         tokens = self.tokenizer.encode(values, pairs, self.max_length)
-        buckets = (*(length for length in (16, 32, 64, 128, 256, 512) if length < self.max_length), self.max_length)
+        buckets = (
+            *(length for length in (16, 32, 64, 128, 256, 512) if length < self.max_length),
+            self.max_length,
+        )
         return BucketBatches(tokens, BATCH, buckets, shuffle=False, labelled_only=False)
 
     def save(self, folder: Path) -> None:
@@ -312,7 +338,8 @@ class ArrayProcessor(Processor):
             raise
         except (TypeError, ValueError, OverflowError):
             raise DataError(
-                _("the examples are not numeric arrays of one shape; the model expects {wanted}."), wanted=self.shape
+                _("the examples are not numeric arrays of one shape; the model expects {wanted}."),
+                wanted=self.shape,
             ) from None
         if arrays.dtype.kind not in "uif" or arrays.shape[1:] != self.shape:
             raise DataError(
@@ -346,7 +373,10 @@ class FeatureProcessor(ArrayProcessor):
     modality = Modality.FEATURES
 
     def __init__(
-        self, shape: tuple[int, ...] | None = None, standard: Standard | None = None, columns: tuple[Column, ...] = ()
+        self,
+        shape: tuple[int, ...] | None = None,
+        standard: Standard | None = None,
+        columns: tuple[Column, ...] = (),
     ):
         super().__init__(shape)
         self.standard, self.columns = standard, columns
@@ -433,12 +463,16 @@ class ImageProcessor(ArrayProcessor):
     def _to_model(self, values: np.ndarray) -> Arrays:
         if said := rounded_away(values):
             raise DataError(_("the image cannot be read: {said}."), said=said)
-        return self._scaled(Arrays.unlabelled(values if values.dtype == np.uint8 else values.astype(np.float32)))
+        return self._scaled(
+            Arrays.unlabelled(values if values.dtype == np.uint8 else values.astype(np.float32))
+        )
 
     def examples(self, values: object) -> Any:
         """New pictures as an array [n, height, width (, channels)]: files, Pillow images or arrays."""
         assert self.shape is not None
-        if isinstance(values, list | tuple) and any(not isinstance(each, np.ndarray | list | tuple) for each in values):
+        if isinstance(values, list | tuple) and any(
+            not isinstance(each, np.ndarray | list | tuple) for each in values
+        ):
             return (self.pixels or Pixels()).read(values, self.shape)
         try:
             array = np.asarray(values)
@@ -492,7 +526,11 @@ class AudioProcessor(ArrayProcessor):
         rate, waves, truncated = self.sound.rate, np.zeros((len(values), self.sound.samples), np.float32), 0
         for place, value in enumerate(values):
             try:
-                wave = read_wav(Path(value), rate) if isinstance(value, str | Path) else as_wave(value, rate, rate)
+                wave = (
+                    read_wav(Path(value), rate)
+                    if isinstance(value, str | Path)
+                    else as_wave(value, rate, rate)
+                )
             except (DataError, TypeError, ValueError) as error:
                 name = repr(Path(value).name) if isinstance(value, str | Path) else f"sound {place}"
                 raise DataError(
@@ -537,9 +575,11 @@ def processor_of(experiment: Experiment, folder: Path, rows: Rows) -> Processor:
     return made
 
 
-def load_processor(experiment: Experiment, folder: Path, modality: str, shape: tuple[int, ...] | None) -> Processor:
-    """The processor that :meth:`Processor.save` wrote beside a model. ``modality`` and ``shape`` are those of its
-    examples."""
+def load_processor(
+    experiment: Experiment, folder: Path, modality: str, shape: tuple[int, ...] | None
+) -> Processor:
+    """The processor that :meth:`Processor.save` wrote beside a model. ``modality`` and ``shape`` are those of
+    its examples."""
     made = PROCESSORS[modality].load(experiment, folder, shape)
     made.labelled = experiment.task.problem_type is not None
     return made
@@ -550,15 +590,20 @@ def lengths_of(dataset: Dataset, tokenizer: Tokenizer, example_format: ExampleFo
     some = dataset.select(np.unique(np.linspace(0, len(dataset) - 1, SAMPLE).round().astype(np.int64)))
     if example_format is not ExampleFormat.TWO_TEXTS or "text_pair" not in some.column_names:
         return encode(some, tokenizer, LONGEST, cache=False).lengths
-    columns = (some.select_columns(["text"]), some.select_columns(["text_pair"]).rename_column("text_pair", "text"))
+    columns = (
+        some.select_columns(["text"]),
+        some.select_columns(["text_pair"]).rename_column("text_pair", "text"),
+    )
     return np.maximum(*(encode(column, tokenizer, LONGEST, cache=False).lengths for column in columns))
 
 
 def fitting_length(lengths: np.ndarray, model: ModelConfig | None) -> int:
-    """The default ``max_length``: no more than one text in 100 is truncated, as far as the model has positions.
+    """The default ``max_length``: no more than one text in 100 is truncated, as far as the model has
+    positions.
 
-    It is a multiple of 32, not below :data:`SHORTEST` (new texts may be longer than those of the training; memory and
-    time depend on the lengths there are) and not above :data:`LONGEST`, beyond which attention is expensive.
+    It is a multiple of 32, not below :data:`SHORTEST` (new texts may be longer than those of the training;
+    memory and time depend on the lengths there are) and not above :data:`LONGEST`, beyond which attention is
+    expensive.
     """
     wanted = int(np.quantile(lengths, 0.99, method="higher")) if len(lengths) else 0
     places = LONGEST if model is None else model.max_length or LONGEST
@@ -566,14 +611,16 @@ def fitting_length(lengths: np.ndarray, model: ModelConfig | None) -> int:
 
 
 def with_length(experiment: Experiment, max_length: int | None) -> Experiment:
-    """The experiment with ``max_length`` where its task leaves that to the data; None for rows that are not texts."""
+    """The experiment with ``max_length`` where its task leaves that to the data; None for rows that are not
+    texts."""
     if max_length is None or experiment.task.max_length is not None:
         return experiment
     return experiment.replace(task=experiment.task.replace(max_length=max_length))
 
 
 def tokenizer_of(model: ModelConfig | None, task: Task, rows: Rows) -> Tokenizer:
-    """The tokenizer of a pretrained model; where there is none (or no model yet), one learnt from the training rows."""
+    """The tokenizer of a pretrained model; where there is none (or no model yet), one learnt from the
+    training rows."""
     if model is not None and (source := model.folder()) is not None:
         return Tokenizer.load(sentence.encoder_folder(source))
     train = rows["train"]
@@ -584,8 +631,9 @@ def tokenizer_of(model: ModelConfig | None, task: Task, rows: Rows) -> Tokenizer
 
 
 def fitting_vocabulary(texts: Iterable[str]) -> int:
-    """The default ``vocabulary`` of tasks that predict pieces: one for every :data:`CHARACTERS` of the training texts,
-    so that most are seen often enough to be learnt as outputs (Gowda & May 2020, arXiv 2004.02334)."""
+    """The default ``vocabulary`` of tasks that predict pieces: one for every :data:`CHARACTERS` of the
+    training texts, so that most are seen often enough to be learnt as outputs (Gowda & May 2020, arXiv
+    2004.02334)."""
     return min(max(sum(map(len, texts)) // CHARACTERS, FEWEST), MOST)
 
 

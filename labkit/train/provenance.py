@@ -1,8 +1,10 @@
-"""Provenance of a checkpoint: run and session, experiment, data, and the conditions of bitwise reproducibility.
+"""Provenance of a checkpoint: run and session, experiment, data, and the conditions of bitwise
+reproducibility.
 
-A session is one start of a run. Each checkpoint names its session and the sessions before it; ``sessions.json`` in the
-run folder names those whose checkpoints the run accepts. A copied lab folder that is resumed starts new sessions,
-which distinguishes its checkpoints although run id, experiment and data are equal.
+ A session is one start of a run. Each checkpoint names its session and the sessions before it;
+``sessions.json`` in the run folder names those whose checkpoints the run accepts. A copied lab folder that is
+resumed starts new sessions, which distinguishes its checkpoints although run id, experiment and data are
+equal.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ FACTS: dict[str, type] = {
     "run": str, "session": str, "sessions": list, "experiment": str, "parts": int, "rows": str, "tokenizer": str,
     "conditions": dict,
 }  # fmt: skip
-#: Settings that say where and how safely a run is worked on; its numbers do not depend on them, up to rounding.
+#: Settings that say where and how safely a run is worked on; its numbers do not depend on them, up to
+#: rounding.
 _PLACES = ("devices", "model_parallel", "sharded", "save_minutes", "on_checkpoint_failure", "watchdog")
 _VERSIONS = ("labkit", "jax", "jaxlib", "flax", "optax", "numpy", "tokenizers")
 #: Options of JAX that change bits.
@@ -66,7 +69,11 @@ class Session:
     def of(cls, values: Mapping[str, Any]) -> Self:
         """A session as JSON holds it. Raises TypeError or KeyError for anything else."""
         found = cls(values["id"], values["start"], revive(values["note"]))
-        if not isinstance(found.start, int) or not isinstance(found.id, str) or not isinstance(found.note, str):
+        if (
+            not isinstance(found.start, int)
+            or not isinstance(found.id, str)
+            or not isinstance(found.note, str)
+        ):
             raise TypeError(f"{values!r} is no session")
         return found
 
@@ -86,7 +93,8 @@ class Provenance:
         parts: what its batches are divisible into.
         rows, tokenizer: fingerprints of the data.
         conditions: hardware, software and compiler options, see :func:`conditions`.
-        sessions: those whose checkpoints belong to this run, in order; after :meth:`begin` the last one is this.
+        sessions: those whose checkpoints belong to this run, in order; after :meth:`begin` the last one is
+        this.
         problem: why ``sessions.json`` could not be read, empty where it was.
     """
 
@@ -138,10 +146,12 @@ class Provenance:
         }
 
     def mismatch(self, facts: Mapping[str, Any], step: int) -> str:
-        """Why a checkpoint of ``step``, sealed with ``facts``, does not belong to the run; empty where it does."""
+        """Why a checkpoint of ``step``, sealed with ``facts``, does not belong to the run; empty where it
+        does."""
         if lacking := [name for name, kind in FACTS.items() if not isinstance(facts.get(name), kind)]:
             return _(
-                "its manifest lacks {lacking}: it was written by another version of labkit", lacking=", ".join(lacking)
+                "its manifest lacks {lacking}: it was written by another version of labkit",
+                lacking=", ".join(lacking),
             )
         try:
             before = [Session.of(values) for values in facts["sessions"]]
@@ -216,7 +226,9 @@ class Provenance:
         if self._entered:
             return
         content = {"sessions": [session.to_json() for session in self.sessions]}
-        write_atomic(self.folder / NAME, json.dumps({**content, "seal": fingerprint(content)}, indent=1) + "\n")
+        write_atomic(
+            self.folder / NAME, json.dumps({**content, "seal": fingerprint(content)}, indent=1) + "\n"
+        )
         self._entered = True
 
 

@@ -10,7 +10,8 @@ Evaluations = Mapping[int, Mapping[str, float]]
 
 
 def best_of(evaluations: Evaluations, metric: str, sign: float) -> int | None:
-    """The step of the best evaluation: by ``sign`` times ``metric``, among equals by the lower loss, then the earliest.
+    """The step of the best evaluation: by ``sign`` times ``metric``, among equals by the lower loss, then the
+    earliest.
 
     Evaluations whose metric is NaN do not count; None where none counts.
     """
@@ -23,8 +24,9 @@ def best_of(evaluations: Evaluations, metric: str, sign: float) -> int | None:
 def without_gain(evaluations: Evaluations, metric: str, sign: float) -> int:
     """Evaluations since the best one.
 
-    Those before the metric first changed do not count: F1 stays at 0 until the first row of a rare class is found,
-    however well the model learns. Where the loss has not changed either, the model does not learn and all count.
+    Those before the metric first changed do not count: F1 stays at 0 until the first row of a rare class is
+    found, however well the model learns. Where the loss has not changed either, the model does not learn and
+    all count.
     """
     best = best_of(evaluations, metric, sign)
     if best is None:

@@ -1,8 +1,8 @@
 """Sharding: a device mesh with the axes ``data`` and ``model``, and sharding rules for parameters.
 
-The batch is divided over ``data``. Parameters are copied to every device, or divided: over ``model`` as the rules say
-(Shoeybi et al., arXiv 1909.08053) and, fully sharded, over ``data`` too (Rajbhandari et al., arXiv 1910.02054). What a
-step computes is the same whatever the mesh; XLA's partitioner adds the communication.
+ The batch is divided over ``data``. Parameters are copied to every device, or divided: over ``model`` as the
+rules say (Shoeybi et al., arXiv 1909.08053) and, fully sharded, over ``data`` too (Rajbhandari et al., arXiv
+1910.02054). What a step computes is the same whatever the mesh; XLA's partitioner adds the communication.
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ class Placement:
         return jax.tree.map(_filled, tree, where)
 
     def state(self, shapes: PyTree[Any]) -> Any:
-        """The sharding of every array of a state: arrays named and shaped like a parameter are sharded like it."""
+        """The sharding of every array of a state: arrays named and shaped like a parameter are sharded like
+        it."""
         return jax.tree_util.tree_map_with_path(
             lambda path, leaf: self._sharding(self.spec(_name(path), leaf.shape)), shapes
         )

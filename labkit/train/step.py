@@ -1,7 +1,7 @@
 """The compiled steps: one function that trains, one that evaluates.
 
-All work on pure state. Parameters are one flat dict, name (``backbone/encoder/…``) → array, split into those that move
-and those that are frozen, so that no gradient is made for the latter.
+ All work on pure state. Parameters are one flat dict, name (``backbone/encoder/…``) → array, split into those
+that move and those that are frozen, so that no gradient is made for the latter.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ LEAST_WEIGHT = 1e-6
 @jax.tree_util.register_dataclass
 @dataclass
 class TrainState:
-    """Everything that a step changes, and all that a checkpoint holds. The loader's position is ``step`` itself."""
+    """Everything that a step changes, and all that a checkpoint holds. The loader's position is ``step``
+    itself."""
 
     step: Int[Array, ""]  # updates made
     trainable: Params  # parameters that are trained
@@ -50,7 +51,8 @@ class TrainState:
 
     @property
     def params(self) -> Params:
-        """Computes the parameters that are evaluated and saved: averages, where there are any, for what moves."""
+        """Computes the parameters that are evaluated and saved: averages, where there are any, for what
+        moves."""
         return {**self.trainable, **self.ema, **self.frozen, **self.batch_stats}
 
 
@@ -65,14 +67,15 @@ class TrainStep:
 
     Args:
         task: the head of a task, joined to its data.
-        module: the model with its head; only its structure and the parameters' shapes are used, so it may be abstract
-            (``nnx.eval_shape``).
+        module: the model with its head; only its structure and the parameters' shapes are used, so it may be
+            abstract (``nnx.eval_shape``).
         optimizer: settings of the optimizer.
         layer_of: parameter name → its depth.
         top: depth of the head.
         total: steps of the whole run, for the schedule.
         report_every: steps after which the metric sums start anew.
-        accumulate: parts that a batch is computed in, one after the other; the gradient is that of the whole batch.
+        accumulate: parts that a batch is computed in, one after the other; the gradient is that of the whole
+        batch.
         placement: where the arrays live; None for one device.
         model: config of the model, for cost estimates by its formulas.
     """
@@ -101,13 +104,18 @@ class TrainStep:
         self._names = tuple(self._shapes)
         self._batch_stats = tuple(flatten(nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))))
         self.shapes = {name: x for name, x in self._shapes.items() if name not in self._batch_stats}
-        self.multipliers = optimizer.multipliers({name: x.shape for name, x in self.shapes.items()}, layer_of, top)
+        self.multipliers = optimizer.multipliers(
+            {name: x.shape for name, x in self.shapes.items()}, layer_of, top
+        )
         self.trainable = tuple(name for name in self.shapes if self.multipliers[name].any())
-        between = {name for name in self.trainable if name.endswith("/kernel") and _between(layer_of(name), top)}
+        between = {
+            name for name in self.trainable if name.endswith("/kernel") and _between(layer_of(name), top)
+        }
         matrices = [name for name in between if self.shapes[name].ndim >= 2]
         self.transform = optimizer.build({name: decays(name) for name in self.trainable}, matrices)
         begins = {
-            name: _like(optimizer.begins(layer_of(name), top, total), self.shapes[name]) for name in self.trainable
+            name: _like(optimizer.begins(layer_of(name), top, total), self.shapes[name])
+            for name in self.trainable
         }
         self._begins = begins if optimizer.unfreeze else {}
         self.empty = jax.jit(task.empty)
@@ -164,7 +172,8 @@ class TrainStep:
         return nnx.merge(self.graph, jax.tree_util.tree_unflatten(self._tree, leaves))
 
     def activations(self, batch: dict[str, Any]) -> Activations | None:
-        """What a forward pass computes and keeps of a batch, by formula; None where the model or task has none."""
+        """What a forward pass computes and keeps of a batch, by formula; None where the model or task has
+        none."""
         return None if self.model is None else self.task.activations(self.model, batch)
 
     @property
@@ -174,7 +183,8 @@ class TrainStep:
         return "bfloat16" if dtype == "mixed" else str(compute_dtype(dtype))
 
     def place(self, batch: dict[str, Any], stacked: bool = False) -> dict[str, Any]:
-        """Put a batch of NumPy arrays (``stacked``: several, on a first axis) on the devices; returns at once."""
+        """Put a batch of NumPy arrays (``stacked``: several, on a first axis) on the devices; returns at
+        once."""
         if self.placement is None:
             return jax.device_put(batch)
         return self.placement.put(batch, self.placement.batch(batch, stacked))
@@ -204,8 +214,8 @@ class TrainStep:
     # --- what is compiled -------------------------------------------------------------------------------------
 
     def function(self, kind: str) -> Callable[..., Any]:
-        """The plain function behind ``kind``: ``train`` (state, batch), ``multi_step`` (state, batches, count) or
-        ``evaluate`` (params, sums, batch)."""
+        """The plain function behind ``kind``: ``train`` (state, batch), ``multi_step`` (state, batches,
+        count) or ``evaluate`` (params, sums, batch)."""
         return {"train": self._train, "multi_step": self._multi_step, "evaluate": self._evaluate}[kind]
 
     def _train(self, state: TrainState, batch: dict[str, Array]) -> tuple[TrainState, dict[str, Any]]:
@@ -237,7 +247,13 @@ class TrainStep:
             skipped=state.skipped + ~finite,
         )
         new = self._in_place(new)
-        told = {"loss": loss, "learning_rate": rate, "gradient_norm": norm, "sums": new.sums, "skipped": new.skipped}
+        told = {
+            "loss": loss,
+            "learning_rate": rate,
+            "gradient_norm": norm,
+            "sums": new.sums,
+            "skipped": new.skipped,
+        }
         return new, told
 
     def _factor(self, name: str, step: Int[Array, ""]) -> Any:
@@ -247,7 +263,8 @@ class TrainStep:
         return self.multipliers[name] * (step >= self._begins[name])
 
     def _averaged(self, ema: Params, moved: Params, step: Int[Array, ""]) -> Params:
-        """The running average after an update; early on it follows quickly, so that the start is soon forgotten."""
+        """The running average after an update; early on it follows quickly, so that the start is soon
+        forgotten."""
         slow = jnp.minimum(self.optimizer.ema, (1 + step) / (10 + step))
         return {name: leaf + (1 - slow) * (moved[name] - leaf) for name, leaf in ema.items()}
 
@@ -267,14 +284,18 @@ class TrainStep:
 
         differentiate = jax.value_and_grad(total_of, has_aux=True)
         if self.accumulate == 1:
-            (loss, (_, counts, batch_stats)), gradient = differentiate(state.trainable, state.batch_stats, batch, key)
+            (loss, (_, counts, batch_stats)), gradient = differentiate(
+                state.trainable, state.batch_stats, batch, key
+            )
             return loss, counts, batch_stats, gradient
         # Example i goes to part i mod accumulate: every device cuts its own examples, none moves.
         cut = {name: x.reshape(-1, self.accumulate, *x.shape[1:]).swapaxes(0, 1) for name, x in batch.items()}
 
         def one(batch_stats: Params, part: dict[str, Array], number: Array) -> tuple[Any, Params]:
             own = jax.random.fold_in(key, number)
-            (total, (weight, counts, after)), gradient = differentiate(state.trainable, batch_stats, part, own)
+            (total, (weight, counts, after)), gradient = differentiate(
+                state.trainable, batch_stats, part, own
+            )
             return (total, weight, counts, gradient), after
 
         def add(carry: Any, part: Any) -> tuple[Any, None]:
@@ -284,15 +305,17 @@ class TrainStep:
         empty, _ = jax.eval_shape(one, state.batch_stats, jax.tree.map(lambda x: x[0], cut), 0)
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), empty)
         parts = (cut, jnp.arange(self.accumulate))
-        ((total, weight, counts, gradient), batch_stats), _ = jax.lax.scan(add, (zeros, state.batch_stats), parts)
+        ((total, weight, counts, gradient), batch_stats), _ = jax.lax.scan(
+            add, (zeros, state.batch_stats), parts
+        )
         weight = jnp.maximum(weight, LEAST_WEIGHT)
         return total / weight, counts, batch_stats, jax.tree.map(lambda leaf: leaf / weight, gradient)
 
     def _multi_step(
         self, state: TrainState, batches: dict[str, Array], count: Int[Array, ""]
     ) -> tuple[TrainState, dict[str, Any]]:
-        """The first ``count`` of the batches stacked on a first axis [k, …], one step each; returns k values per
-        metric, of which the first ``count`` are valid, and the sums after the last step."""
+        """The first ``count`` of the batches stacked on a first axis [k, …], one step each; returns k values
+        per metric, of which the first ``count`` are valid, and the sums after the last step."""
         most = jax.tree.leaves(batches)[0].shape[0]
 
         def one(number: Array, carry: tuple[Any, ...]) -> Any:
@@ -322,7 +345,8 @@ class TrainStep:
     # --- compiling and calling --------------------------------------------------------------------------------
 
     def trace(self, kind: str, *args: object) -> jax.stages.Traced:
-        """``kind`` traced for the shapes of ``args`` (arrays or their shapes): its ``jaxpr``, and ``lower()``."""
+        """``kind`` traced for the shapes of ``args`` (arrays or their shapes): its ``jaxpr``, and
+        ``lower()``."""
         return self._jitted[kind].trace(*args)
 
     def lower(self, kind: str, *args: object) -> jax.stages.Lowered:

@@ -21,7 +21,8 @@ from labkit.train.step import TrainState
 MOST_SKIPPED = 5
 #: A gradient so many times the running median is an alarm …
 ALARM = 10.0
-#: … and so many times the largest of the same steps: where some are always far above the others, that is usual.
+#: … and so many times the largest of the same steps: where some are always far above the others, that is
+#: usual.
 _ABOVE = 2.0
 #: Of so many steps at most, and so many at least.
 _WINDOW, _ENOUGH = 101, 20

@@ -20,8 +20,8 @@ SAMPLE = 500
 
 
 def truncation(processor: Processor, dataset: Dataset, examples: Any) -> dict[str, Any]:
-    """Truncated texts of a split, of how many, and the share of all tokens lost; empty where nothing is truncated, and
-    where examples are windows over the whole text.
+    """Truncated texts of a split, of how many, and the share of all tokens lost; empty where nothing is
+    truncated, and where examples are windows over the whole text.
 
     Args:
         processor: of the model.
@@ -37,7 +37,12 @@ def truncation(processor: Processor, dataset: Dataset, examples: Any) -> dict[st
     found = [_lost(dataset, tokens, columns, processor) for tokens, columns in parts]
     kept, lost = (sum(each) for each in zip(*found, strict=True))
     rows, of = (sum(each) for each in zip(*((part.truncated, len(part)) for part, _ in parts), strict=True))
-    return {"rows": int(rows), "of": of, "lost": round(lost / (kept + lost), 4), "max_length": processor.max_length}
+    return {
+        "rows": int(rows),
+        "of": of,
+        "lost": round(lost / (kept + lost), 4),
+        "max_length": processor.max_length,
+    }
 
 
 def _lost(dataset: Dataset, tokens: Tokens, columns: list[str], processor: Processor) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """XLA's own memory plan of the training step of an experiment, compiled in a process of its own.
 
-``python -m labkit.train.xla_plan FOLDER`` prints it: bytes for each batch shape, as JSON. The notebook's kernel stays
-free meanwhile, and what the compiler uses is freed at its end.
+ ``python -m labkit.train.xla_plan FOLDER`` prints it: bytes for each batch shape, as JSON. The notebook's
+kernel stays free meanwhile, and what the compiler uses is freed at its end.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ def bars(amounts: Sequence[tuple[str, float]], label: str, shown: Sequence[str] 
 
 
 def scores(found: Sequence[tuple[str, float, float, float]], label: str) -> FigureSpec:
-    """Horizontal bars of scores, each with a line over its interval: (name, score, low, high) from top to bottom."""
+    """Horizontal bars of scores, each with a line over its interval: (name, score, low, high) from top to
+    bottom."""
     names, values, lows, highs = zip(*found, strict=True)
     texts = [f"{value:.3f}  ({low:.3f} – {high:.3f})" for _, value, low, high in found]
     ends = [each for each in (*values, *lows, *highs, 0.0) if math.isfinite(each)]
@@ -42,14 +43,17 @@ def scores(found: Sequence[tuple[str, float, float, float]], label: str) -> Figu
     return FigureSpec([Plot(marks, x=x, y=y)], f"{label}: {said}", height=26 * len(found) + 8)
 
 
-def histogram(found: Histogram, label: str, x: str, y: str, limit: float | None = None, note: str = "") -> FigureSpec:
+def histogram(
+    found: Histogram, label: str, x: str, y: str, limit: float | None = None, note: str = ""
+) -> FigureSpec:
     """How often values occur; what lies above ``limit`` is in another colour, with ``note`` at the line."""
     edges, counts = np.array(found.edges), np.array(found.counts)
     low, high = found.edges[0], found.edges[-1]
     middles, width = (edges[:-1] + edges[1:]) / 2, edges[1] - edges[0]
     cut = edges[:-1] >= (math.inf if limit is None else limit)
     marks: list[Mark] = [
-        Bars(middles[part], counts[part], colour=colour, width=width) for colour, part in ((1, ~cut), (2, cut))
+        Bars(middles[part], counts[part], colour=colour, width=width)
+        for colour, part in ((1, ~cut), (2, cut))
     ]
     if limit is not None and low <= limit <= high:
         marks.append(Rule((limit, limit), note=note))
@@ -62,7 +66,9 @@ def line(points: Sequence[float], label: str, x: str, y: str) -> FigureSpec:
     """A line through values at 1, 2, 3 …"""
     high = max([value for value in points if math.isfinite(value)], default=1.0) or 1.0
     axes = Axis(x, (0, max(len(points), 1))), Axis(y, ticks=ticks(0, high, 4))
-    return FigureSpec([Plot([Line(range(1, len(points) + 1), points)], "", *axes)], f"{label}: {y} 0 – {high:.3g}")
+    return FigureSpec(
+        [Plot([Line(range(1, len(points) + 1), points)], "", *axes)], f"{label}: {y} 0 – {high:.3g}"
+    )
 
 
 def unit(marks: Sequence[Mark], title: str, x: str, y: str, said: str) -> FigureSpec:

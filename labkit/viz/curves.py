@@ -31,7 +31,9 @@ class RunCurves(NamedTuple):
     prefix: str = ""
 
 
-def plots(runs: Sequence[RunCurves], second: str, language: str, step: str = "", values: bool = False) -> list[Plot]:
+def plots(
+    runs: Sequence[RunCurves], second: str, language: str, step: str = "", values: bool = False
+) -> list[Plot]:
     """Loss and another score over steps, side by side; validation is dashed.
 
     Args:
@@ -60,7 +62,9 @@ def _line(run: RunCurves, split: str, name: str, language: str, values: bool) ->
     label = f"{run.label} {word(split, language)}".strip() + (f" {y[-1]:#.4g}" if values else "")
     symbol = "square" if dashed else "circle"
     marker = symbol if len(x) <= FEW else ""
-    return Line(x, y, label, run.colour or 1 + dashed, "dash" if dashed else "", marker=marker, key=run.prefix + key)
+    return Line(
+        x, y, label, run.colour or 1 + dashed, "dash" if dashed else "", marker=marker, key=run.prefix + key
+    )
 
 
 def of_run(series: Series, language: str = "en") -> FigureSpec:
@@ -82,7 +86,8 @@ def of_runs(runs: Mapping[str, Series], language: str = "en") -> FigureSpec:
 
 
 def schedule(optimizers: Mapping[str, Optimizer], steps: int, language: str | None = None) -> FigureSpec:
-    """The learning rate over the steps of a run, before it is begun, one line for each optimizer by its label."""
+    """The learning rate over the steps of a run, before it is begun, one line for each optimizer by its
+    label."""
     lines = [
         Line(np.arange(1, steps + 1), optimizer.rates(steps), label if len(optimizers) > 1 else "", number)
         for number, (label, optimizer) in enumerate(optimizers.items(), 1)

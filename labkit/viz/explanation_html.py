@@ -23,12 +23,17 @@ def probabilities(chances: dict[str, float], language: str, what: str = "class")
     lines = []
     for name, chance in sorted(chances.items(), key=lambda item: -item[1])[:CLASSES]:
         lines.append([name, _bar(chance), f"{100 * chance:.1f} %"])
-    return html.table([word(what, language), "", word("probability", language)], lines, numeric=(2,), limit=60)
+    return html.table(
+        [word(what, language), "", word("probability", language)], lines, numeric=(2,), limit=60
+    )
 
 
 def explanation(found: Explanation, language: str) -> Html:
     """What speaks for the class and what against it, with how exactly that adds up."""
-    parts = [html.paragraph(word("speaks_for", language, target=visible(found.target, 60)), "quiet"), _key(language)]
+    parts = [
+        html.paragraph(word("speaks_for", language, target=visible(found.target, 60)), "quiet"),
+        _key(language),
+    ]
     if found.words:
         parts.append(Html(f'<div class="lk-marked">{found.marked()}</div>'))
     elif found.values.ndim > 1:
@@ -43,7 +48,8 @@ def explanation(found: Explanation, language: str) -> Html:
 
 
 def veiled(found: Explanation) -> np.ndarray:
-    """A picture in grey with colours where it speaks for (blue) or against (vermilion) the class, uint8 [y, x, 3]."""
+    """A picture in grey with colours where it speaks for (blue) or against (vermilion) the class, uint8 [y,
+    x, 3]."""
     assert found.inputs is not None
     grey = found.inputs.mean(-1) if found.inputs.ndim == 3 else found.inputs
     low, high = float(grey.min()), float(grey.max())

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-#: Okabe and Ito's colours, which all kinds of colour vision tell apart; a mark names one by its number, 1 … 7.
+#: Okabe and Ito's colours, which all kinds of colour vision tell apart; a mark names one by its number, 1 …
+#: 7.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 #: The ticks of what lies between 0 and 1.
 QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -104,7 +105,12 @@ class Plot:
     title: str = ""  # above; without one the label of y is
     x: Axis = Axis()
     y: Axis = Axis()
-    place: tuple[float, float, float, float] = (0.0, 1.0, 0.0, 1.0)  # left, right, bottom, top: shares of the figure
+    place: tuple[float, float, float, float] = (
+        0.0,
+        1.0,
+        0.0,
+        1.0,
+    )  # left, right, bottom, top: shares of the figure
     square: bool = False  # a unit of x as long as one of y, and a grid both ways
 
     @property

@@ -47,7 +47,9 @@ def gallery(pictures: list[tuple[np.ndarray, str]], size: int = 72) -> Html:
 def sound(samples: np.ndarray, rate: int, label: str) -> Html:
     """A sound with buttons to hear it: samples [n] from -1 to 1, ``rate`` a second."""
     address = "data:audio/wav;base64," + base64.b64encode(wav(samples, rate)).decode()
-    return Html(f'<audio controls preload="none" src="{address}" aria-label="{escape(visible(label, 80))}"></audio>')
+    return Html(
+        f'<audio controls preload="none" src="{address}" aria-label="{escape(visible(label, 80))}"></audio>'
+    )
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -72,7 +74,8 @@ def _png(values: np.ndarray) -> bytes:
     head = struct.pack(">2I5B", wide, tall, 8, colour, 0, 0, 0)
     parts = ((b"IHDR", head), (b"IDAT", zlib.compress(lines.tobytes())), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
     )
 
 

@@ -1,7 +1,8 @@
-"""Figures as Plotly figures, and Plotly figures as still pictures that any page shows, with no script and no kernel.
+"""Figures as Plotly figures, and Plotly figures as still pictures that any page shows, with no script and no
+kernel.
 
-They are for what does not move. The live curves are drawn by ``live.js``: JupyterLab's Plotly renderer does not redraw
-an output that is replaced in place, and rebuilding the plot twice a second loses zoom and hover.
+ They are for what does not move. The live curves are drawn by ``live.js``: JupyterLab's Plotly renderer does
+not redraw an output that is replaced in place, and rebuilding the plot twice a second loses zoom and hover.
 """
 
 from __future__ import annotations
@@ -97,7 +98,8 @@ def _add_rule(made: go.Figure, rule: Rule, end: str) -> None:
 
 
 class Picture:
-    """A figure as an SVG document (``svg``); as the last line of a cell it shows itself, and stays in the notebook."""
+    """A figure as an SVG document (``svg``); as the last line of a cell it shows itself, and stays in the
+    notebook."""
 
     def __init__(self, svg: str, title: str):
         self.svg, self.title = svg, title
@@ -128,7 +130,9 @@ def _plots(figure: go.Figure) -> list[Plot]:
     """The subplots by the names of their axes, in the order of the traces."""
     for trace in figure.data:
         if trace.type not in _DRAWN:
-            raise ConfigError(_("static SVG supports scatter, bar and heatmap traces, not {type!r}."), type=trace.type)
+            raise ConfigError(
+                _("static SVG supports scatter, bar and heatmap traces, not {type!r}."), type=trace.type
+            )
     return [_plot(figure, *place) for place in dict.fromkeys(_axes(trace) for trace in figure.data)]
 
 
@@ -141,7 +145,9 @@ def _plot(figure: go.Figure, xaxis: str, yaxis: str) -> Plot:
     across, up = (layout[name[0] + "axis" + name[1:]] for name in (xaxis, yaxis))
     traces = [(number, trace) for number, trace in enumerate(figure.data) if _axes(trace) == (xaxis, yaxis)]
     rules = [
-        _rule(shape) for shape in layout.shapes if shape.type == "line" and _names(shape) <= {xaxis, yaxis, "paper"}
+        _rule(shape)
+        for shape in layout.shapes
+        if shape.type == "line" and _names(shape) <= {xaxis, yaxis, "paper"}
     ]
     names = {side: list(dict.fromkeys(v for _, trace in traces for v in _values(trace[side]) if isinstance(v, str)))
              for side in ("x", "y")}  # fmt: skip
@@ -213,5 +219,7 @@ def _rgb(colour: str) -> list[float]:
 
 def _plain(text: str | None) -> str:
     """What Plotly would write, without its tags."""
-    text = re.sub(r"<[^<>]*>", " ", text or "").replace("&lt;", "<").replace("&gt;", ">").replace("&#36;", "$")
+    text = (
+        re.sub(r"<[^<>]*>", " ", text or "").replace("&lt;", "<").replace("&gt;", ">").replace("&#36;", "$")
+    )
     return text.replace("&amp;", "&").strip()

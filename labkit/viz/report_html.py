@@ -31,7 +31,8 @@ LINES = 30
 WORST = 12
 #: What chance, or perfect calibration, gives.
 DIAGONAL = Rule((0, 1), (0, 1))
-#: Scores of several labels or of numbers, and what is told of each → their words, where these have another name.
+#: Scores of several labels or of numbers, and what is told of each → their words, where these have another
+#: name.
 _CALLED = {"accuracy": "exact", "support": "rows"}
 _OWN = ("mae", "rmse", "r2", "mean", "deviation", "f1", "f1_micro", "hamming", "precision", "recall", "loss")
 
@@ -62,7 +63,10 @@ def conclusion(found: Conclusion, language: str) -> Html:
 
 
 def _scored(
-    values: Mapping[str, float], intervals: Mapping[str, Interval], words: Mapping[str, str], style: str = ".4g"
+    values: Mapping[str, float],
+    intervals: Mapping[str, Interval],
+    words: Mapping[str, str],
+    style: str = ".4g",
 ) -> list[tuple[str, str]]:
     """Scores for cards, each with its interval where it has one."""
     ranges = {name: f" ({low:{style}} – {high:{style}})" for name, (low, high) in intervals.items()}
@@ -85,8 +89,11 @@ def by_class(report: ClassificationReport, language: str) -> Html:
 
 
 def rowwise(report: RowReport, language: str) -> Html:
-    """Report of multi-label classification or regression: scores, each label or number, and the worst predictions."""
-    called = {name: word(key, language) for name, key in {**dict(zip(_OWN, _OWN, strict=True)), **_CALLED}.items()}
+    """Report of multi-label classification or regression: scores, each label or number, and the worst
+    predictions."""
+    called = {
+        name: word(key, language) for name, key in {**dict(zip(_OWN, _OWN, strict=True)), **_CALLED}.items()
+    }
     cards = _scored(report.scores, report.intervals, {score: called[score] for score in report.headlines})
     cards.append((word("rows_evaluated", language), f"{int(report.counted.sum()):,}"))
     if left_out := int((~report.counted).sum()):
@@ -94,7 +101,8 @@ def rowwise(report: RowReport, language: str) -> Html:
     frame = report.per_name.head(LINES)
     kind = "label" if isinstance(report, MultilabelReport) else "value"
     each = [
-        [name, *(f"{value:.4g}" for value in line)] for name, line in zip(frame.index, frame.to_numpy(), strict=True)
+        [name, *(f"{value:.4g}" for value in line)]
+        for name, line in zip(frame.index, frame.to_numpy(), strict=True)
     ]
     head = [word(kind, language), *(called[name] for name in frame.columns)]
     parts = [
@@ -107,7 +115,8 @@ def rowwise(report: RowReport, language: str) -> Html:
 
 
 def scores(found: Scores, language: str) -> Html:
-    """Report of a task without labels: its scores in large type, what they mean, the worst predictions if available."""
+    """Report of a task without labels: its scores in large type, what they mean, the worst predictions if
+    available."""
     keys = {"accuracy": f"right_{found.task}", "loss": "loss"}
     words = {name: word(keys.get(name, f"score_{name}"), language) for name in found}
     cards = _scored(found, found.intervals, words)
@@ -181,7 +190,9 @@ def calibration(found: Calibration, language: str) -> Html:
         if each is not None:
             kept = each.count > 0
             dash = "dash" if number else ""
-            lines.append(Line(each.confidence[kept], each.accuracy[kept], "", 1 + number, dash, marker="circle"))
+            lines.append(
+                Line(each.confidence[kept], each.accuracy[kept], "", 1 + number, dash, marker="circle")
+            )
     count = len(found.count)
     amounts = Bars((np.arange(count) + 0.5) / count, 0.3 * found.count / most, "", 7, 1 / count, opacity=0.35)
     drawn = charts.unit(
@@ -214,7 +225,9 @@ def comparison(found: Comparison, language: str) -> Html:
         verdict, tone = "better", "good"
     elif high < 0:
         verdict, tone = "worse", "bad"
-    test = word("mcnemar", language, a=a, b=b, first=found.only_first, second=found.only_second, p=f"{found.p:.3g}")
+    test = word(
+        "mcnemar", language, a=a, b=b, first=found.only_first, second=found.only_second, p=f"{found.p:.3g}"
+    )
     differ = found.disagreements.drop(columns="row").head(LINES)
     head_of = [word("text", language), word("truth", language), a, b]
     parts = [

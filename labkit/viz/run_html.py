@@ -1,7 +1,8 @@
 """Static HTML of a run for saved notebooks: no kernel, no scripts.
 
-The curves are an SVG picture in an ``<img>``: Jupyter shows that in notebooks it does not trust too, where it drops
-an ``<svg>`` element. The picture has colours for a light page; the style below turns them round on a dark one.
+ The curves are an SVG picture in an ``<img>``: Jupyter shows that in notebooks it does not trust too, where
+it drops an ``<svg>`` element. The picture has colours for a light page; the style below turns them round on a
+dark one.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ STYLE = """
 
 
 def result(info: RunInfo, series: Series, code: str = "", language: str = "en") -> str:
-    """The run as HTML: state, error and cure, curves, numbers, code (``code`` is HTML of :func:`code_section`)."""
+    """The run as HTML: state, error and cure, curves, numbers, code (``code`` is HTML of
+    :func:`code_section`)."""
     figure = curves.of_run(series, language)
     parts = [
         f"<style>{STYLE}</style>" + headline(info, language),
@@ -55,14 +57,18 @@ def facts_of(info: RunInfo, language: str = "en") -> list[str]:
     """How far a run is, how long it takes and how fast it is, each as a short phrase of plain text."""
     facts = [word("steps", language, step=info.step, steps=info.steps or "?")]
     if info.epochs:
-        facts.append(word("epochs", language, epoch=min(info.epoch + (not info.over), info.epochs), epochs=info.epochs))
+        facts.append(
+            word("epochs", language, epoch=min(info.epoch + (not info.over), info.epochs), epochs=info.epochs)
+        )
     speed = info.summary.get("steps_per_second")
     if info.over and info.started and info.ended:
         facts.append(word("took", language, time=duration(info.ended - info.started)))
     elif speed and info.steps and info.status != "paused":
         facts.append(word("left", language, time=duration((info.steps - info.step) / speed)))
     if examples := info.summary.get("examples_per_second"):
-        facts.append(word("speed", language, number=f"{examples:.3g}" if examples < 100 else f"{examples:.0f}"))
+        facts.append(
+            word("speed", language, number=f"{examples:.3g}" if examples < 100 else f"{examples:.0f}")
+        )
     if info.compilations:
         facts.append(word("compilations", language, n=info.compilations))
     troubles = ("skipped", "gradient_alarms", "restarts", "quarantined")
@@ -75,8 +81,8 @@ def facts_of(info: RunInfo, language: str = "en") -> list[str]:
 
 
 def measure(info: RunInfo) -> str:
-    """Metric of a run shown in addition to its loss, known before training: F1 of classes, R² of numbers, accuracy of
-    the rest."""
+    """Metric of a run shown in addition to its loss, known before training: F1 of classes, R² of numbers,
+    accuracy of the rest."""
     task = info.settings("task").get("name", "classify")
     return {"classify": "f1", "multilabel": "f1", "regress": "r2"}.get(str(task), "accuracy")
 
@@ -97,12 +103,15 @@ def problem_of(info: RunInfo) -> Problem | None:
 
 
 def error_box(problem: Problem | None, run_id: str, language: str = "en") -> str:
-    """A problem as a red box of HTML, with its traceback to copy and the run it is of; empty where there is none."""
+    """A problem as a red box of HTML, with its traceback to copy and the run it is of; empty where there is
+    none."""
     if problem is None:
         return ""
     said = escape(translate(problem.cure, language))
     cure = f"<div>{escape(word('cure', language))}: {said}</div>" if problem.cure else ""
-    trace = html.details(word("traceback", language), html.block(problem.traceback)) if problem.traceback else ""
+    trace = (
+        html.details(word("traceback", language), html.block(problem.traceback)) if problem.traceback else ""
+    )
     run = f"<div><small>{escape(word('run_id', language))} {escape(run_id)}</small></div>" if run_id else ""
     text = f"<strong>{escape(translate(problem.text, language))}</strong>"
     return f'<div class="labkit-error {html.LITERAL}" role="alert">{text}{cure}{trace}{run}</div>'

@@ -33,7 +33,11 @@ def pick(records: Iterable[Record], wanted: Iterable[tuple[str, str]]) -> Series
     for record in records:
         if (points := found.get(f"{record.split}/{record.name}")) is not None:
             points[record.step] = record.value
-    return {key: (sorted(points), [points[step] for step in sorted(points)]) for key, points in found.items() if points}
+    return {
+        key: (sorted(points), [points[step] for step in sorted(points)])
+        for key, points in found.items()
+        if points
+    }
 
 
 def second(series: Iterable[str]) -> str:
@@ -43,7 +47,8 @@ def second(series: Iterable[str]) -> str:
 
 
 def thin(steps: Sequence[int], values: Sequence[float], most: int = MOST) -> tuple[list[int], list[float]]:
-    """At most ``most`` of the points: first and last, and between them the least and the greatest of equal shares.
+    """At most ``most`` of the points: first and last, and between them the least and the greatest of equal
+    shares.
 
     Spikes survive, unlike in an average. ``most`` is at least 4.
     """

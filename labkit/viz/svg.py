@@ -84,7 +84,9 @@ def _scale(plot: Plot, side: str, start: float, end: float) -> Scale:
     else:
         found = np.concatenate([np.zeros(0), *(_positions(mark, side) for mark in plot.marks)])
         found = found[np.isfinite(found) & ((found > 0) | (not axis.log))]
-        low, high = (float(found.min()), float(found.max())) if found.size else (1.0 if axis.log else 0.0, 1.0)
+        low, high = (
+            (float(found.min()), float(found.max())) if found.size else (1.0 if axis.log else 0.0, 1.0)
+        )
     low, high = (math.log10(low), math.log10(high)) if axis.log else (low, high)
     if axis.ends is None and not any(isinstance(mark, Heatmap) for mark in plot.marks):
         pad = 0.03 * ((high - low) or abs(high) or 1.0)
@@ -143,7 +145,12 @@ class _Frame:
 
     def _axes(self) -> Iterator[str]:
         x, y, plot = self.x, self.y, self.plot
-        left, right, high, low = min(x.start, x.end), max(x.start, x.end), min(y.start, y.end), max(y.start, y.end)
+        left, right, high, low = (
+            min(x.start, x.end),
+            max(x.start, x.end),
+            min(y.start, y.end),
+            max(y.start, y.end),
+        )
         grid = [f"M{left:.1f} {at:.1f}H{right:.1f}" for at, _ in y.marks() if not plot.y.names]
         grid += [f"M{at:.1f} {high:.1f}V{low:.1f}" for at, _ in x.marks() if plot.square]
         if grid and not all(isinstance(mark, Heatmap) for mark in plot.marks):
@@ -159,7 +166,9 @@ class _Frame:
             at, middle = left - 40, (high + low) / 2
             yield _text(at, middle, plot.y.label, "middle", f" transform='rotate(-90 {at:.1f} {middle:.1f})'")
         if title := plot.title or plot.y.label:
-            x, y, anchor = ((left + right) / 2, high - 6, "middle") if self.bare else (left, self.top + 15, "start")
+            x, y, anchor = (
+                ((left + right) / 2, high - 6, "middle") if self.bare else (left, self.top + 15, "start")
+            )
             yield _text(x, y, title, anchor, "" if self.bare else " font-weight='bold'")
 
     def _legend(self) -> Iterator[str]:
@@ -213,7 +222,10 @@ class _Frame:
         """One pixel a cell, enlarged; the numbers over it where there are few."""
         x, y, z, (low, high) = self.x, self.y, np.asarray(heat.z, float), heat.limits
         share = np.nan_to_num((z - low) / ((high - low) or 1.0)).clip(0, 1)
-        at, colours = [place for place, _ in heat.colours], np.array([colour for _, colour in heat.colours], float)
+        at, colours = (
+            [place for place, _ in heat.colours],
+            np.array([colour for _, colour in heat.colours], float),
+        )
         pixels = np.stack([np.interp(share, at, band) for band in colours.T], -1).round().astype(np.uint8)
         left, right = sorted((x(-0.5), x(z.shape[1] - 0.5)))
         top, foot = sorted((y(-0.5), y(z.shape[0] - 0.5)))
@@ -222,7 +234,9 @@ class _Frame:
             "preserveAspectRatio='none' style='image-rendering:pixelated' "
             f"href='{png_address(pixels if y(1) > y(0) else pixels[::-1])}'/>"
         )
-        for (row, column), value in np.ndenumerate(z if heat.written and z.size <= WRITTEN else np.zeros((0, 0))):
+        for (row, column), value in np.ndenumerate(
+            z if heat.written and z.size <= WRITTEN else np.zeros((0, 0))
+        ):
             ink = "#fff" if pixels[row, column, :3] @ np.array([0.3, 0.6, 0.1]) < 128 else "#000"
             yield _text(x(column), y(row) + 4, f"{value:.3g}", "middle", f" fill='{ink}'")
 

@@ -97,8 +97,8 @@ def choose(name: str | None = None) -> str:
 
 
 def language(name: str | None = None) -> str:
-    """The language of panels: ``name``, else the one chosen, else LABKIT_LANGUAGE, else Chinese in a notebook that is
-    called NAME.zh.ipynb, else the locale's if there is a table for it.
+    """The language of panels: ``name``, else the one chosen, else LABKIT_LANGUAGE, else Chinese in a notebook
+    that is called NAME.zh.ipynb, else the locale's if there is a table for it.
 
     Raises:
         ConfigError: the language is not supported.
@@ -112,7 +112,9 @@ def language(name: str | None = None) -> str:
                 _("language {language!r} is not supported. Available: {known}."), language=asked, known=known
             )
         return short
-    if os.environ.get("JPY_SESSION_NAME", "").endswith(".zh.ipynb"):  # the notebook's path, as Jupyter tells its kernel
+    if os.environ.get("JPY_SESSION_NAME", "").endswith(
+        ".zh.ipynb"
+    ):  # the notebook's path, as Jupyter tells its kernel
         return "zh"
     known = os.environ.get("LC_ALL") or os.environ.get("LANG") or locale.getlocale()[0] or ""
     return "zh" if known.lower().startswith(("zh", "chinese")) else "en"

@@ -42,7 +42,9 @@ TABLE: dict[str, Message] = {
     "try_next": _("What to try next"),
     "fitting_baselines": _("Fitting simple baselines on the same rows …"),
     "rows_evaluated": _("rows"),
-    "intervals_are": _("In brackets: 95 % bootstrap confidence intervals, from resampling the evaluated rows."),
+    "intervals_are": _(
+        "In brackets: 95 % bootstrap confidence intervals, from resampling the evaluated rows."
+    ),
     "left_out": _("unlabelled rows, excluded"),
     "mae": _("Mean absolute error (MAE)"),
     "rmse": _("Root mean squared error (RMSE)"),
@@ -142,7 +144,9 @@ TABLE: dict[str, Message] = {
     "confidence": _("Confidence"),
     "temperature": _("temperature"),
     "error_scaled": _("calibration error at that temperature"),
-    "calibration_said": _("Dotted line: perfect calibration (accuracy equals confidence). Bars: number of rows."),
+    "calibration_said": _(
+        "Dotted line: perfect calibration (accuracy equals confidence). Bars: number of rows."
+    ),
     "temperature_said": _("Dashed curve: after temperature scaling, fitted on the validation rows."),
     "other_run": _("Other run"),
     "choose_run": _("choose a run"),

@@ -190,7 +190,9 @@ TABLE: dict[str, Message] = {
     "own_text": _("or your own"),
     "own_text_place": _("type a text"),
     "tokenizer_of": _("Tokenizer of {model} with the weights {weights}."),
-    "tokenizer_learnt": _("Tokenizer trained on the training rows, as for a model without pretrained weights."),
+    "tokenizer_learnt": _(
+        "Tokenizer trained on the training rows, as for a model without pretrained weights."
+    ),
     "tokenizer_size": _("Vocabulary size: {pieces}."),
     "token_lengths": _("Lengths of the training texts"),
     "tokens": _("tokens"),

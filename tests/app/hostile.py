@@ -70,7 +70,9 @@ def executable(html: str) -> list[str]:
                 address = (value or "").strip().lower()
                 if name.startswith("on") or address.startswith("javascript:"):
                     found.append(f"{tag} {name}")
-                elif name in ("src", "href", "srcset", "xlink:href") and not address.startswith(("data:", "#")):
+                elif name in ("src", "href", "srcset", "xlink:href") and not address.startswith(
+                    ("data:", "#")
+                ):
                     found.append(f"{tag} {name}={value}")
                 elif name == "style" and "url(" in address:
                     found.append(f"{tag} style")

@@ -67,7 +67,9 @@ def english(root: widgets.Widget) -> list[tuple[str, str]]:
     """Lines of a panel with two or more English words in a row, but for the rows' own texts, which are Chinese here."""
     words = re.compile(r"[A-Za-z]{2,}(?: +[A-Za-z]{2,})+")
     found = ((where, line) for where, text in said(root) for line in text.split("\n"))
-    return [(where, line) for where, line in found if words.search(re.sub(r"`[^`]*`", "", KEPT.sub("", line)))]
+    return [
+        (where, line) for where, line in found if words.search(re.sub(r"`[^`]*`", "", KEPT.sub("", line)))
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +84,9 @@ def comments():
         )
         for number in range(160)
     ]
-    frame = pd.DataFrame({"text": [text for text, _ in lines], "label": ["好" if one else "坏" for _, one in lines]})
+    frame = pd.DataFrame(
+        {"text": [text for text, _ in lines], "label": ["好" if one else "坏" for _, one in lines]}
+    )
     return lk.load(frame).split(validation=0.2, test=0.2, seed=0)
 
 
@@ -93,7 +97,9 @@ def films(comments, tmp_path_factory):
                   batch_size=16, buckets=1, max_length=24, vocabulary=200, learning_rate=3e-3)  # fmt: skip
 
 
-def test_all_steps_of_the_bench_say_no_english(comments, films, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_all_steps_of_the_bench_say_no_english(
+    comments, films, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(tmp_path)
     lab = lk.Lab(language="zh")
     for step in lab.steps:
@@ -117,11 +123,16 @@ def test_every_task_and_architecture_has_a_form_without_english(comments):
     image = Features({"image": Array2D((16, 16), "uint8"), "label": Value("int32"), "row": Value("int64")})
     pixels = {"image": [np.zeros((16, 16), np.uint8)] * 40, "label": [0, 1] * 20, "row": list(range(40))}
     pictures = Rows(
-        {"train": Dataset.from_dict(pixels, image)}, Spec(modality="image", label="label", classes=("好", "坏"))
+        {"train": Dataset.from_dict(pixels, image)},
+        Spec(modality="image", label="label", classes=("好", "坏")),
     )
     number = lk.load(numbers(价=lambda x: x["长度"]), number="价", features=True)
-    labels = lk.load(numbers(长=lambda x: x["长度"] > 0, 宽=lambda x: x["宽度"] > 0), label=("长", "宽"), features=True)
-    bare = Model(pairs.with_splits({"train": pairs["train"].remove_columns("answer_start")}, []), language="zh")
+    labels = lk.load(
+        numbers(长=lambda x: x["长度"] > 0, 宽=lambda x: x["宽度"] > 0), label=("长", "宽"), features=True
+    )
+    bare = Model(
+        pairs.with_splits({"train": pairs["train"].remove_columns("answer_start")}, []), language="zh"
+    )
     assert "qa" not in dict(bare.task.options).values() and "seq2seq" in dict(bare.task.options).values()
     bare.close()
     seen = set()

@@ -108,7 +108,9 @@ def test_what_the_rows_hold_is_told(data: Data):
     data.settle()
     assert "260 rows 2 classes" in text_of(data.overview.value)
     assert "negative" in data.overview.value and "130 (50%)" in data.overview.value
-    assert "duplicates of another row (0.4%)" in text_of(data.problems.value) and " 33 " in text_of(data.problems.value)
+    assert "duplicates of another row (0.4%)" in text_of(data.problems.value) and " 33 " in text_of(
+        data.problems.value
+    )
     page = data.browser
     assert "1 to 6 of 260" in page.where.value and page.back.disabled
     page.on.click()
@@ -130,7 +132,9 @@ def test_columns_are_asked_for_when_they_are_not_clear(data: Data, tmp_path: Pat
     data.load.click()
     data.settle()
     assert data.problem is None and data.state.rows.spec.text == ("one", "two")
-    assert data.code() == "import labkit as lk\n\nrows = lk.load('a.csv', text=['one', 'two'], label='four')\n"
+    assert (
+        data.code() == "import labkit as lk\n\nrows = lk.load('a.csv', text=['one', 'two'], label='four')\n"
+    )
     data.label.value = False
     data.load.click()
     data.settle()
@@ -175,7 +179,10 @@ def test_a_picture_is_a_picture_and_a_sound_a_sound():
         lines = np.frombuffer(zlib.decompress(made[start + 4 : start + 4 + size]), np.uint8).reshape(3, -1)
         assert (lines[:, 0] == 0).all() and (lines[:, 1 :: 3 if kind else 1] == pixels).all()
     with wave.open(BytesIO(media.wav(np.array([0.0, 1.0, -1.0]), 8000))) as sound:
-        assert (sound.getframerate(), np.frombuffer(sound.readframes(3), "<i2").tolist()) == (8000, [0, 32767, -32767])
+        assert (sound.getframerate(), np.frombuffer(sound.readframes(3), "<i2").tolist()) == (
+            8000,
+            [0, 32767, -32767],
+        )
     assert executable(media.sound(np.zeros(4), 8000, HOSTILE[1])) == []
 
 
@@ -222,7 +229,11 @@ def test_the_split_is_seen_and_is_what_the_code_makes(prepare: Prepare):
 
 def test_leakage_stops_until_it_is_accepted(tmp_path: Path):
     known = [f"text {number}" for number in range(40)]
-    for name, texts in {"train": known, "test": ["new one", *known[:9]], "validation": ["other", "more"]}.items():
+    for name, texts in {
+        "train": known,
+        "test": ["new one", *known[:9]],
+        "validation": ["other", "more"],
+    }.items():
         lines = "".join(f"{text},{'xy'[i % 2]}\n" for i, text in enumerate(texts))
         (tmp_path / f"{name}.csv").write_text("text,label\n" + lines)
     prepare = Prepare(str(tmp_path), language="en")
@@ -240,7 +251,9 @@ def test_leakage_stops_until_it_is_accepted(tmp_path: Path):
 
 def test_tokens_and_what_is_cut(prepare: Prepare):
     reading = prepare.reading
-    assert "0 truncated (0.0%)" in reading.chart.value and "trained on the training rows" in reading.about.value
+    assert (
+        "0 truncated (0.0%)" in reading.chart.value and "trained on the training rows" in reading.about.value
+    )
     reading.own.value = "Great film, 太好了!"
     prepare.settle()
     assert '<span class="lk-token lk-token-special"' in reading.shown.value and "[CLS]" in reading.shown.value
@@ -341,7 +354,9 @@ def test_a_decimal_mark_that_is_in_doubt_is_chosen(data: Data, tmp_path: Path):
 
 
 def test_several_labels_a_number_or_features_are_chosen(data: Data, tmp_path: Path):
-    lines = "".join(f"words number {i},{'red;blue' if i % 3 else 'green'},{i / 7:.2f},{i}\n" for i in range(60))
+    lines = "".join(
+        f"words number {i},{'red;blue' if i % 3 else 'green'},{i / 7:.2f},{i}\n" for i in range(60)
+    )
     (tmp_path / "goals.csv").write_text("text,tags,stars,size\n" + lines)
     data.way.value, data.path.value = "path", "goals.csv"
     assert data.goal.layout.display == data.separator.layout.display == "none"

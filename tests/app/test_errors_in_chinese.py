@@ -84,10 +84,19 @@ REAL: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "heads": (lambda: small("bert", width=10, heads=3), "BertConfig：宽度 = 10 不是注意力头数 = 3 的倍数。"),
     "field": (lambda: small("bert", dropout=2.0), "“丢弃率”（BertConfig.dropout） = 2.0 高于最大值"),
-    "choice": (lambda: Optimizer(algorithm="adma"), "“优化器”（Optimizer.algorithm） = 'adma' 不在可选值之内"),
+    "choice": (
+        lambda: Optimizer(algorithm="adma"),
+        "“优化器”（Optimizer.algorithm） = 'adma' 不在可选值之内",
+    ),
     "least": (lambda: Training(epochs=0), "“轮数”（Training.epochs） = 0 低于最小值 1。"),
-    "setting": (lambda: Training.from_dict({"epoch": 1}), "Training 没有设置 'epoch'。是否指 'epochs'？可用的有："),
-    "type": (lambda: Training.from_dict({"epochs": "x"}), "“轮数”（Training.epochs） = 'x' 的类型是 str；应为 int。"),
+    "setting": (
+        lambda: Training.from_dict({"epoch": 1}),
+        "Training 没有设置 'epoch'。是否指 'epochs'？可用的有：",
+    ),
+    "type": (
+        lambda: Training.from_dict({"epochs": "x"}),
+        "“轮数”（Training.epochs） = 'x' 的类型是 str；应为 int。",
+    ),
     "unknown": (lambda: lk.models["berd"], "未知的架构 'berd'。是否指 'bert'？可用的有：bert"),
     "reads": (
         lambda: lk.fit(lk.load(rows()), small("mlp"), folder="lab"),
@@ -101,7 +110,10 @@ REAL: dict[str, tuple[Callable[[], Any], str]] = {
     "weights": (lambda: find("minilm"), "权重 'minilm' 不是示例（"),
     "other weights": (lambda: find("a.bin"), "只打开 safetensors，因为其他格式可能运行代码。"),
     "no export": (lambda: Predictor("folder"), "'folder' 中没有 labkit.toml"),
-    "numbers with a word": (lambda: numbers_of("1, x", 2), "无法读作数值：'x'：请给出 2 个以逗号分隔的数值。"),
+    "numbers with a word": (
+        lambda: numbers_of("1, x", 2),
+        "无法读作数值：'x'：请给出 2 个以逗号分隔的数值。",
+    ),
     "no run": (lambda: Store("lab").run("x"), "没有运行 'x'（在 lab 中）"),
     "diverged": (lambda: raised(NotFinite([3, 4])), "梯度连续 2 步不是有限的数值，最后为第 4 步。"),
     "disk": (
@@ -116,7 +128,9 @@ REAL: dict[str, tuple[Callable[[], Any], str]] = {
 def leaking() -> lk.Rows:
     found = lk.load(rows())
     part = found["train"]
-    return found.with_splits({"train": part, "validation": part.select(range(4)), "test": part.select(range(4))}, [])
+    return found.with_splits(
+        {"train": part, "validation": part.select(range(4)), "test": part.select(range(4))}, []
+    )
 
 
 def ended(code: int) -> str:
@@ -164,7 +178,10 @@ def test_what_loading_reports_is_in_chinese(tmp_path: Path):
     path.write_bytes(b"text,label,row\n" + b"a\xffb,x,1\n" + b"c d,X,2\n" + b",x,3\n" + b"e f,x\n" * 2)
     report: Report = lk.load(path, on_bad="skip").report
     reasons = [reason for found in report.counts().values() for reason in found]
-    assert len(reasons) > 4 and [reason for reason in reasons if not CHINESE.search(translate(reason, "zh"))] == []
+    assert (
+        len(reasons) > 4
+        and [reason for reason in reasons if not CHINESE.search(translate(reason, "zh"))] == []
+    )
     details = [translate(note.detail, "zh") for note in report.notes if note.detail]
     assert [one for one in details if english(one)] == []
 

@@ -49,7 +49,11 @@ def test_the_scores_are_those_of_the_report(panel: Evaluate, report: Classificat
     assert f"<b>{report.scores['f1']:.3f}</b>" in panel.scores.value
     assert panel.grid.table["values"] == report.confusion.to_numpy().tolist()
     want = sk.f1_score(report.truth, report.predicted, average="macro")
-    assert finished.evaluate(baselines=False).scores["f1"] == pytest.approx(want) == pytest.approx(report.scores["f1"])
+    assert (
+        finished.evaluate(baselines=False).scores["f1"]
+        == pytest.approx(want)
+        == pytest.approx(report.scores["f1"])
+    )
 
 
 def test_a_cell_filters_to_its_examples_and_one_is_explained(panel: Evaluate, report: ClassificationReport):
@@ -63,7 +67,10 @@ def test_a_cell_filters_to_its_examples_and_one_is_explained(panel: Evaluate, re
     why = panel.examples.why
     assert report.texts[places[0]] in panel.examples.text.value.replace("&#x27;", "'")
     assert why.found is not None and why.found.target == report.classes[report.predicted[places[0]]]
-    assert why.said.value.count("<span style=") >= len(why.found.words) and "Integrated gradients" in why.said.value
+    assert (
+        why.said.value.count("<span style=") >= len(why.found.words)
+        and "Integrated gradients" in why.said.value
+    )
     assert why.map is not None and why.shown.value.count("<text") == 2 * min(
         len(why.map.tokens), explanation_html.TOKENS
     )
@@ -102,7 +109,10 @@ def test_calibration_slices_and_another_split(panel: Evaluate, finished):
     found = lk.ClassificationReport and calibrate(
         run_report.report_of(finished, "validation"), run_report.report_of(finished, "test")
     )
-    assert f"<b>{found.error:.3f}</b>" in panel.drawn.value and f"{found.scaled.temperature:.2f}" in panel.drawn.value
+    assert (
+        f"<b>{found.error:.3f}</b>" in panel.drawn.value
+        and f"{found.scaled.temperature:.2f}" in panel.drawn.value
+    )
     assert panel.sliced.value.count("<tr>") >= 3
     assert panel.column.options == (
         ("length of the text", "length"),
@@ -118,7 +128,12 @@ def test_calibration_slices_and_another_split(panel: Evaluate, finished):
 def test_two_runs_are_compared(panel: Evaluate, finished, reviews, tiny, settings):
     folder = finished.store.folder
     other = lk.fit(
-        reviews, tiny, folder=folder, background=False, name="other", **{**settings, "epochs": 1, "learning_rate": 0.0}
+        reviews,
+        tiny,
+        folder=folder,
+        background=False,
+        name="other",
+        **{**settings, "epochs": 1, "learning_rate": 0.0},
     )
     panel.fill_others()
     panel.other.value = other.id
@@ -175,8 +190,12 @@ def test_hostile_texts_and_classes_are_text_in_every_view():
     ]  # fmt: skip
     for text in HOSTILE:
         cut = Thresholds.of(one, text)
-        words = tuple(Word(part, 0, 2 * n, 2 * n + 1, np.asarray([n])) for n, part in enumerate((text, "plain")))
-        found = Explanation("integrated", text, {text: 0.7, "x": 0.3}, np.asarray([1.0, -1.0]), 1.0, 0.5, 0.0, words)
+        words = tuple(
+            Word(part, 0, 2 * n, 2 * n + 1, np.asarray([n])) for n, part in enumerate((text, "plain"))
+        )
+        found = Explanation(
+            "integrated", text, {text: 0.7, "x": 0.3}, np.asarray([1.0, -1.0]), 1.0, 0.5, 0.0, words
+        )
         tokens = AttentionWeights((text, "a"), np.full((1, 1, 2, 2), 0.5, np.float32))
         views += [
             report_html.at_threshold(cut, 0.5, "en"), report_html.curves(cut, 0.5, "en"),
@@ -224,12 +243,18 @@ def test_pictures_and_features_are_explained():
     values[1, 1], values[2, 2] = 1.0, -0.5
     found = Explanation("integrated", "x", {"x": 1.0}, values, 1.0, 0.0, -0.5, inputs=np.ones((4, 4, 1)))
     veil = explanation_html.veiled(found)
-    assert veil.shape == (4, 4, 3) and veil[1, 1, 2] > veil[0, 0, 2] > veil[1, 1, 0] and veil[2, 2, 0] > veil[2, 2, 2]
-    assert "data:image/png" in explanation_html.explanation(found, "en")
-    flat = Explanation("integrated", "x", {"x": 1.0}, np.asarray([0.1, -2.0]), 1.0, 0.0, 0.0, inputs=np.ones(2))
-    assert explanation_html.explanation(flat, "zh").index("-2.000") < explanation_html.explanation(flat, "zh").index(
-        "+0.100"
+    assert (
+        veil.shape == (4, 4, 3)
+        and veil[1, 1, 2] > veil[0, 0, 2] > veil[1, 1, 0]
+        and veil[2, 2, 0] > veil[2, 2, 2]
     )
+    assert "data:image/png" in explanation_html.explanation(found, "en")
+    flat = Explanation(
+        "integrated", "x", {"x": 1.0}, np.asarray([0.1, -2.0]), 1.0, 0.0, 0.0, inputs=np.ones(2)
+    )
+    assert explanation_html.explanation(flat, "zh").index("-2.000") < explanation_html.explanation(
+        flat, "zh"
+    ).index("+0.100")
 
 
 def test_rows_are_parted_by_what_they_share_only():

@@ -54,7 +54,9 @@ def published(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[dict[str, 
     """What was shown: (MIME bundle, display id, whether in place of an earlier one). Nothing ticks by itself."""
     shown: list[tuple[dict[str, Any], str, bool]] = []
     for module in (live, live_picture):
-        monkeypatch.setattr(module, "publish", lambda data, id, update=False: shown.append((data, id, update)))
+        monkeypatch.setattr(
+            module, "publish", lambda data, id, update=False: shown.append((data, id, update))
+        )
     monkeypatch.setattr(live.TICKER, "add", lambda member: None)
     yield shown
     for panel in list(LivePanel.open_panels.values()):
@@ -75,12 +77,16 @@ def make(folder: Path, id: str, **values: Any) -> FakeRun:
 
 def write(run: RunHandle, first: int, last: int) -> None:
     records = [(step, "train", "loss", 1 / step) for step in range(first, last + 1)]
-    run.store.write(run.id, [*records, (last, "train", "f1", 0.5), (last, "validation", "f1", 0.25)], step=last)
+    run.store.write(
+        run.id, [*records, (last, "train", "f1", 0.5), (last, "validation", "f1", 0.25)], step=last
+    )
 
 
 def messages(panel: LivePanel) -> list[dict[str, Any]]:
     """Custom messages to the curves since the last call."""
-    mine = [m for m in Comm.sent if m["comm"] == panel.curves.comm.comm_id and m["data"].get("method") == "custom"]
+    mine = [
+        m for m in Comm.sent if m["comm"] == panel.curves.comm.comm_id and m["data"].get("method") == "custom"
+    ]
     Comm.sent.clear()
     return [m["data"]["content"] for m in mine]
 
@@ -164,7 +170,9 @@ def test_flood_ten_thousand_records_a_second_cost_ten_messages(run: FakeRun, sen
     begun = time.monotonic()
     while (now := time.monotonic() - begun) < 2:
         if (wanted := int(10_000 * now)) > step:
-            run.store.write(run.id, [(s, "train", "loss", 1 / s) for s in range(step + 1, wanted + 1)], step=wanted)
+            run.store.write(
+                run.id, [(s, "train", "loss", 1 / s) for s in range(step + 1, wanted + 1)], step=wanted
+            )
             step = wanted
         time.sleep(0.02)
     flooded = len(sent)
@@ -173,7 +181,9 @@ def test_flood_ten_thousand_records_a_second_cost_ten_messages(run: FakeRun, sen
     assert step > 9_000 and flooded <= 2 * 10
     news = [m["data"]["content"] for m in sent if m["data"].get("method") == "custom"]
     assert max(len(json.dumps(message)) for message in news) < 20_000
-    last = [message["series"]["train/loss"] for message in news if "train/loss" in message.get("series", {})][-1]
+    last = [message["series"]["train/loss"] for message in news if "train/loss" in message.get("series", {})][
+        -1
+    ]
     assert last[0][-1] == step and last[1][-1] == pytest.approx(1 / step, rel=1e-3)
 
 
@@ -193,7 +203,12 @@ def test_buttons_write_commands(run: FakeRun):
     panel.rate.value = "5e-4"
     for button in (panel.pause, panel.save, panel.set, panel.stop):
         button.click()
-    assert commands(run) == [("pause", None), ("save", None), ("set", {"learning_rate": 5e-4}), ("stop", None)]
+    assert commands(run) == [
+        ("pause", None),
+        ("save", None),
+        ("set", {"learning_rate": 5e-4}),
+        ("stop", None),
+    ]
 
 
 def test_pause_becomes_resume_while_the_run_is_paused(run: FakeRun):
@@ -238,7 +253,10 @@ def callbacks(panel: LivePanel) -> dict[str, Any]:
         for registry in ("_click_handlers", "_msg_callbacks"):
             for number, call in enumerate(getattr(getattr(widget, registry, None), "callbacks", ())):
                 if getattr(call, "__self__", None) is not widget:  # not ipywidgets' own
-                    found[f"{type(widget).__name__} {getattr(widget, 'description', '')} {number}"] = (widget, call)
+                    found[f"{type(widget).__name__} {getattr(widget, 'description', '')} {number}"] = (
+                        widget,
+                        call,
+                    )
     return found
 
 
@@ -283,7 +301,9 @@ def test_a_refresh_that_fails_says_so_and_goes_on(run: FakeRun, monkeypatch: pyt
 # --- the end ----------------------------------------------------------------------------------------------------
 
 
-def test_the_last_values_come_before_the_end_and_the_result_replaces_the_panel(run: FakeRun, published: list[Any]):
+def test_the_last_values_come_before_the_end_and_the_result_replaces_the_panel(
+    run: FakeRun, published: list[Any]
+):
     panel = LivePanel.of(run)
     panel.display()
     assert list(published[0][0]) == ["application/vnd.jupyter.widget-view+json", "text/plain"]
@@ -293,7 +313,9 @@ def test_the_last_values_come_before_the_end_and_the_result_replaces_the_panel(r
     news, over = messages(panel)
     assert news["series"]["train/loss"][0][-1] == 10 and news["info"]["word"] == "finished"
     data, display_id, update = published[1]
-    assert over == {"type": "over", "data": data, "beside": False} and update and display_id == published[0][1]
+    assert (
+        over == {"type": "over", "data": data, "beside": False} and update and display_id == published[0][1]
+    )
     assert "data:image/svg+xml," in data["text/html"] and "lk.fit(rows)" in data["text/html"]
     assert run.id not in data["text/plain"]
     assert all(button.disabled for button in (panel.pause, panel.stop, panel.save, panel.set))
@@ -321,7 +343,9 @@ def test_a_run_whose_code_cannot_be_written_still_shows_its_file(tmp_path: Path)
 # --- without a script -------------------------------------------------------------------------------------------
 
 
-def test_a_page_that_does_not_answer_gets_a_picture_and_one_that_does_loses_it(run: FakeRun, monkeypatch: Any):
+def test_a_page_that_does_not_answer_gets_a_picture_and_one_that_does_loses_it(
+    run: FakeRun, monkeypatch: Any
+):
     panel = LivePanel.of(run)
     panel.display()
     write(run, 1, 5)
@@ -392,7 +416,9 @@ def test_panels_of_finished_runs_are_few_and_closing_gives_all_back(tmp_path: Pa
     assert after[0] == widgets and after[1] <= threads  # what earlier tests left may have ended meanwhile
 
 
-def test_the_kernels_private_rule_is_taken_back_where_there_is_one(run: FakeRun, monkeypatch: pytest.MonkeyPatch):
+def test_the_kernels_private_rule_is_taken_back_where_there_is_one(
+    run: FakeRun, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(Comm, "_reply_subshell_for", lambda self, data, default: "main", raising=False)
     panel = LivePanel.of(run)
     for widget in (panel.stop, panel.rate, panel.curves):

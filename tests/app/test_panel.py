@@ -163,7 +163,9 @@ def test_nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch):
     made[-1].close()
     made[-1].close()
     end = time.monotonic() + 10
-    while any(thread.name.startswith("labkit") for thread in threading.enumerate()) and time.monotonic() < end:
+    while (
+        any(thread.name.startswith("labkit") for thread in threading.enumerate()) and time.monotonic() < end
+    ):
         time.sleep(0.05)
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("labkit")] == []
     state.name = "nobody hears"

@@ -44,7 +44,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def state(reviews: lk.Rows, tiny: Config, tmp_path: Path) -> State:
     rows = lk.load(str(REVIEWS))
     train = Training(epochs=1, batch_size=16, optimizer=Optimizer(learning_rate=3e-3))
-    return State(rows=rows, model=tiny, task=Classify(max_length=32, vocabulary=300), train=train, language="en")
+    return State(
+        rows=rows, model=tiny, task=Classify(max_length=32, vocabulary=300), train=train, language="en"
+    )
 
 
 @pytest.fixture
@@ -124,7 +126,9 @@ def test_a_form_gives_what_was_typed_or_says_what_is_wrong():
     form.fill(Optimizer(learning_rate=1e-3), locked=["algorithm"])
     assert form.controls["learning_rate"].value == "0.001" and form.controls["algorithm"].disabled
     sliders = Form(panel, Training(epochs=90, batch_size=32), panel.changes.append)
-    assert isinstance(sliders.controls["epochs"], widgets.IntSlider) and sliders.controls["epochs"].value == 90
+    assert (
+        isinstance(sliders.controls["epochs"], widgets.IntSlider) and sliders.controls["epochs"].value == 90
+    )
     sliders.fill(Training(batch_size=512))
     assert sliders.controls["batch_size"].value == 512
     panel.close()
@@ -194,7 +198,9 @@ def test_a_price_gives_the_cost_of_the_run(model: Model):
     model.costs.price.value = 3.6
     found = model.costs.latest
     one = next(one for one in found.estimate.accelerators if one.name == "H100")
-    assert f'<td class="lk-number">{3.6 * one.seconds * found.steps / 3600:,.2f}</td>' in model.costs.table.value
+    assert (
+        f'<td class="lk-number">{3.6 * one.seconds * found.steps / 3600:,.2f}</td>' in model.costs.table.value
+    )
     model.costs.where.value = "T4"
     assert model.costs.price.value == 0
     assert model.costs.prices == {"H100": 3.6}
@@ -218,10 +224,15 @@ def test_pretrained_weights_keep_their_sizes(model: Model):
     model.preset.value = "bert-tiny"
     model.settle(120)
     assert model.problem is None and model.state.model.weights == "bert-tiny"
-    assert model.forms["sizes"].controls["width"].disabled and not model.forms["sizes"].controls["dropout"].disabled
+    assert (
+        model.forms["sizes"].controls["width"].disabled
+        and not model.forms["sizes"].controls["dropout"].disabled
+    )
     assert model.state.train.optimizer.learning_rate == 3e-3  # it was chosen
     model.state.train = Training()
-    assert model.forms["optimizer"].controls["learning_rate"].value == f"{model.state.optimizer.learning_rate:g}"
+    assert (
+        model.forms["optimizer"].controls["learning_rate"].value == f"{model.state.optimizer.learning_rate:g}"
+    )
     pretrained = model.state.optimizer.learning_rate
     model.preset.value = "tiny"
     model.settle(120)
@@ -253,7 +264,9 @@ def test_sounds_get_networks_for_their_spectra(tmp_path: Path):
     model.settle(120)
     assert model.problem is None, model.problem
     assert [name for _, name in model.which.options] == ["cnn", "mlp", "vgg"]
-    assert "log-mel spectrogram" in text_of(model.drawing.value) and "steps in all" in text_of(model.costs.facts.value)
+    assert "log-mel spectrogram" in text_of(model.drawing.value) and "steps in all" in text_of(
+        model.costs.facts.value
+    )
     assert "'cnn'" in model.state.code()
     model.close()
 
@@ -288,7 +301,9 @@ def test_the_drawing_is_of_the_whole_stack(name: str):
 # --- the same run -----------------------------------------------------------------------------------------------
 
 
-def test_the_code_makes_the_same_run(model: Model, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_code_makes_the_same_run(
+    model: Model, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     state.steps = ({"do": "clean", "steps": ["html", "whitespace"]}, {"do": "dedupe"})
     model.forms["training"].controls["seed"].value = 3
     model.settle(120)

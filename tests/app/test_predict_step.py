@@ -37,7 +37,10 @@ def test_a_text_is_answered_as_the_run_answers_it(panel: Predict, finished):
     panel.go.click()
     panel.settle(60)
     want = finished.predict(["a truly good film"])[0]
-    assert f"<b>{want.label}</b>" in panel.answer.value and f"{100 * want.confidence:.1f} %" in panel.answer.value
+    assert (
+        f"<b>{want.label}</b>" in panel.answer.value
+        and f"{100 * want.confidence:.1f} %" in panel.answer.value
+    )
     assert panel.why.found.target == want.label
     assert [word.text for word in panel.why.found.words] == ["a", "truly", "good", "film"]
     assert panel.why.found.probability[want.label] == pytest.approx(want.confidence, abs=1e-5)
@@ -117,7 +120,11 @@ def pictures(tmp_path_factory: pytest.TempPathFactory):
 def test_a_dropped_picture_is_answered_and_explained(pictures):
     panel = Predict(pictures, language="en")
     panel.settle(60)
-    assert panel.drop.size == [8, 8] and panel.text.layout.display == "none" and panel.go.layout.display == "none"
+    assert (
+        panel.drop.size == [8, 8]
+        and panel.text.layout.display == "none"
+        and panel.go.layout.display == "none"
+    )
     bright = np.full((8, 8, 4), 255, np.uint8)
     send(panel.drop, {"type": "picture", "size": [8, 8]}, memoryview(bright.tobytes()))
     panel.settle(60)
@@ -142,7 +149,9 @@ def test_pixels_become_what_the_model_reads():
 
 def test_cells_of_a_table_are_answered_by_their_columns(tmp_path: Path):
     rows = [{"size": ["small", "large", "huge"][i % 3], "x": i, "y": 2.0 * i} for i in range(60)]
-    run = lk.fit(lk.load(rows, features=("size", "x"), number="y"), "mlp", folder=tmp_path, background=False, epochs=2)
+    run = lk.fit(
+        lk.load(rows, features=("size", "x"), number="y"), "mlp", folder=tmp_path, background=False, epochs=2
+    )
     panel = Predict(run, language="en")
     panel.settle(60)
     assert panel.numbers.placeholder == "comma-separated values: size, x"
@@ -164,7 +173,9 @@ def test_numbers_are_answered_and_refused(tmp_path: Path):
     random = np.random.default_rng(0)
     table = random.normal(size=(150, 3))
     columns = {name: table[:, place] for place, name in enumerate("abc")}
-    kinds = Features({**{name: Value("float32") for name in "abc"}, "label": Value("int32"), "row": Value("int64")})
+    kinds = Features(
+        {**{name: Value("float32") for name in "abc"}, "label": Value("int32"), "row": Value("int64")}
+    )
     whole = Dataset.from_dict({**columns, "label": (table[:, 0] > 0).astype(int), "row": range(150)}, kinds)
     rows = Rows({"train": whole}, Spec(modality="features", label="label", classes=("down", "up")))
     run = lk.fit(rows, lk.models["mlp"](preset="small", widths=(8,)), folder=tmp_path, background=False, epochs=20,

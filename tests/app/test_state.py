@@ -58,7 +58,9 @@ def test_rows_that_were_split_before_stay_so(tiny):
 
 def test_the_code_makes_the_same_experiment(state: State, monkeypatch: pytest.MonkeyPatch):
     made = {}
-    monkeypatch.setattr(lk, "fit", lambda rows, model, **options: made.update(rows=rows, model=model, options=options))
+    monkeypatch.setattr(
+        lk, "fit", lambda rows, model, **options: made.update(rows=rows, model=model, options=options)
+    )
     for task in (state.task, LanguageModel(max_length=64)):
         state.task = task
         if task.example_format.running:
@@ -96,7 +98,13 @@ def test_the_lab_folder_keeps_it(state: State, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "no toml", 'run = "gone"\nname = 3', '[model]\nname = "brt"\n[train]\nepochs = -1\n[data]\nsteps = 3']
+    "text",
+    [
+        "",
+        "no toml",
+        'run = "gone"\nname = 3',
+        '[model]\nname = "brt"\n[train]\nepochs = -1\n[data]\nsteps = 3',
+    ],
 )
 def test_what_cannot_be_read_is_left_out(text: str, tmp_path: Path):
     (tmp_path / FILE).write_text(text)

@@ -32,7 +32,9 @@ OWN = ("data", "prepare", "model")
 def lab(tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     monkeypatch.chdir(tmp_path)
     made = Lab(
-        state=State(rows=lk.load(REVIEWS), model=tiny, task=Classify(max_length=32), folder=tmp_path, language="en")
+        state=State(
+            rows=lk.load(REVIEWS), model=tiny, task=Classify(max_length=32), folder=tmp_path, language="en"
+        )
     )
     for name in OWN:
         made.show(name)
@@ -62,7 +64,11 @@ def registered(panel: Panel) -> list[Any]:
             found += getattr(getattr(widget, registry, None), "callbacks", ())
         for kinds in widget._trait_notifiers.values():
             found += [call for calls in kinds.values() for call in calls]
-    ours = [call for call in found if isinstance(call, GuardedAction) or "labkit" in getattr(call, "__module__", "")]
+    ours = [
+        call
+        for call in found
+        if isinstance(call, GuardedAction) or "labkit" in getattr(call, "__module__", "")
+    ]
     return list({id(call): call for call in ours}.values())
 
 
@@ -113,7 +119,9 @@ def test_every_control_is_named(lab: Lab):
             assert widget.tabbable is not False
         if isinstance(widget, widgets.HTML):
             assert all('aria-label="' in svg for svg in re.findall(r"<svg[^>]*>", widget.value))
-            assert all('tabindex="0"' in part for part in re.findall(r'<div class="lk-scroll"[^>]*>', widget.value))
+            assert all(
+                'tabindex="0"' in part for part in re.findall(r'<div class="lk-scroll"[^>]*>', widget.value)
+            )
 
 
 def test_everything_speaks_chinese(lab: Lab):
@@ -161,9 +169,9 @@ def test_no_word_stands_outside_the_table():
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and ">" in node.value:
                 inside = re.sub("|".join(NAMES), "", node.value)
                 inside = re.sub(r"<[^>]*>?|[^<>]*>|&\w+;", " ", inside) if "<" in node.value else ""
-                assert not re.search(r"[A-Za-z]{3,}", inside) or "{" in node.value or node.value.startswith("."), (
-                    f"{path.name}: {node.value!r}"
-                )
+                assert (
+                    not re.search(r"[A-Za-z]{3,}", inside) or "{" in node.value or node.value.startswith(".")
+                ), f"{path.name}: {node.value!r}"
 
 
 def test_hostile_text_is_text_in_every_view(tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -222,7 +230,9 @@ def test_runs_of_the_cell_again_leave_no_widget_and_no_thread(
     panel.close()
     Panel.open_panels.clear()
     assert not [
-        one for one in shared._trait_notifiers.get("run", {}).get("change", ()) if isinstance(one, GuardedAction)
+        one
+        for one in shared._trait_notifiers.get("run", {}).get("change", ())
+        if isinstance(one, GuardedAction)
     ]
 
 

@@ -64,7 +64,9 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         patch.chdir(folder)
         rows, model = rows_for(name), model_for(name)
         made = Lab(
-            state=State(rows=rows, model=model, task=task, train=train, folder=folder, name="运行", language="zh")
+            state=State(
+                rows=rows, model=model, task=task, train=train, folder=folder, name="运行", language="zh"
+            )
         )
         made.show("train")
         made.steps["train"].begin.click()
@@ -136,7 +138,11 @@ def test_an_example_is_answered_as_the_copied_code_answers_it(use: Predict):
     use.any.click()
     use.settle(120)
     assert use.problem is None and use.answer.value and english(use.root) == []
-    task, page, found = tasks.name_of(use.state.run.experiment.task), html.unescape(use.answer.value), said(use)
+    task, page, found = (
+        tasks.name_of(use.state.run.experiment.task),
+        html.unescape(use.answer.value),
+        said(use),
+    )
     if task in ("lm", "seq2seq"):
         assert isinstance(found[0], str) and visible(found[0]) in page and use.asking.text.value
         assert (task == "seq2seq") == ("真实: " in page)

@@ -23,7 +23,12 @@ def store(tmp_path):
 
 
 def learn(store: Store) -> None:
-    store.write("a", [(1, "train", "loss", 0.7), (1, "train", "f1", 0.5)], step=1, summary={"examples_per_second": 320})
+    store.write(
+        "a",
+        [(1, "train", "loss", 0.7), (1, "train", "f1", 0.5)],
+        step=1,
+        summary={"examples_per_second": 320},
+    )
     store.write("a", [(5, "validation", "loss", 0.6), (5, "validation", "f1", 0.8125)], step=5)
 
 

@@ -46,7 +46,9 @@ class Fake(RunHandle):
 
 def fake(folder: Path, id: str = "run-1", name: str = "name", **values: Any) -> Fake:
     store = Store(folder)
-    store.create(id, name, **{"experiment": "[train]\nkeep = 'best'\n", "status": "running", "steps": 1000, **values})
+    store.create(
+        id, name, **{"experiment": "[train]\nkeep = 'best'\n", "status": "running", "steps": 1000, **values}
+    )
     return Fake(store, id)
 
 
@@ -69,7 +71,10 @@ def panel(tmp_path: Path, sent: list[Any]):
 
 @pytest.mark.slow
 def test_a_run_is_begun_from_the_panel_and_steered(reviews, tiny, settings, tmp_path: Path):
-    task, training = Classify(max_length=32, vocabulary=300), Training(batch_size=16, buckets=2, evaluate_every=4)
+    task, training = (
+        Classify(max_length=32, vocabulary=300),
+        Training(batch_size=16, buckets=2, evaluate_every=4),
+    )
     state = State(rows=reviews, model=tiny, task=task, train=training, folder=tmp_path, language="en")
     panel = Train(state=state)
     assert not panel.begin.disabled and "No run yet" in panel.empty.value
@@ -100,7 +105,9 @@ def test_a_run_is_begun_from_the_panel_and_steered(reviews, tiny, settings, tmp_
     panel.close()
 
 
-def test_all_that_is_recorded_is_drawn_with_the_last_value_right_and_little_is_sent(panel: Train, sent: list[Any]):
+def test_all_that_is_recorded_is_drawn_with_the_last_value_right_and_little_is_sent(
+    panel: Train, sent: list[Any]
+):
     run, names = panel.live.run, [*DRAWN, *MORE, *(("validation", f"f1/{n}") for n in range(6))]
     run.store.update(run.id, summary={"classes": [f"class {n}" for n in range(6)]})
     run.store.write(run.id, [(s, split, name, 1 / s) for s in range(1, 10_001) for split, name in names])
@@ -108,10 +115,14 @@ def test_all_that_is_recorded_is_drawn_with_the_last_value_right_and_little_is_s
     panel.live.refresh()
     (whole,) = sent
     assert whole["type"] == "snapshot" and len(json.dumps(whole)) < 600_000
-    left_out = {f"{split}/{name}" for split in ("train", "validation") for name in ("accuracy", "r2")}  # there is F1
+    left_out = {
+        f"{split}/{name}" for split in ("train", "validation") for name in ("accuracy", "r2")
+    }  # there is F1
     assert len(json.dumps(live.kept(run, "en"))) < 100_000  # what a saved notebook holds of 10,000 steps
     assert set(whole["series"]) == {f"{split}/{name}" for split, name in names} - left_out
-    assert {line["key"] for chart in panel.live.curves.charts for line in chart["lines"]} == set(whole["series"])
+    assert {line["key"] for chart in panel.live.curves.charts for line in chart["lines"]} == set(
+        whole["series"]
+    )
     sent.clear()
     run.store.write(run.id, [(s, split, name, 1 / s) for s in range(10_001, 10_401) for split, name in names])
     panel.live.refresh()  # of 5,600 records in half a second
@@ -158,14 +169,20 @@ def test_a_run_that_stopped_goes_on_from_the_panel_and_its_result_stays_beside(p
     over = next(message for message in sent if message["type"] == "over")
     assert over["beside"] and "labkit-kept" in over["data"]["text/html"]
     assert sent[-1]["type"] == "published" and sent[-1]["data"] == over["data"]
-    assert panel.live.pause.description == "Resume" and not panel.live.pause.disabled and panel.live.stop.disabled
+    assert (
+        panel.live.pause.description == "Resume"
+        and not panel.live.pause.disabled
+        and panel.live.stop.disabled
+    )
     begun = []
     run.start = lambda **_: begun.append(run.id) or run.store.update(run.id, status="running")
     panel.live.pause.click()
     assert begun == [run.id] and panel.live.refresh() and not panel.live.stop.disabled
 
 
-def test_every_callback_that_fails_shows_it_and_the_panel_goes_on(panel: Train, caplog: pytest.LogCaptureFixture):
+def test_every_callback_that_fails_shows_it_and_the_panel_goes_on(
+    panel: Train, caplog: pytest.LogCaptureFixture
+):
     assert len(panel.callbacks) >= 10
     for callback in list(panel.callbacks):
         whole, callback.action = callback.action, lambda *a, **k: raise_(OSError("disk <full>"))
@@ -178,7 +195,9 @@ def test_every_callback_that_fails_shows_it_and_the_panel_goes_on(panel: Train, 
 
 
 def test_errors_of_starting_show_in_the_panel(reviews, tiny, tmp_path: Path):
-    panel = Train(state=State(rows=reviews, model=tiny, task=Classify(max_length=4096), folder=tmp_path, language="en"))
+    panel = Train(
+        state=State(rows=reviews, model=tiny, task=Classify(max_length=4096), folder=tmp_path, language="en")
+    )
     panel.rate.value = "fast"
     assert "&#x27;fast&#x27; is not a learning rate" in panel.error_box.value
     panel.epochs.value = 2

@@ -51,7 +51,10 @@ def told(client: BlockingKernelClient, kind: str, **content: Any) -> Any:
         said = client.get_iopub_msg(timeout=20)
         if said["parent_header"].get("msg_id") != message["header"]["msg_id"]:
             continue
-        if said["msg_type"] in ("comm_msg", "status") and said["content"].get("execution_state", "idle") == "idle":
+        if (
+            said["msg_type"] in ("comm_msg", "status")
+            and said["content"].get("execution_state", "idle") == "idle"
+        ):
             return said["content"]
 
 
@@ -64,7 +67,9 @@ def test_what_a_page_opens_with_is_answered_while_a_cell_runs(client: BlockingKe
     ]  # fmt: skip
     told(client, "comm_open", comm_id="page", target_name=kernel_subshell.CONTROL, data={})
     states = told(client, "comm_msg", comm_id="page", data={"method": "request_states"})["data"]
-    assert widget in states["states"] and 7 in [state["state"].get("value") for state in states["states"].values()]
+    assert widget in states["states"] and 7 in [
+        state["state"].get("value") for state in states["states"].values()
+    ]
     # a change is for the cell to see when it is done, as ever: only what a page opens with goes ahead
     box = next(key for key, state in states["states"].items() if state["state"].get("value") == 7)
     update = {"method": "update", "state": {"value": 8}}

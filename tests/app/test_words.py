@@ -50,7 +50,10 @@ def test_every_word_that_is_asked_for_is_in_the_table():
 def test_every_word_of_the_table_is_used():
     tables = {"words.py", "words_steps.py", "words_evaluate.py"}
     said = {
-        text for path in SOURCES if path.name not in tables for text in constants(ast.parse(path.read_text("utf-8")))
+        text
+        for path in SOURCES
+        if path.name not in tables
+        for text in constants(ast.parse(path.read_text("utf-8")))
     }
     said |= set(STATUSES) | {part for pair in DRAWN for part in pair}
     said |= {f"model_{name}" for name in models} | {f"task_{name}" for name in tasks}

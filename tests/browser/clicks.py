@@ -25,7 +25,9 @@ def fill(page: Any, label: str, text: str) -> None:
 
 def see(page: Any, text: str, patience: float = 120) -> None:
     """Wait until a text is there to be seen."""
-    page.locator(f".labkit-bench :text({text!r})").locator("visible=true").first.wait_for(timeout=1000 * patience)
+    page.locator(f".labkit-bench :text({text!r})").locator("visible=true").first.wait_for(
+        timeout=1000 * patience
+    )
 
 
 def upload(page: Any, file: Path) -> None:

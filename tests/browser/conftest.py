@@ -16,6 +16,8 @@ def lab(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab
     """A JupyterLab over a folder of its own, whose kernels find ``trainer``; skipped where there is no Chromium."""
     pytest.importorskip("playwright", reason="Playwright is not installed: pip install 'labkit[test]'")
     folder = tmp_path_factory.mktemp("lab")
-    shutil.copy(Path(__file__).with_name("trainer.py"), folder)  # kernels find what lies beside their notebook
+    shutil.copy(
+        Path(__file__).with_name("trainer.py"), folder
+    )  # kernels find what lies beside their notebook
     with Lab(folder, chromium, env={"LABKIT_LANGUAGE": "en"}) as lab:
         yield lab

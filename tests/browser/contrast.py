@@ -11,14 +11,18 @@ from .jupyter import Page
 def themes(page: Page) -> Iterator[str]:
     """Put on the dark theme of JupyterLab, then the light one, and over it what VS Code puts there when it is dark."""
     for theme in ("JupyterLab Dark", "JupyterLab Light"):
-        page.page.evaluate("(theme) => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
+        page.page.evaluate(
+            "(theme) => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", theme
+        )
         page.wait_for("(theme) => document.body.dataset.jpThemeName === theme", theme)
         yield theme
     page.page.evaluate(
         "(colours) => (document.body.className += ' vscode-dark', document.body.style = colours)", _VS_CODE
     )
     yield "VS Code Dark"
-    page.page.evaluate("() => (document.body.classList.remove('vscode-dark'), document.body.removeAttribute('style'))")
+    page.page.evaluate(
+        "() => (document.body.classList.remove('vscode-dark'), document.body.removeAttribute('style'))"
+    )
 
 
 def hard_to_read(page: Page, inside: str = ".labkit-bench") -> list[Any]:

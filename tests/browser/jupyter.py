@@ -56,7 +56,9 @@ class Lab:
         env: more environment variables for the server and its kernels.
     """
 
-    def __init__(self, folder: Path, chromium: str, python: str = sys.executable, env: dict[str, str] | None = None):
+    def __init__(
+        self, folder: Path, chromium: str, python: str = sys.executable, env: dict[str, str] | None = None
+    ):
         self.folder = Path(folder).absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._private = self.folder / ".jupyter"
@@ -117,7 +119,9 @@ class Lab:
         return {**os.environ, **own, "PYTHONPATH": path, **extra}
 
     def _setting(self, name: str, value: dict[str, Any]) -> None:
-        path = self._private / "settings" / "@jupyterlab" / "apputils-extension" / f"{name}.jupyterlab-settings"
+        path = (
+            self._private / "settings" / "@jupyterlab" / "apputils-extension" / f"{name}.jupyterlab-settings"
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(value))
 
@@ -268,7 +272,9 @@ class Page:
 
     def run_all(self) -> None:
         """Run all cells and wait for the last one's answer."""
-        self.page.evaluate("async () => { await window.jupyterapp.commands.execute('notebook:run-all-cells') }")
+        self.page.evaluate(
+            "async () => { await window.jupyterapp.commands.execute('notebook:run-all-cells') }"
+        )
 
     def wait_idle(self) -> None:
         """Wait until no cell runs and the kernel has nothing to do."""

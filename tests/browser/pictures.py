@@ -164,10 +164,14 @@ def spread(page: Page, width: int) -> None:
     page.page.set_viewport_size({"width": width + 150, "height": 1900})
 
 
-def shown(lab: Lab, book: str, step: int, language: str = "en", dark: bool = False, width: int = 1060) -> Page:
+def shown(
+    lab: Lab, book: str, step: int, language: str = "en", dark: bool = False, width: int = 1060
+) -> Page:
     """A notebook that shows a step of the bench, over runs that the first of these notebooks trains."""
     trained = (lab.folder / "runs").exists()
-    runs = 'first, second = (lk.open_run(name, "runs") for name in ("reviews", "second"))' if trained else RUNS
+    runs = (
+        'first, second = (lk.open_run(name, "runs") for name in ("reviews", "second"))' if trained else RUNS
+    )
     page = lab.open(lab.notebook(book, [ROWS, runs, SHOW.format(language=language, step=step)]), dark)
     for cell in range(3):
         page.run_cell(cell)

@@ -79,7 +79,12 @@ def test_from_a_file_to_a_model_by_clicks(page: Page):
     assert copied == page.execute("answer = bench.state.code()") and "lk.models['textcnn']" in copied
     press(page.page, "Save experiment")
     see(page.page, "Saved as experiment.toml")
-    assert page.execute("from pathlib import Path; answer = Path('experiment.toml').read_text()").count("[model]") == 1
+    assert (
+        page.execute("from pathlib import Path; answer = Path('experiment.toml').read_text()").count(
+            "[model]"
+        )
+        == 1
+    )
 
 
 def test_it_comes_back_after_a_reload_and_a_restart(page: Page):
@@ -141,7 +146,9 @@ def test_buttons_work_while_a_cell_runs_and_re_runs_leave_nothing(page: Page):
     busy = "import time\nend = time.monotonic() + 60\nwhile bench.state.step != 'prepare' and time.monotonic() < end:\n"
     source(page, 1, busy + "    time.sleep(0.05)\nbench.state.step")
     page.run_cell(1, wait=False)
-    page.wait_for("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'busy'")
+    page.wait_for(
+        "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'busy'"
+    )
     press(page.page, "2 Prepare")
     page.wait_idle()
     assert page.text(1) == "'prepare'"
@@ -160,7 +167,9 @@ def assert_nothing_ran(page: Page) -> None:
     """No string of the rows has become more than text; the fixture looks at what the page asked for."""
     page.page.wait_for_timeout(500)
     assert page.page.evaluate("() => window.pwned") is None
-    alive = ".labkit-bench :is(iframe, script, object, embed, video, link, form, img:not([src^='data:image/']))"
+    alive = (
+        ".labkit-bench :is(iframe, script, object, embed, video, link, form, img:not([src^='data:image/']))"
+    )
     assert page.page.locator(alive).count() == 0
 
 
@@ -214,7 +223,8 @@ def test_hostile_classes_texts_and_errors_run_nothing_in_train_judge_and_use(pag
             f"bench.steps['train'].over.value = {over!r}; answer = 1"
         )
         page.wait_for(
-            "(id) => document.querySelector('.labkit-bench .labkit-error')?.textContent.includes(id)", f"bad-{number}"
+            "(id) => document.querySelector('.labkit-bench .labkit-error')?.textContent.includes(id)",
+            f"bad-{number}",
         )
     page.execute("bench.state.run = runs[1]; answer = 1")
     press(page.page, "5 Evaluate")

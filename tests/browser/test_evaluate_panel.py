@@ -42,7 +42,10 @@ def test_a_click_on_a_cell_shows_its_examples_and_why_they_are_answered_so(evalu
     assert [int(text) for text in cells.all_text_contents()] == counts
     place = next(number for number, count in enumerate(counts) if count)
     cells.nth(place).click()
-    until(lambda: evaluated.execute("answer = evaluate.grid.selected") == list(divmod(place, 2)), "the chosen cell")
+    until(
+        lambda: evaluated.execute("answer = evaluate.grid.selected") == list(divmod(place, 2)),
+        "the chosen cell",
+    )
     options = evaluated.find("select[size] option, select[multiple] option")
     until(lambda: options.count() == counts[place], "its examples")
     options.first.click()
@@ -60,10 +63,16 @@ def test_the_threshold_moves_the_numbers(evaluated: Page, tmp_path: Path):
     found = "from labkit.evaluate.thresholds import Thresholds\n"
     found += "answer = Thresholds.of(evaluate.now.{}, evaluate.which.value)"
     now = evaluated.execute(found.format("report") + ".at(evaluate.threshold.value)['recall']")
-    until(lambda: f"<b>{now:.3f}</b>" in evaluated.execute("answer = evaluate.worth.value"), "the numbers to follow")
+    until(
+        lambda: f"<b>{now:.3f}</b>" in evaluated.execute("answer = evaluate.worth.value"),
+        "the numbers to follow",
+    )
     pressed(evaluated, "Best on validation")
     best = evaluated.execute(found.format("validation") + ".best()")
-    until(lambda: abs(evaluated.execute("answer = evaluate.threshold.value") - best) < 0.006, "the best threshold")
+    until(
+        lambda: abs(evaluated.execute("answer = evaluate.threshold.value") - best) < 0.006,
+        "the best threshold",
+    )
     assert evaluated.find("svg.lk-chart").count() >= 2
     evaluated.screenshot(tmp_path / "thresholds.png", ".labkit-bench")
     tab(evaluated, "Calibration")
@@ -71,7 +80,9 @@ def test_the_threshold_moves_the_numbers(evaluated: Page, tmp_path: Path):
     evaluated.screenshot(tmp_path / "calibration.png", ".labkit-bench")
 
 
-def test_a_typed_text_is_answered_and_explained_and_the_model_taken_away(lab: Lab, evaluated: Page, tmp_path: Path):
+def test_a_typed_text_is_answered_and_explained_and_the_model_taken_away(
+    lab: Lab, evaluated: Page, tmp_path: Path
+):
     evaluated.page.get_by_label("Text", exact=True).fill("a truly good film")
     evaluated.page.get_by_label("Text", exact=True).press("Tab")
     pressed(evaluated, "Predict")
@@ -79,7 +90,10 @@ def test_a_typed_text_is_answered_and_explained_and_the_model_taken_away(lab: La
     until(lambda: "Probability" in evaluated.execute(answer), "an answer")
     want = evaluated.execute("answer = run.predict(['a truly good film'])[0].label")
     assert want in evaluated.execute(answer)
-    until(lambda: evaluated.execute("answer = len(use.why.found.words) if use.why.found else 0") == 4, "four words")
+    until(
+        lambda: evaluated.execute("answer = len(use.why.found.words) if use.why.found else 0") == 4,
+        "four words",
+    )
     pressed(evaluated, "Export the model")
     link = evaluated.find("a.lk-link")
     link.wait_for()

@@ -46,7 +46,9 @@ def test_buttons_work_while_a_run_trains_and_on_a_page_opened_cold(kernel: Any):
         wait_status(page, status)
     until(lambda: step(page) > 20, "more steps")
     page.save()
-    if version.startswith("6."):  # which has no subshells: a busy cell keeps every button and every new page waiting
+    if version.startswith(
+        "6."
+    ):  # which has no subshells: a busy cell keeps every button and every new page waiting
         cold = lab.open("kernel.ipynb")
     else:
         page.run_cell(2, wait=False)
@@ -65,7 +67,10 @@ def test_buttons_work_while_a_run_trains_and_on_a_page_opened_cold(kernel: Any):
     page.wait_idle()
     assert version.startswith("6.") or page.text(2) == "'paused'"
     wait_status(page, "paused")
-    until(lambda: points(cold)["train/loss"] == recorded(page)["train/loss"], "the whole history on the cold page")
+    until(
+        lambda: points(cold)["train/loss"] == recorded(page)["train/loss"],
+        "the whole history on the cold page",
+    )
     for each in (page, cold):
         assert_clean(each)
         each.close()

@@ -35,7 +35,9 @@ TALLEST = 16_000
 def lab(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A JupyterLab that says no language: a lesson's own is that of its name."""
     pytest.importorskip("playwright", reason="Playwright is not installed: pip install 'labkit[test]'")
-    with Lab(tmp_path_factory.mktemp("lessons"), chromium, env={"LABKIT_LANGUAGE": "", "LC_ALL": "C.UTF-8"}) as lab:
+    with Lab(
+        tmp_path_factory.mktemp("lessons"), chromium, env={"LABKIT_LANGUAGE": "", "LC_ALL": "C.UTF-8"}
+    ) as lab:
         yield lab
 
 
@@ -73,7 +75,9 @@ def drawn(page: Page, index: int) -> set[str]:
     kinds = {kind for out in outputs for kind in out.get("data", {})} & set(DRAWN)
     for kind in kinds:
         show(page, index)
-        page.page.locator(f'.jp-Notebook [data-windowed-list-index="{index}"]').locator(DRAWN[kind]).first.wait_for()
+        page.page.locator(f'.jp-Notebook [data-windowed-list-index="{index}"]').locator(
+            DRAWN[kind]
+        ).first.wait_for()
     return kinds
 
 
@@ -94,7 +98,9 @@ def shot(page: Page, name: str, folder: Path) -> None:
     for _ in range(2):  # cells out of view have only a guessed height until they are drawn
         high = page.page.evaluate("() => document.querySelector('.jp-WindowedPanel-inner').scrollHeight")
         page.page.set_viewport_size({"width": 1200, "height": min(int(high) + 150, TALLEST)})
-        page.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        page.page.evaluate(
+            "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
     show(page, 0)
     page.screenshot(place(folder) / f"{name}.png")
 

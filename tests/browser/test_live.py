@@ -181,7 +181,9 @@ def test_a_page_that_is_opened_while_another_cell_works_shows_the_run_and_steers
     second.close()
 
 
-def test_stop_leaves_the_curves_in_the_notebook_although_the_page_was_reloaded(lab: Lab, steered: Page, tmp_path: Path):
+def test_stop_leaves_the_curves_in_the_notebook_although_the_page_was_reloaded(
+    lab: Lab, steered: Page, tmp_path: Path
+):
     steered.screenshot(tmp_path / "running.png")
     pressed(steered, "Stop")
     html = assert_static(lab, steered, "stopped")
@@ -191,20 +193,26 @@ def test_stop_leaves_the_curves_in_the_notebook_although_the_page_was_reloaded(l
     assert_clean(steered)
 
 
-def test_a_notebook_from_elsewhere_shows_the_curves_without_kernel_or_trust(lab: Lab, steered: Page, tmp_path: Path):
+def test_a_notebook_from_elsewhere_shows_the_curves_without_kernel_or_trust(
+    lab: Lab, steered: Page, tmp_path: Path
+):
     book = json.loads((lab.folder / "steered.ipynb").read_text())
     book["cells"][2]["source"] = "'never signed here'"
     (lab.folder / "elsewhere.ipynb").write_text(json.dumps(book))
     page = lab.open("elsewhere.ipynb", dark=True)
     assert page.find("style:text('labkit')").count() == 0  # what is not trusted is sanitised
-    width = page.find("img[src^='data:image/svg']").evaluate("(img) => img.decode().then(() => img.naturalWidth)")
+    width = page.find("img[src^='data:image/svg']").evaluate(
+        "(img) => img.decode().then(() => img.naturalWidth)"
+    )
     assert width == 800
     page.screenshot(tmp_path / "elsewhere.png")
     page.close()
 
 
 def test_hostile_names_and_errors_are_shown_as_text(lab: Lab, tmp_path: Path):
-    page = begin(lab, "hostile.ipynb", dark=True, name=HOSTILE, steps=60, pace=0.05, error=f"ValueError: {HOSTILE}")
+    page = begin(
+        lab, "hostile.ipynb", dark=True, name=HOSTILE, steps=60, pace=0.05, error=f"ValueError: {HOSTILE}"
+    )
     wait_status(page, "running")
     assert page.find(".lk-head strong").text_content() == HOSTILE
     page.screenshot(tmp_path / "dark.png")

@@ -76,7 +76,9 @@ def test_smoothing_and_scale_change_the_curves_at_once_and_outlive_a_reload(watc
     watched.reload()
     wait_status(watched, "paused")
     assert watched.find(".lk-tools input[type=range]").input_value() == "0.9"
-    until(lambda: points(watched)["train/loss"] == recorded(watched)["train/loss"], "the history after a reload")
+    until(
+        lambda: points(watched)["train/loss"] == recorded(watched)["train/loss"], "the history after a reload"
+    )
 
 
 def test_hover_and_keys_tell_values(watched: Page):
@@ -100,7 +102,9 @@ def test_messages_are_few_and_small(watched: Page):
     wait_status(watched, "running")
     number, first = len(watched.received), step(watched)
     until(lambda: step(watched) > first + 60, "60 steps")
-    frames = [frame for frame in watched.received[number:] if b"comm_msg" in frame[1] and b"update" in frame[1]]
+    frames = [
+        frame for frame in watched.received[number:] if b"comm_msg" in frame[1] and b"update" in frame[1]
+    ]
     frames += [frame for frame in watched.received[number:] if b'"append"' in frame[1]]
     frames.sort()
     assert (len(frames) - 1) / (frames[-1][0] - frames[0][0]) <= 10
@@ -113,7 +117,9 @@ def test_the_best_model_is_kept_or_not_while_it_runs(watched: Page):
     until(lambda: {"keep": "last"} in watched.execute(taken), "the switch to arrive")
 
 
-def test_the_result_is_saved_beside_the_panel_and_seen_without_kernel(lab: Lab, watched: Page, tmp_path: Path):
+def test_the_result_is_saved_beside_the_panel_and_seen_without_kernel(
+    lab: Lab, watched: Page, tmp_path: Path
+):
     pressed(watched, "Stop")
     wait_status(watched, "stopped")
 
@@ -158,7 +164,9 @@ def test_a_run_is_begun_by_a_click_and_keeps_its_model(lab: Lab, tiny: Any, tmp_
     until(lambda: points(page).get("validation/f1") == 2, "two evaluations")
     moved = page.page.evaluate("() => window.moved")
     assert any(what == "height" for _, what, _ in moved)
-    assert [note for note in moved if note[0]] == []  # once the run is there, nothing moves until it has ended
+    assert [
+        note for note in moved if note[0]
+    ] == []  # once the run is there, nothing moves until it has ended
     assert page.execute("answer = state.run.info.step == state.run.info.steps > 20")
     assert page.execute("answer = (state.run.info.folder / 'model' / 'model.safetensors').exists()")
     page.screenshot(tmp_path / "dark.png", ".labkit-bench")

@@ -20,9 +20,8 @@ REVIEWS = Path(__file__).parent.parent / "reviews.csv"
 @pytest.fixture(scope="module")
 def training(lab: Lab, tiny: Any, settings: dict[str, Any]) -> Any:
     """A notebook in which a tiny BERT trains for far too many epochs; its third cell waits for the end."""
-    fit = (
-        f"run = lk.fit(rows, lk.models['bert'](**{tiny.to_dict()!r}), name='real', **{ {**settings, 'epochs': 9000}!r})"
-    )
+    more = {**settings, "epochs": 9000}
+    fit = f"run = lk.fit(rows, lk.models['bert'](**{tiny.to_dict()!r}), name='real', **{more!r})"
     cells = [
         f"import labkit as lk\nrows = lk.load({str(REVIEWS)!r}).split(validation=0.15, test=0.15, seed=0)",
         f"{fit}\nrun",
@@ -58,9 +57,13 @@ def test_buttons_work_while_a_cell_waits_for_the_run(training: Page):
     training.run_cell(2, wait=False)
     pressed(training, "Pause")
     wait_status(training, "paused")
-    page_busy = "(i) => window.jupyterapp.shell.currentWidget.content.widgets[i].model.executionState === 'running'"
+    page_busy = (
+        "(i) => window.jupyterapp.shell.currentWidget.content.widgets[i].model.executionState === 'running'"
+    )
     training.wait_for(page_busy, 2)
-    training.page.evaluate("async () => { await window.jupyterapp.commands.execute('notebook:interrupt-kernel') }")
+    training.page.evaluate(
+        "async () => { await window.jupyterapp.commands.execute('notebook:interrupt-kernel') }"
+    )
     training.wait_idle()
     assert info(training, "status") == "paused"  # an interrupted cell has cost the run nothing
 
@@ -99,7 +102,9 @@ def test_stop_keeps_the_model_and_leaves_the_curves(lab: Lab, training: Page):
     assert_clean(training)
 
 
-def test_a_run_of_another_process_is_shown_whole_and_obeys(lab: Lab, reviews: Any, tiny: Any, settings: dict[str, Any]):
+def test_a_run_of_another_process_is_shown_whole_and_obeys(
+    lab: Lab, reviews: Any, tiny: Any, settings: dict[str, Any]
+):
     folder = lab.folder / "elsewhere"
     run = lk.fit(reviews, tiny, folder=folder, name="worker", detach=True, **{**settings, "epochs": 9000})
     until(lambda: run.info.step > 30, "the worker to train")

@@ -58,7 +58,9 @@ def test_in_jupyterlab(lab: Lab):
 
 def test_in_notebook_7(lab: Lab):
     pytest.importorskip("notebook", minversion="7")
-    page = lab.open(lab.notebook("seven.ipynb", ["import labkit as lk\nlk.Lab('seven', language='en')"]), seven=True)
+    page = lab.open(
+        lab.notebook("seven.ipynb", ["import labkit as lk\nlk.Lab('seven', language='en')"]), seven=True
+    )
     before = list(page.errors)  # Notebook 7.6 has one of its own, on every page
     page.run_cell(0)
     whole_job(page.page)
@@ -72,7 +74,9 @@ def test_through_voila(lab: Lab, tmp_path: Path):
         bare = page.url.partition("#")[0].partition("?")[0]
         try:  # without the token, and without the cookie that it gave the page
             with urllib.request.urlopen(bare, timeout=30) as answer:
-                assert "/login" in answer.url and not re.search("labkit-bench|kernelId", answer.read().decode())
+                assert "/login" in answer.url and not re.search(
+                    "labkit-bench|kernelId", answer.read().decode()
+                )
         except urllib.error.HTTPError as refused:
             assert refused.code in (401, 403)
     assert far == []

@@ -40,7 +40,9 @@ def start(
     number = len(store.runs()) + 1
     store.create(f"run-{number}", name, experiment=TOML, steps=steps, epochs=2, pid=os.getpid())
     run = FakeRun(store, f"run-{number}")
-    work = threading.Thread(target=_work, args=(store, run.id, steps, pace, every, error), name="trainer", daemon=True)
+    work = threading.Thread(
+        target=_work, args=(store, run.id, steps, pace, every, error), name="trainer", daemon=True
+    )
     work.start()
     return run
 
@@ -59,17 +61,28 @@ def _work(store: Store, run: str, steps: int, pace: float, every: int, error: st
         time.sleep(pace)
     ended: dict[str, Any] = {"status": status}
     if error:
-        ended = {"status": "failed", "error": error, "cure": f"cure for {error}", "traceback": f"Traceback: {error}"}
+        ended = {
+            "status": "failed",
+            "error": error,
+            "cure": f"cure for {error}",
+            "traceback": f"Traceback: {error}",
+        }
     store.update(run, ended=time.time(), **ended)
 
 
 def _measure(step: int, steps: int, every: int, rate: float) -> list[tuple[int, str, str, float]]:
     fall = math.exp(-3 * step / steps)
-    found = [(step, "train", "loss", 0.7 * fall + 0.03 * math.sin(step)), (step, "train", "learning_rate", rate)]
+    found = [
+        (step, "train", "loss", 0.7 * fall + 0.03 * math.sin(step)),
+        (step, "train", "learning_rate", rate),
+    ]
     found.append((step, "train", "gradient_norm", 1 + fall * (1 + math.sin(step))))
     if step % every == 0:
         found += [(step, "validation", f"f1/{k}", 0.95 - (0.4 + 0.2 * k) * fall) for k in (0, 1)]
-        found += [(step, "machine", "examples_per_second", 300 + 20 * math.cos(step)), (step, "machine", "memory", 5e8)]
+        found += [
+            (step, "machine", "examples_per_second", 300 + 20 * math.cos(step)),
+            (step, "machine", "memory", 5e8),
+        ]
         found += [(step, "train", "f1", 1 - 0.6 * fall), (step, "validation", "loss", 0.7 * fall + 0.05)]
         found += [(step, "validation", "f1", 0.95 - 0.6 * fall)]
     return found

@@ -23,7 +23,9 @@ def app(folder: Path, browser: Any) -> Iterator[tuple[Any, list[str]]]:
     log = folder / "server.log"
     command = [sys.executable, "-m", "labkit", "app", str(folder), "--no-browser"]
     with log.open("wb") as out:
-        server = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, "LABKIT_LANGUAGE": "en"})
+        server = subprocess.Popen(
+            command, stdout=out, stderr=out, env={**os.environ, "LABKIT_LANGUAGE": "en"}
+        )
     try:
         pattern = r"http://127\.0\.0\.1:\d+/\?token=\w+"
         address = until(lambda: re.search(pattern, log.read_text()), "the address of the app")[0]

@@ -62,8 +62,12 @@ def test_the_hash_of_a_file(tmp_path) -> None:
 
 
 def test_a_fingerprint_is_the_same_in_another_process() -> None:
-    code = "from labkit.core.cache import fingerprint as f; print(f('a', {'y': 1, 'x': [2]}, b'c', 1.5, None))"
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    code = (
+        "from labkit.core.cache import fingerprint as f; print(f('a', {'y': 1, 'x': [2]}, b'c', 1.5, None))"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
     assert other == fingerprint("a", {"x": [2], "y": 1}, b"c", 1.5, None)
 
 

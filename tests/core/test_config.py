@@ -43,7 +43,9 @@ class Needy(Config):
 
 
 def test_a_config_is_the_same_after_toml() -> None:
-    config = Outer(2, Inner(0.5, "linear"), ("a", '"b"\n'), (3, 4.5), 7, "b", True, 9, {"k": [1, "x"]}, (Inner(0.25),))
+    config = Outer(
+        2, Inner(0.5, "linear"), ("a", '"b"\n'), (3, 4.5), 7, "b", True, 9, {"k": [1, "x"]}, (Inner(0.25),)
+    )
     assert loads(Outer, dumps(config)) == config
     assert loads(Outer, dumps(Outer())) == Outer()
 
@@ -68,7 +70,11 @@ def test_any_values_survive_toml(epochs, rate, texts, maybe, flag, extra) -> Non
 
 def test_none_is_left_out_and_lists_are_plain() -> None:
     values = Outer(words=("x",)).to_dict()
-    assert "maybe" not in values and values["words"] == ["x"] and values["inner"] == {"rate": 0.1, "kind": "cosine"}
+    assert (
+        "maybe" not in values
+        and values["words"] == ["x"]
+        and values["inner"] == {"rate": 0.1, "kind": "cosine"}
+    )
 
 
 def test_a_whole_number_is_accepted_for_a_float_and_a_list_for_a_tuple() -> None:
@@ -89,7 +95,10 @@ def test_a_whole_number_is_accepted_for_a_float_and_a_list_for_a_tuple() -> None
         ({"epochs": 0}, "Outer.epochs = 0 is below the minimum, 1."),
         ({"inner": {"rate": 1.5}}, "Inner.rate = 1.5 is above the maximum, 1."),
         ({"inner": {"rate": float("nan")}}, "Inner.rate = nan is below the minimum, 0."),
-        ({"inner": {"kind": "cosin"}}, "Inner.kind = 'cosin' is not one of linear, cosine. Did you mean 'cosine'?"),
+        (
+            {"inner": {"kind": "cosin"}},
+            "Inner.kind = 'cosin' is not one of linear, cosine. Did you mean 'cosine'?",
+        ),
         ({"inner": 3}, "Outer.inner = 3 is a int; it must be Inner."),
         ({"mode": "c"}, "Outer.mode = 'c' is not one of a, b."),
         ({"pair": [1]}, "Outer.pair = [1] has 1 values; it must have 2."),
@@ -123,7 +132,14 @@ def test_broken_toml_is_a_config_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a = " + "[" * 5000 + "]" * 5000, "[" + "a." * 5000 + "a]", "epochs = " + "9" * 5000, "\0", "epochs = 1\r"]
+    "text",
+    [
+        "a = " + "[" * 5000 + "]" * 5000,
+        "[" + "a." * 5000 + "a]",
+        "epochs = " + "9" * 5000,
+        "\0",
+        "epochs = 1\r",
+    ],
 )
 def test_no_toml_raises_anything_but_a_config_error(text) -> None:
     with pytest.raises(ConfigError):
@@ -181,7 +197,9 @@ def test_every_error_is_a_labkit_error_and_a_value_error() -> None:
 
 
 def test_an_unknown_setting_given_in_python_gets_the_nearest_name() -> None:
-    with pytest.raises(ConfigError, match=r"Outer has no setting 'epoch'\. Did you mean 'epochs'\? It has: epo"):
+    with pytest.raises(
+        ConfigError, match=r"Outer has no setting 'epoch'\. Did you mean 'epochs'\? It has: epo"
+    ):
         Outer(epoch=5)  # type: ignore[call-arg]
     with pytest.raises(ConfigError, match="Needy has at most 2 settings, got 3"):
         Needy("a", 1, 2)  # type: ignore[call-arg]
@@ -200,5 +218,7 @@ def test_a_function_names_the_nearest_of_its_settings() -> None:
         return rows + near
 
     assert work(1, near=True) == work(rows=2) == 2
-    with pytest.raises(ConfigError, match=r"work has no setting 'naer'\. Did you mean 'near'\? It has: rows, near\."):
+    with pytest.raises(
+        ConfigError, match=r"work has no setting 'naer'\. Did you mean 'near'\? It has: rows, near\."
+    ):
         work(1, naer=True)  # type: ignore[call-arg]

@@ -29,7 +29,10 @@ sys.meta_path.insert(0, Hide())
 
 def without(hidden: set[str], code: str) -> str:
     """The output of some code in a process that lacks the modules ``hidden``."""
-    command, env = [sys.executable, "-c", HIDE.format(hidden=hidden) + code], {**os.environ, "PYTHONPATH": str(ROOT)}
+    command, env = (
+        [sys.executable, "-c", HIDE.format(hidden=hidden) + code],
+        {**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -49,7 +52,11 @@ def test_the_table_is_that_of_the_project() -> None:
 def test_the_core_loads_and_predicts_and_names_the_extra_of_the_rest(tmp_path: Path) -> None:
     model = tmp_path / "model"
     lk.fit(lk.load(ROOT / "tests/reviews.csv"), "textcnn", epochs=1, folder=tmp_path / "lab").export(model)
-    hidden = {module for modules in EXTRAS.values() for module in modules} | {"IPython", "traitlets", "jupyter_core"}
+    hidden = {module for modules in EXTRAS.values() for module in modules} | {
+        "IPython",
+        "traitlets",
+        "jupyter_core",
+    }
     code = f"""
 import labkit as lk
 from typer.testing import CliRunner
@@ -93,4 +100,6 @@ rows = lk.load("tests/reviews.csv")
 run = lk.fit(rows, lk.models["textcnn"](), epochs=1, folder={str(tmp_path)!r})
 print(run.status, round(run.evaluate().scores["f1"], 2))
 """
-    assert re.fullmatch(r"finished 0\.\d+", without({*EXTRAS["lab"], *EXTRAS["app"], "IPython"}, code).strip())
+    assert re.fullmatch(
+        r"finished 0\.\d+", without({*EXTRAS["lab"], *EXTRAS["app"], "IPython"}, code).strip()
+    )

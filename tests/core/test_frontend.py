@@ -42,9 +42,13 @@ def test_a_picture_where_nobody_presses_buttons(kernel: SimpleNamespace):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("JPY_SESSION_NAME", "a.ipynb"), ("SERVER_SOFTWARE", "voila/0.5")], ids=["JupyterLab", "Voilà"]
+    ("name", "value"),
+    [("JPY_SESSION_NAME", "a.ipynb"), ("SERVER_SOFTWARE", "voila/0.5")],
+    ids=["JupyterLab", "Voilà"],
 )
-def test_widgets_where_somebody_does(kernel: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, name: str, value: str):
+def test_widgets_where_somebody_does(
+    kernel: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+):
     monkeypatch.setenv(name, value)
     assert frontend() == "widgets" and is_live()
     monkeypatch.setenv("LABKIT_FOREGROUND", "1")

@@ -26,9 +26,13 @@ def csv(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("below", ["", "cache"])
-def test_a_cache_that_is_a_file_is_named_with_its_variable(csv: Path, below: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_cache_that_is_a_file_is_named_with_its_variable(
+    csv: Path, below: str, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("LABKIT_CACHE", str(csv.parent / "file" / below))
-    with pytest.raises(FolderError, match=r"the cache folder '.*file.*' is not writable: .*Set LABKIT_CACHE to"):
+    with pytest.raises(
+        FolderError, match=r"the cache folder '.*file.*' is not writable: .*Set LABKIT_CACHE to"
+    ):
         lk.load(csv)
     monkeypatch.delenv("LABKIT_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(csv.parent / "file"))
@@ -46,7 +50,9 @@ def test_a_cache_without_the_right_to_write(csv: Path, tmp_path: Path, monkeypat
         lk.load(csv)
 
 
-def test_a_disk_that_fills_up_while_a_table_is_read(csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_disk_that_fills_up_while_a_table_is_read(
+    csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "cache"))
 
     def full(*_: object) -> None:
@@ -59,7 +65,9 @@ def test_a_disk_that_fills_up_while_a_table_is_read(csv: Path, tmp_path: Path, m
 
 def test_a_lab_folder_that_is_a_file(csv: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("LABKIT_FOLDER", str(csv.parent / "file"))
-    with pytest.raises(FolderError, match=r"the lab folder '.*file' is not writable: it is a file\. Set LABKIT_FOLDER"):
+    with pytest.raises(
+        FolderError, match=r"the lab folder '.*file' is not writable: it is a file\. Set LABKIT_FOLDER"
+    ):
         lk.runs()
 
 
@@ -75,7 +83,9 @@ def test_a_store_that_stays_damaged_is_explained(tmp_path: Path, monkeypatch: py
         other.unlink()
     (tmp_path / "lab" / "runs.sqlite").write_bytes(b"no database at all, but some text of some length" * 50)
     monkeypatch.setattr("labkit.runs.store_repair.replace", lambda *_: [])
-    with pytest.raises(RunError, match=r"runs\.sqlite' is damaged: file is not a database\. Move this file away"):
+    with pytest.raises(
+        RunError, match=r"runs\.sqlite' is damaged: file is not a database\. Move this file away"
+    ):
         Store(tmp_path / "lab")
 
 
@@ -97,12 +107,16 @@ def test_the_command_line_prints_one_sentence(csv: Path):
     env = {**os.environ, "LABKIT_FOLDER": str(csv.parent / "file")}
     done = subprocess.run([sys.executable, "-m", "labkit", "runs"], env=env, capture_output=True, text=True)
     assert (
-        done.returncode == 2 and done.stderr.startswith("labkit: the lab folder '") and "LABKIT_FOLDER" in done.stderr
+        done.returncode == 2
+        and done.stderr.startswith("labkit: the lab folder '")
+        and "LABKIT_FOLDER" in done.stderr
     )
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.skipif(not shutil.which("setpriv") or os.name != "posix" or os.geteuid(), reason="needs root and setpriv")
+@pytest.mark.skipif(
+    not shutil.which("setpriv") or os.name != "posix" or os.geteuid(), reason="needs root and setpriv"
+)
 def test_an_ordinary_user_in_a_folder_that_is_read_only(csv: Path, request: pytest.FixtureRequest):
     place = Path(tempfile.mkdtemp())
     request.addfinalizer(lambda: shutil.rmtree(place))
@@ -119,7 +133,9 @@ def test_an_ordinary_user_in_a_folder_that_is_read_only(csv: Path, request: pyte
     env = {name: value for name, value in os.environ.items() if not name.startswith("LABKIT")}
     env |= {"XDG_CACHE_HOME": str(folder), "HF_HOME": str(place / "hf"), "PYTHONDONTWRITEBYTECODE": "1"}
     user = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
-    done = subprocess.run([*user, sys.executable, "-c", code], env=env, cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(
+        [*user, sys.executable, "-c", code], env=env, cwd=folder, capture_output=True, text=True
+    )
     if "ModuleNotFoundError" in done.stderr:
         pytest.skip("another user cannot read the environment")
     assert done.stdout.count("Permission denied") == 2, done.stderr

@@ -52,7 +52,10 @@ def test_ipykernel_has_the_rule_of_where_replies_go() -> None:
 def test_datasets_opens_tables_in_place_and_knows_types(tmp_path: Path) -> None:
     """For data/io/arrow_cache.py and data/memmap.py."""
     table = pa.table({"text": ["a", "b"], "n": pa.array([1, 2], pa.int32())})
-    with pa.OSFile(str(tmp_path / "rows.arrow"), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+    with (
+        pa.OSFile(str(tmp_path / "rows.arrow"), "wb") as file,
+        pa.ipc.new_stream(file, table.schema) as writer,
+    ):
         writer.write_table(table)
     opened = Dataset(MemoryMappedTable.from_file(str(tmp_path / "rows.arrow")))
     assert opened["text"][:] == ["a", "b"] and opened["n"][:] == [1, 2]
@@ -88,6 +91,9 @@ def test_jax_reports_programs_taken_from_its_cache(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["jax", "flax", "datasets", "ipykernel", "ipywidgets", "jupyterlab", "gguf"])
 def test_packages_with_private_parts_have_an_upper_bound(name: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    lines = [*project["dependencies"], *(line for lines in project["optional-dependencies"].values() for line in lines)]
+    lines = [
+        *project["dependencies"],
+        *(line for lines in project["optional-dependencies"].values() for line in lines),
+    ]
     found = [Requirement(line) for line in lines if re.split(r"[<>=!\[ ;]", line)[0] == name]
     assert found and all(any(each.operator == "<" for each in wanted.specifier) for wanted in found)

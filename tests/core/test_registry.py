@@ -19,7 +19,9 @@ def test_an_entry_is_the_object_it_names() -> None:
 
 def test_nothing_is_imported_before_it_is_asked_for(capsys) -> None:
     sys.modules.pop("this", None)
-    assert list(shapes) == ["fraction", "late"] and len(shapes) == 2 and "late" in shapes and "lat" not in shapes
+    assert (
+        list(shapes) == ["fraction", "late"] and len(shapes) == 2 and "late" in shapes and "lat" not in shapes
+    )
     assert repr(shapes) == "<shapes: fraction, late>"
     assert "this" not in sys.modules
     assert isinstance(shapes["late"], str) and "this" in sys.modules

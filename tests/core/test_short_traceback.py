@@ -14,7 +14,11 @@ def shown(code: str, capsys: pytest.CaptureFixture[str]) -> str:
 def test_only_the_users_line_and_the_message_are_shown(capsys, monkeypatch) -> None:
     code = "import labkit as lk\ndef f(x):\n    return lk.load(x)\nf('nothing.csv')"
     text = shown(code, capsys)
-    assert "----> f('nothing.csv')" in text and "DataError: 'nothing.csv' is neither" in text and text.count("\n") <= 3
+    assert (
+        "----> f('nothing.csv')" in text
+        and "DataError: 'nothing.csv' is neither" in text
+        and text.count("\n") <= 3
+    )
     monkeypatch.setenv("LABKIT_TRACEBACK", "full")
     assert "load.py" in shown(code, capsys)
 

@@ -35,7 +35,11 @@ def test_an_answer_is_moved_to_its_letters(before, after):
 def test_a_start_at_the_blank_before_an_answer_is_moved_too():
     for start in (2, 3):  # of the blank, of the letters
         for text in (" Ada", "Ada", "Ada "):
-            row = {"question": "who?", "context": "by Ada in", "answers": {"text": [text], "answer_start": [start]}}
+            row = {
+                "question": "who?",
+                "context": "by Ada in",
+                "answers": {"text": [text], "answer_start": [start]},
+            }
             assert answers_of(lk.load([row], **PAIR)["train"]) == ([["Ada"]], [(3, 6)])
 
 
@@ -59,7 +63,12 @@ def test_a_wrong_answer_is_refused_by_row(answers, refused):
 
 
 def test_no_answer_contradicted_by_the_flag_is_refused():
-    row = {"question": "who?", "context": "by Ada", "answers": {"text": [], "answer_start": []}, "is_impossible": False}
+    row = {
+        "question": "who?",
+        "context": "by Ada",
+        "answers": {"text": [], "answer_start": []},
+        "is_impossible": False,
+    }
     with pytest.raises(DataError, match=r"no answer although is_impossible is false \(1\): row 0"):
         lk.load([row], **PAIR)
 
@@ -80,7 +89,9 @@ def test_answers_come_from_tables_and_lists_of_answers(tmp_path):
 
 
 def test_texts_alone_in_a_column_called_answers_are_no_answers():
-    rows = [{"question": "who?", "context": "by Ada in", "answers": ["Ada"], "answer": "Ada", "answer_start": 3}]
+    rows = [
+        {"question": "who?", "context": "by Ada in", "answers": ["Ada"], "answer": "Ada", "answer_start": 3}
+    ]
     assert answers_of(lk.load(rows, **PAIR)["train"])[1] == [(3, 6)]
     rows = [{"question": "who?", "context": "by Ada in", "answers": "Ada"}]
     with pytest.raises(DataError, match="columns 'answer' and 'answer_start', or 'answers' as in SQuAD"):
@@ -88,7 +99,10 @@ def test_texts_alone_in_a_column_called_answers_are_no_answers():
 
 
 def test_rows_meant_for_something_else_are_left_alone():
-    rows = [{"a": f"text {i}", "b": "by Ada", "answer": "x", "answer_start": 5, "label": str(i % 2)} for i in range(6)]
+    rows = [
+        {"a": f"text {i}", "b": "by Ada", "answer": "x", "answer_start": 5, "label": str(i % 2)}
+        for i in range(6)
+    ]
     assert lk.load(rows, text=("a", "b"), label="label").report.counts() == {}
     assert len(lk.load([{"text": "by Ada", "answer": "x", "answer_start": 5}], label=False)) == 1
 
@@ -126,6 +140,8 @@ def test_questions_without_an_answer_are_marked(tokenizer):
 
 def test_an_answer_longer_than_a_window_is_refused(tokenizer):
     text = "the old mill " * 20
-    with pytest.raises(ConfigError, match=r"example 0: the answer has \d+ tokens, but a window has room for only 19"):
+    with pytest.raises(
+        ConfigError, match=r"example 0: the answer has \d+ tokens, but a window has room for only 19"
+    ):
         windows(["where ?"], [text], tokenizer, 24, 2, [(0, 200)])
     assert np.all(windows(["where ?"], [text], tokenizer, 24, 2).label == 0)

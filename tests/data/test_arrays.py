@@ -72,7 +72,9 @@ def test_the_digits():
 
 def test_features_are_the_numeric_columns_or_one_of_lists():
     types = {"size": Value("int32"), "name": Value("string"), "price": Value("float64"), "new": Value("bool")}
-    dataset = table(types, size=[1, None, 3], name=["a", "b", "c"], price=[0.5, -1e9, 2], new=[True, False, None])
+    dataset = table(
+        types, size=[1, None, 3], name=["a", "b", "c"], price=[0.5, -1e9, 2], new=[True, False, None]
+    )
     arrays = stack(dataset, FEATURES)
     assert arrays.names == ("size", "price", "new") and arrays.inputs.dtype == np.float64
     np.testing.assert_array_equal(arrays.inputs, np.array([[1, 0.5, 1], [np.nan, -1e9, 0], [3, 2, np.nan]]))
@@ -149,7 +151,10 @@ def test_a_batch_is_a_function_of_seed_and_step():
     one, other = (ArrayBatches(examples(50), 8, seed=3) for _ in range(2))
     forward = [one.at(step)["index"].tolist() for step in range(28)]
     assert [other.at(step)["index"].tolist() for step in reversed(range(28))] == forward[::-1]
-    assert forward[:7] != forward[7:14] and forward[0] != ArrayBatches(examples(50), 8, seed=4).at(0)["index"].tolist()
+    assert (
+        forward[:7] != forward[7:14]
+        and forward[0] != ArrayBatches(examples(50), 8, seed=4).at(0)["index"].tolist()
+    )
     assert len(one.plans) == 2, "of all epochs only two are kept"
     assert [batch["index"].tolist() for batch in one] == forward[:7]
 

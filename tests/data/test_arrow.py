@@ -30,7 +30,17 @@ def test_lists_of_integers_are_written_as_python_writes_them(kind: str, shape: t
 
 @pytest.mark.parametrize(
     "values",
-    [[[1, 2], [3]], [[1, None]], [None, [1]], [[1.5, 2.0]], [[10**12]], [[]], ["é", None], [True], [{"a": [1]}]],
+    [
+        [[1, 2], [3]],
+        [[1, None]],
+        [None, [1]],
+        [[1.5, 2.0]],
+        [[10**12]],
+        [[]],
+        ["é", None],
+        [True],
+        [{"a": [1]}],
+    ],
 )
 def test_other_values_too(values: list):
     column = pa.chunked_array([pa.array(values)])
@@ -59,4 +69,7 @@ def test_copies_of_pictures_go_the_same_way_and_are_found(tmp_path: Path):
     where = {name: {file.rpartition("-")[0] for file in split[name]["file"][:]} for name in split.splits}
     assert sum(map(len, where.values())) == 40 and len(rows.dedupe()) == 40
     # the key of a picture is what Python writes of its lists, so that older splits stay what they were
-    assert digests(rows["train"]).tolist() == drawn(80, (repr(v).encode() for v in rows["train"]["image"][:])).tolist()
+    assert (
+        digests(rows["train"]).tolist()
+        == drawn(80, (repr(v).encode() for v in rows["train"]["image"][:])).tolist()
+    )

@@ -14,7 +14,14 @@ from labkit.data.batching.buckets import BucketBatches, choose_buckets
 from labkit.data.text.tokenizer import Tokenizer
 from labkit.data.text.tokens import Tokens
 
-KINDS = {"ids": np.int32, "types": np.int32, "mask": bool, "label": np.int32, "weight": np.float32, "index": np.int32}
+KINDS = {
+    "ids": np.int32,
+    "types": np.int32,
+    "mask": bool,
+    "label": np.int32,
+    "weight": np.float32,
+    "index": np.int32,
+}
 PAD = 9
 lengths_of_rows = st.lists(st.integers(2, 40), min_size=1, max_size=60)
 
@@ -24,7 +31,9 @@ def tokens_of(lengths, label=None) -> Tokens:
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     ids = np.concatenate([np.arange(n) + 100 * i + 10 for i, n in enumerate(lengths)]).astype(np.int32)
     label = np.arange(len(lengths)) % 3 if label is None else label
-    return Tokens(ids, (ids % 2).astype(np.uint8), offsets, np.asarray(label, np.int32), np.arange(len(lengths)), PAD)
+    return Tokens(
+        ids, (ids % 2).astype(np.uint8), offsets, np.asarray(label, np.int32), np.arange(len(lengths)), PAD
+    )
 
 
 def slots(lengths, buckets, batch_size=1) -> int:
@@ -37,7 +46,9 @@ def slots(lengths, buckets, batch_size=1) -> int:
 @given(st.lists(st.integers(1, 48), min_size=1, max_size=30), st.integers(1, 4), st.sampled_from([1, 3, 8]))
 def test_buckets_are_optimal(lengths, count, batch):
     buckets = choose_buckets(lengths, 48, count, batch_size=batch)
-    assert all(b % 8 == 0 for b in buckets) and list(buckets) == sorted(set(buckets)) and len(buckets) <= count
+    assert (
+        all(b % 8 == 0 for b in buckets) and list(buckets) == sorted(set(buckets)) and len(buckets) <= count
+    )
     assert max(lengths) <= buckets[-1] < max(lengths) + 8
     candidates = [b for b in range(8, 49, 8) if b < buckets[-1]]
     least = min(
@@ -45,7 +56,9 @@ def test_buckets_are_optimal(lengths, count, batch):
         for k in range(count)
         for chosen in itertools.combinations(candidates, k)
     )
-    assert (slots(lengths, buckets, batch), len(buckets)) == least, "fewest slots, and of those the fewest buckets"
+    assert (slots(lengths, buckets, batch), len(buckets)) == least, (
+        "fewest slots, and of those the fewest buckets"
+    )
 
 
 def test_buckets_of_a_large_data_set():
@@ -96,7 +109,9 @@ def check(batch, tokens, lengths) -> None:
     for i, place in enumerate(batch["index"]):
         ids, mask, types = batch["ids"][i], batch["mask"][i], batch["types"][i]
         if place < 0:
-            assert batch["weight"][i] == 0 == batch["label"][i] and mask.tolist() == [True] + [False] * (len(ids) - 1)
+            assert batch["weight"][i] == 0 == batch["label"][i] and mask.tolist() == [True] + [False] * (
+                len(ids) - 1
+            )
             assert set(ids.tolist()) == {PAD} and not types.any()
             continue
         n = lengths[place]
@@ -118,7 +133,9 @@ def test_a_batch_is_a_function_of_seed_and_step():
     for step in [*reversed(steps), 0, 25, 3]:
         assert same(forward[step], other.at(step))
     assert len(one.plans) == 2, "of all epochs only two are kept"
-    assert not all(same(a, b) for a, b in zip(forward, BucketBatches(tokens, 8, (8, 16, 32), seed=4), strict=False))
+    assert not all(
+        same(a, b) for a, b in zip(forward, BucketBatches(tokens, 8, (8, 16, 32), seed=4), strict=False)
+    )
     assert all(same(a, b) for a, b in zip(forward, one, strict=False))
 
 
@@ -161,7 +178,9 @@ def test_rows_without_a_label():
     first, second = predict
     assert first["index"].tolist() == [0, 1, 2, 3] and first["weight"].tolist() == [1, 1, 1, 1]
     assert first["label"].tolist() == [1, 0, 2, 0] and second["weight"].tolist() == [1, 1, 0, 0]
-    with pytest.raises(DataError, match="none of the 2 rows has a label; to predict, pass labelled_only=False"):
+    with pytest.raises(
+        DataError, match="none of the 2 rows has a label; to predict, pass labelled_only=False"
+    ):
         BucketBatches(tokens_of([4, 4], label=[-1, -1]), 4, (8,))
 
 

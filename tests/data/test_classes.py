@@ -62,7 +62,9 @@ def test_rows_keep_their_text_and_number(table):
     before = dict(zip(table["train"]["row"], names(table), strict=True))
     made = table.relabel({"postive": "positive", "mixed": "other"}, drop=["spam"])
     after = dict(zip(made["train"]["row"], names(made), strict=True))
-    expected = {row: {"postive": "positive", "mixed": "other"}.get(name, name) for row, name in before.items()}
+    expected = {
+        row: {"postive": "positive", "mixed": "other"}.get(name, name) for row, name in before.items()
+    }
     assert after == {row: name for row, name in expected.items() if name != "spam"}
     texts = zip(table["train"]["text"], names(table), strict=True)
     assert made["train"]["text"] == [text for text, name in texts if name != "spam"]
@@ -94,7 +96,19 @@ def test_a_table_and_an_experiment_do_it_again(table, tmp_path):
         ({"names": {"postiv": "positive"}}, "no label 'postiv'.*Did you mean 'postive'"),
         ({"drop": ["nothing"]}, "no label 'nothing'"),
         (
-            {"drop": ["positive", "negative", "mixed", "postive", "Positive", "NEGATIVE", "pos", "negitive", "spam"]},
+            {
+                "drop": [
+                    "positive",
+                    "negative",
+                    "mixed",
+                    "postive",
+                    "Positive",
+                    "NEGATIVE",
+                    "pos",
+                    "negitive",
+                    "spam",
+                ]
+            },
             "keep at least one",
         ),
     ],

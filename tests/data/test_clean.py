@@ -50,7 +50,11 @@ TABLE = [
     ("compat", "ﬁne ② ｶﾞ Ａ x²", "fine 2 ガ A x2"),
     ("width", "ＡＢＣ１２３，！\u3000ｶﾞｷﾞ カﾞ ￥ ①", "ABC123,! ガギ ガ ¥ ①"),
     ("lowercase", "ΑΣ İ ÉCOLE 中A", "ας i̇ école 中a"),
-    ("urls", "看http://t.cn/abc这个。(see https://x.org/a_(b)?q=1#f), www.y.com!", "看URL这个。(see URL), URL!"),
+    (
+        "urls",
+        "看http://t.cn/abc这个。(see https://x.org/a_(b)?q=1#f), www.y.com!",
+        "看URL这个。(see URL), URL!",
+    ),
     ("urls", "http:// www. xhttp://a ftp://f.net", "http:// www. xhttp://a URL"),
     ("emails", "邮箱a.b+c@b.co.uk谢谢 mailto:x@y.de. _q@r.io_", "邮箱EMAIL谢谢 mailto:EMAIL. _EMAIL_"),
     ("emails", "a@b.com@c.org @me 5@3", "a@b.com@c.org @me 5@3"),
@@ -106,7 +110,21 @@ def test_what_the_steps_promise_to_remove_is_gone(text):
 
 
 @pytest.mark.parametrize(
-    "unit", ["<!--", "<a ", "<a ='", "&amp;amp;", "<<b>b>", "<script>", "a@", "a@b.", "1,", "www.", "🏴\U000e0067", ZWJ]
+    "unit",
+    [
+        "<!--",
+        "<a ",
+        "<a ='",
+        "&amp;amp;",
+        "<<b>b>",
+        "<script>",
+        "a@",
+        "a@b.",
+        "1,",
+        "www.",
+        "🏴\U000e0067",
+        ZWJ,
+    ],
 )
 def test_hostile_texts_take_linear_time(unit):
     # A quadratic step would need hours for these 200,000 pieces; the bound is loose for a busy machine.
@@ -163,14 +181,19 @@ def make(texts: dict[str, list[str]], **columns: list) -> Rows:
         splits[name] = Dataset.from_dict({"text": part, "label": [0] * len(part), "row": numbers, **columns})
         start += len(part)
     return Rows(
-        splits, Spec(text=("text", "other") if "text_pair" in columns else ("text",), label="y", classes=("a",))
+        splits,
+        Spec(text=("text", "other") if "text_pair" in columns else ("text",), label="y", classes=("a",)),
     )
 
 
 def test_rows_are_cleaned_counted_and_refused_by_number():
     rows = make({"train": ["<b>x</b>", "plain", " \u200b ", "a  b"], "test": ["y&amp;z", "ok"]})
     cleaned = rows.clean(TextCleaner())
-    assert cleaned["train"]["text"][:] == ["x", "plain", "a b"] and cleaned["train"]["row"][:] == [100, 101, 103]
+    assert cleaned["train"]["text"][:] == ["x", "plain", "a b"] and cleaned["train"]["row"][:] == [
+        100,
+        101,
+        103,
+    ]
     assert cleaned["test"]["text"][:] == ["y&z", "ok"]
     assert cleaned["train"].column_names == rows["train"].column_names
     assert cleaned.report.counts() == {
@@ -228,7 +251,8 @@ def test_mapped_rows_are_cleaned_into_the_cache(tmp_path, monkeypatch):
 
 def test_rows_without_texts_are_refused():
     rows = Rows(
-        {"train": Dataset.from_dict({"x": [1.0], "label": [0], "row": [0]})}, Spec(classes=("a",), modality="features")
+        {"train": Dataset.from_dict({"x": [1.0], "label": [0], "row": [0]})},
+        Spec(classes=("a",), modality="features"),
     )
     for method in (TextCleaner().apply, TextCleaner().counts, TextCleaner().preview):
         with pytest.raises(DataError, match="cleaning needs texts"):

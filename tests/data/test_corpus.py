@@ -54,7 +54,9 @@ def parts(tokens: Tokens, number: int) -> tuple[np.ndarray, np.ndarray]:
     return ids[1 : ends[0]], ids[ends[0] + 1 : -1]
 
 
-@given(st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=30), min_size=2, max_size=4), st.integers(0, 9))
+@given(
+    st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=30), min_size=2, max_size=4), st.integers(0, 9)
+)
 def test_pairs_follow_each_other_where_their_label_says_so(documents, seed):
     sizes = [size for document in documents for size in document]
     numbers = np.repeat(np.arange(len(documents)), [len(document) for document in documents])
@@ -83,11 +85,15 @@ def test_pairs_follow_each_other_where_their_label_says_so(documents, seed):
 
 def test_most_of_a_long_paragraph_is_read():
     tokens = rows_of([100] * 20)
-    found = sentence_pairs(tokens, np.zeros(20, int), 43, 0)  # passages of twenty tokens, of paragraphs of a hundred
+    found = sentence_pairs(
+        tokens, np.zeros(20, int), 43, 0
+    )  # passages of twenty tokens, of paragraphs of a hundred
     firsts = np.concatenate([parts(found, number)[0] for number in range(len(found))])
     assert len(firsts) > 0.8 * 1000  # half of the text stands first in a pair
     assert np.bincount((firsts - 10) // 100, minlength=20).min() > 20
-    assert found.row.tolist() == sorted(found.row.tolist()) and set(found.row.tolist()) <= set(tokens.row.tolist())
+    assert found.row.tolist() == sorted(found.row.tolist()) and set(found.row.tolist()) <= set(
+        tokens.row.tolist()
+    )
 
 
 def test_the_same_seed_gives_the_same_pairs_and_another_one_others():

@@ -100,7 +100,9 @@ READ: list[Case] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("content", "options", "expected", "counts"), [c[1:] for c in READ], ids=[c[0] for c in READ])
+@pytest.mark.parametrize(
+    ("content", "options", "expected", "counts"), [c[1:] for c in READ], ids=[c[0] for c in READ]
+)
 def test_csv_is_read_and_every_change_is_reported(
     tmp_path: Path,
     content: bytes,
@@ -135,20 +137,34 @@ REFUSED = [
     ("unclosed quote", b'text,label\ngood,a\n"bad,b\nx,a\n', {}, "line 3 is never closed"),
     ("unknown encoding", b"text,label\ngood,a\n", {"encoding": "utf-99"}, "unknown encoding 'utf-99'"),
     ("missing label", b"text,label\ngood,a\nbad,\n", {}, "1 of 2 in train (rows 1)"),
-    ("label outside classes", b"text,label\ngood,a\nbad,bb\n", {"classes": ("a", "b")}, "'bb' is not one of a, b. Did"),
+    (
+        "label outside classes",
+        b"text,label\ngood,a\nbad,bb\n",
+        {"classes": ("a", "b")},
+        "'bb' is not one of a, b. Did",
+    ),
     ("all texts empty", b"text,label\n,a\n,b\n", {"on_bad": "skip"}, "0 rows remain in train"),
     ("two texts by name", b"review,comment,label\nx,y,a\n", {}, "could be the text: 'review', 'comment'"),
     ("two labels by name", b"text,target,class\nx,a,b\n", {}, "could be the label: 'target', 'class'"),
     ("wrong column", b"text,label\nx,a\n", {"label": "labels"}, "no column 'labels'. Did you mean 'label'?"),
-    ("a number to predict", b"text,label\n" + b"".join(b"x,%d.%d\n" % (i, i) for i in range(1, 31)), {}, "few classes"),
+    (
+        "a number to predict",
+        b"text,label\n" + b"".join(b"x,%d.%d\n" % (i, i) for i in range(1, 31)),
+        {},
+        "few classes",
+    ),
     ("pickle", b"\x80\x04\x95", {}, "can execute code"),
     ("zip", b"PK\x03\x04rest", {}, "is a ZIP archive, which does not match its file extension"),
     ("parquet", b"PAR1rest", {}, "is a Parquet file, which does not match its file extension"),
 ]
 
 
-@pytest.mark.parametrize(("content", "options", "says"), [c[1:] for c in REFUSED], ids=[c[0] for c in REFUSED])
-def test_csv_that_cannot_be_used_says_why(tmp_path: Path, content: bytes, options: dict[str, Any], says: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "options", "says"), [c[1:] for c in REFUSED], ids=[c[0] for c in REFUSED]
+)
+def test_csv_that_cannot_be_used_says_why(
+    tmp_path: Path, content: bytes, options: dict[str, Any], says: str
+) -> None:
     (tmp_path / "x.csv").write_bytes(content)
     with pytest.raises(DataError) as caught:
         lk.load(tmp_path / "x.csv", **options)

@@ -56,7 +56,9 @@ def test_where_no_file_can_be_written_memory_takes_its_place(tiny, tmp_path, mon
 
 
 @settings(max_examples=100, deadline=None)
-@given(values=st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 3), max_size=60), portion=st.integers(1, 70))
+@given(
+    values=st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 3), max_size=60), portion=st.integers(1, 70)
+)
 def test_orders_are_numpys(values, portion):
     drawn = np.array(values, np.uint64)
     small = (drawn % np.uint64(5)).astype(np.int64)
@@ -66,7 +68,9 @@ def test_orders_are_numpys(values, portion):
         found, counts = memmap.by_kind(len(small), lambda part: small[part], 5)
         assert np.array_equal(found, np.argsort(small, kind="stable"))
         assert np.array_equal(counts, np.bincount(small, minlength=5))
-        assert np.array_equal(memmap.where(len(small), lambda part: small[part] == 2), np.flatnonzero(small == 2))
+        assert np.array_equal(
+            memmap.where(len(small), lambda part: small[part] == 2), np.flatnonzero(small == 2)
+        )
         assert np.array_equal(memmap.take(drawn, found), drawn[found])
 
 
@@ -85,7 +89,11 @@ def test_chosen_rows_are_those_of_select(tiny):
 
 
 @settings(max_examples=200, deadline=None)
-@given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from(" \t\x1c\n"), max_size=20)))
+@given(
+    texts=st.lists(
+        st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from(" \t\x1c\n"), max_size=20)
+    )
+)
 def test_digests_in_bulk_are_those_of_each_normal_form(texts):
     found = digests(Dataset.from_dict({"text": pa.array(texts, pa.string())}), "7 ", words=2)
     one_by_one = [hashlib.blake2b(f"7 {normalise(text)}".encode(), digest_size=16).digest() for text in texts]
@@ -94,7 +102,9 @@ def test_digests_in_bulk_are_those_of_each_normal_form(texts):
 
 def rows_of(n: int) -> Rows:
     rng = np.random.default_rng(0)
-    texts = [f"Text  {number} Ü" if number % 5 else f"text {number}" for number in rng.integers(0, n, n).tolist()]
+    texts = [
+        f"Text  {number} Ü" if number % 5 else f"text {number}" for number in rng.integers(0, n, n).tolist()
+    ]
     table = {
         "kind": [None if n % 9 == 0 else n for n in rng.integers(0, 60, n).tolist()],
         "text": texts,
@@ -109,7 +119,11 @@ def everything(rows: Rows) -> list:
     made: list = []
     for settings_ in ({}, {"seed": 1, "stratify": False}, {"group": "kind"}):
         parts = rows.split(**settings_, accept_leakage=True)
-        made += [{name: part["row"][:] for name, part in parts.splits.items()}, parts.report.notes, repr(parts)]
+        made += [
+            {name: part["row"][:] for name, part in parts.splits.items()},
+            parts.report.notes,
+            repr(parts),
+        ]
     kept = dedupe(parts)
     made += [kept.fingerprint, kept.report.notes, exact_duplicates(rows).values.tolist()]
     lengths = np.random.default_rng(1).integers(1, 30, len(rows))
@@ -120,7 +134,10 @@ def everything(rows: Rows) -> list:
     )  # fmt: skip
     layout = choose(lengths, 32, 8, packing="always")
     for shuffle in (True, False):
-        for maker in (BucketBatches(tokens, 8, (8, 16, 32), 3, shuffle), PackedBatches(tokens, 8, layout, 3, shuffle)):
+        for maker in (
+            BucketBatches(tokens, 8, (8, 16, 32), 3, shuffle),
+            PackedBatches(tokens, 8, layout, 3, shuffle),
+        ):
             steps = range(2 * len(maker))
             made += [{name: x.tolist() for name, x in maker.at(step).items()} for step in steps]
             made += [maker.padding_share, maker.shapes, str(layout)]
@@ -180,7 +197,11 @@ def test_an_epoch_costs_portions_not_a_number_for_every_row(monkeypatch, tmp_pat
 def test_a_tokenizer_learns_the_same_from_any_source():
     texts = [f"naïve film {number % 30} 电影" for number in range(5000)]
     learnt = lk.Tokenizer.train(texts, vocab_size=120).fingerprint
-    sources = (iter(texts), pa.chunked_array([texts[:7], texts[7:]]), Dataset.from_dict({"text": texts, "n": texts}))
+    sources = (
+        iter(texts),
+        pa.chunked_array([texts[:7], texts[7:]]),
+        Dataset.from_dict({"text": texts, "n": texts}),
+    )
     assert [lk.Tokenizer.train(source, vocab_size=120).fingerprint for source in sources] == [learnt] * 3
     with pytest.raises(DataError, match="text 2500 is None"):
         lk.Tokenizer.train(Dataset.from_dict({"text": [*texts[:2500], None]}))

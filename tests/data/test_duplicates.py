@@ -12,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.core.errors import ConfigError, DataError
-from labkit.data.prepare.dedupe import conflicts, dedupe, exact_duplicates, near_duplicates, near_pairs, normalise
+from labkit.data.prepare.dedupe import (
+    conflicts,
+    dedupe,
+    exact_duplicates,
+    near_duplicates,
+    near_pairs,
+    normalise,
+)
 from labkit.data.rows import Rows
 from labkit.data.schema import Spec
 
@@ -24,7 +31,11 @@ def make(splits: dict[str, list[tuple]], classes=("neg", "pos")) -> Rows:
     made, start = {}, 0
     for name, lines in splits.items():
         numbers = range(start, start := start + len(lines))
-        columns = {"text": [line[0] for line in lines], "label": [line[-1] for line in lines], "row": list(numbers)}
+        columns = {
+            "text": [line[0] for line in lines],
+            "label": [line[-1] for line in lines],
+            "row": list(numbers),
+        }
         if len(lines[0]) == 3:
             columns["text_pair"] = [line[1] for line in lines]
         made[name] = Dataset.from_dict(columns)
@@ -58,7 +69,10 @@ def test_exact_copies_are_equal_but_for_case_width_and_blanks():
     assert normalise("Straße") == normalise("STRASSE")
     assert normalise("很好") != normalise("很 好")
     rows = make(
-        {"train": [("Good deal", 1), ("bad", 0), ("ＧＯＯＤ  deal", 1)], "test": [("good deal ", 1), ("BAD", 1)]}
+        {
+            "train": [("Good deal", 1), ("bad", 0), ("ＧＯＯＤ  deal", 1)],
+            "test": [("good deal ", 1), ("BAD", 1)],
+        }
     )
     frame = exact_duplicates(rows)
     assert frame.values.tolist() == [
@@ -119,7 +133,9 @@ def test_ten_thousand_sentences_take_seconds():
 
 def test_a_large_bucket_of_equal_signatures_is_searched():
     # More near copies of one template than rows are compared pair by pair.
-    texts = [f"Call {n:06d} now to claim your free prize of one thousand pounds, terms apply" for n in range(400)]
+    texts = [
+        f"Call {n:06d} now to claim your free prize of one thousand pounds, terms apply" for n in range(400)
+    ]
     rows = make({"train": [(text, 1) for text in texts]})
     groups = near_duplicates(rows, 0.6)
     assert len(groups) == 400 and groups["group"].nunique() < 20
@@ -135,7 +151,10 @@ def test_every_row_of_a_group_is_like_its_first():
     for _, group in groups.groupby("group"):
         lead = normalise(group["text"].iloc[0])
         for line in group.itertuples():
-            assert line.similarity == pytest.approx(jaccard(lead, normalise(line.text))) and line.similarity >= 0.6
+            assert (
+                line.similarity == pytest.approx(jaccard(lead, normalise(line.text)))
+                and line.similarity >= 0.6
+            )
     own = groups[groups["group"] == groups["group"][groups["row"] == len(texts)].iloc[0]]
     assert own["split"].tolist()[0] == "test" and 0 in own["row"].tolist()
 
@@ -182,7 +201,11 @@ def test_labels_that_disagree_are_reported_or_dropped():
     assert note.row == 1 and note.detail == "'pos' here, 'neg' there; kept: row 0 in train"
     dropped = dedupe(make({"train": lines}), conflicts="drop")
     assert dropped["train"]["row"][:] == [3, 4]
-    assert [note.row for note in dropped.report.of("refused")["duplicates with different labels"]] == [0, 1, 2]
+    assert [note.row for note in dropped.report.of("refused")["duplicates with different labels"]] == [
+        0,
+        1,
+        2,
+    ]
 
 
 def test_a_labelled_copy_is_kept_before_an_unlabelled_one():

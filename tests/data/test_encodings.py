@@ -95,7 +95,9 @@ def test_other_scripts_by_their_common_characters(tmp_path: Path, encoding: str,
     path.write_text(f"text,label\n{text.replace(',', ' ')},a\nplain,b\n", encoding=encoding)
     found = read_table(path)
     doubt = found.report.of("counted").get("encoding uncertain", [])
-    assert found.table["text"][0].as_py() == text.replace(",", " ") or any(encoding in note.detail for note in doubt)
+    assert found.table["text"][0].as_py() == text.replace(",", " ") or any(
+        encoding in note.detail for note in doubt
+    )
 
 
 def classes(folder: Path, texts: dict[str, tuple[str, str]]) -> None:
@@ -106,7 +108,9 @@ def classes(folder: Path, texts: dict[str, tuple[str, str]]) -> None:
 
 
 def test_one_file_of_latin_1_among_others_of_utf_8(tmp_path: Path):
-    french = {f"{label}/{n}.txt": (f"très bon film numéro {n}, à voir", "utf-8") for label in "ab" for n in range(4)}
+    french = {
+        f"{label}/{n}.txt": (f"très bon film numéro {n}, à voir", "utf-8") for label in "ab" for n in range(4)
+    }
     classes(tmp_path, {**french, "a/9.txt": ("thé", "latin-1"), "b/9.txt": ("l'été dernier", "latin-1")})
     rows = lk.load(tmp_path)
     texts = dict(zip(rows["train"]["file"][:], rows["train"]["text"][:], strict=True))
@@ -116,7 +120,9 @@ def test_one_file_of_latin_1_among_others_of_utf_8(tmp_path: Path):
 
 def test_files_next_to_it_say_the_language_and_the_script_of_a_short_one(tmp_path: Path):
     polish = "to jest bardzo dobry film, nie zawiodłem się, że hej, gęś i żółw {}"
-    classes(tmp_path / "pl", {f"{label}/{n}.txt": (polish.format(n), "utf-8") for label in "ab" for n in range(3)})
+    classes(
+        tmp_path / "pl", {f"{label}/{n}.txt": (polish.format(n), "utf-8") for label in "ab" for n in range(3)}
+    )
     classes(tmp_path / "pl", {"a/9.txt": ("koń", "cp1250")})
     rows = lk.load(tmp_path / "pl")
     assert rows["train"]["text"][rows["train"]["file"].index("a/9.txt")] == "koń"
@@ -143,6 +149,8 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path):
         lk.load(path)
 
 
-@pytest.mark.parametrize(("one", "two"), [("a b", "a b c"), ("a b c", "a b"), ("a", "a\n"), ("", "x"), ("a b", "a  c")])
+@pytest.mark.parametrize(
+    ("one", "two"), [("a b", "a b c"), ("a b c", "a b"), ("a", "a\n"), ("", "x"), ("a b", "a  c")]
+)
 def test_two_readings_that_differ_anywhere_are_shown(one: str, two: str) -> None:
     assert len(set(example(one, two))) == 2

@@ -222,7 +222,9 @@ def test_shards_that_do_not_go_together_are_named(tmp_path: Path):
 
 def test_class_names_outlive_shards_of_other_types(tmp_path: Path):
     for place, n in enumerate((1, 0.5)):
-        features = Features(text=Value("string"), label=ClassLabel(names=["x", "y"]), n=Value(f"{type(n).__name__}64"))
+        features = Features(
+            text=Value("string"), label=ClassLabel(names=["x", "y"]), n=Value(f"{type(n).__name__}64")
+        )
         data = Dataset.from_dict({"text": ["a"], "label": [place], "n": [n]}, features)
         data.to_parquet(tmp_path / f"train-{place:05}-of-00002.parquet")
     rows = lk.load(tmp_path)
@@ -255,7 +257,10 @@ def test_a_table_that_names_pictures_is_a_set_of_pictures(tmp_path: Path, column
     rows = lk.load(tmp_path)
     assert rows.spec.modality == "image" and rows.spec.classes == ("a", "b") and len(rows.report) <= 1
     arrays = stack(rows["train"], rows.spec)
-    assert arrays.inputs[:, 0, 0, 0].tolist() == [0, 40, 80, 120, 160, 200] and arrays.label.tolist() == [0, 1] * 3
+    assert (
+        arrays.inputs[:, 0, 0, 0].tolist() == [0, 40, 80, 120, 160, 200]
+        and arrays.label.tolist() == [0, 1] * 3
+    )
     assert lk.load(tmp_path, number="width").spec.problem_type == "number"
     assert lk.load(tmp_path, size=4)["train"].features["image"].shape == (4, 4, 3)
 
@@ -266,7 +271,9 @@ def test_the_path_of_such_a_table_is_the_same(tmp_path: Path):
     listed(tmp_path, "file", [f"{number}.png" for number in range(4)])
     rows = lk.load(tmp_path / "labels.csv")
     assert rows.spec.modality == "image" and len(rows.report) == 0
-    with pytest.raises(ConfigError, match="not accept size"):  # the caller may still read the names themselves
+    with pytest.raises(
+        ConfigError, match="not accept size"
+    ):  # the caller may still read the names themselves
         lk.load(tmp_path / "labels.csv", size=4, text="file")
     assert lk.load(tmp_path / "labels.csv", text="file").spec.modality == "text"
     assert read_table(tmp_path / "labels.csv").table.column_names == ["file", "label"]
@@ -280,7 +287,11 @@ def test_tables_of_splits_that_name_sounds(tmp_path: Path):
             sound(tmp_path / split / name)
         listed(tmp_path, "audio", names, f"{split}/metadata.csv")
     rows = lk.load(tmp_path)
-    assert rows.spec.modality == "audio" and rows.counts() == {"train": 4, "test": 2} and rows.spec.rate == 16_000
+    assert (
+        rows.spec.modality == "audio"
+        and rows.counts() == {"train": 4, "test": 2}
+        and rows.spec.rate == 16_000
+    )
     assert len(rows.report) == 0
 
 

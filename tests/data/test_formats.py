@@ -47,7 +47,10 @@ DOCUMENTS = {
     "pretty object": json.dumps({"rows": RECORDS, "version": 2}, indent=1),
     "columns": json.dumps({"text": [r["text"] for r in RECORDS], "label": [r["label"] for r in RECORDS]}),
     "lines": "\n".join(map(json.dumps, RECORDS)),
-    **{f"pandas {orient}": FRAME.to_json(orient=orient) for orient in ("columns", "index", "split", "records")},
+    **{
+        f"pandas {orient}": FRAME.to_json(orient=orient)
+        for orient in ("columns", "index", "split", "records")
+    },
     "pandas table": FRAME.to_json(orient="table", index=False),
 }
 
@@ -63,7 +66,9 @@ def test_json_as_programs_write_it(tmp_path: Path, name: str):
 def test_an_array_of_lists_needs_names(tmp_path: Path):
     path = tmp_path / "x.json"
     path.write_text(FRAME.to_json(orient="values"))
-    with pytest.raises(DataError, match=r"not a JSON object \(2\): row 0 \(item 1: a list, not an object; pass names="):
+    with pytest.raises(
+        DataError, match=r"not a JSON object \(2\): row 0 \(item 1: a list, not an object; pass names="
+    ):
         lk.load(path)
     assert read_table(path, names=("text", "label")).table.to_pylist() == RECORDS
 
@@ -79,7 +84,12 @@ def test_squads_own_file_becomes_a_row_a_question(tmp_path: Path):
     paragraph = {
         "context": "Ada wrote it.",
         "qas": [
-            {"id": "1", "question": "Who?", "answers": [{"text": "Ada", "answer_start": 0}], "is_impossible": False},
+            {
+                "id": "1",
+                "question": "Who?",
+                "answers": [{"text": "Ada", "answer_start": 0}],
+                "is_impossible": False,
+            },
             {"id": "2", "question": "When?", "answers": [], "is_impossible": True},
         ],
     }
@@ -124,11 +134,16 @@ def test_excel_keeps_types_and_names_the_sheets_not_read(tmp_path: Path):
         {**RECORDS[0], "n": 1, "share": 0.5}, {**RECORDS[1], "n": 2, "share": None},
     ]  # fmt: skip
     assert pa.types.is_timestamp(found.table.schema.field("day").type)
-    assert [note.detail.split(";")[0] for note in found.report.of("counted")["sheet not read"]] == ["cover", "more"]
+    assert [note.detail.split(";")[0] for note in found.report.of("counted")["sheet not read"]] == [
+        "cover",
+        "more",
+    ]
     assert rows_of(path) == found.table.to_pylist()
     assert read_table(path, sheet="more").table.to_pylist() == [{"text": "other"}]
     assert lk.load(path, sheet="reviews").source["sheet"] == "reviews"
-    with pytest.raises(DataError, match=r"no sheet 'mor'\. Did you mean 'more'\? It has: cover, reviews, more"):
+    with pytest.raises(
+        DataError, match=r"no sheet 'mor'\. Did you mean 'more'\? It has: cover, reviews, more"
+    ):
         lk.load(path, sheet="mor")
 
 
@@ -216,7 +231,11 @@ def test_compressed_splits_of_a_folder(tmp_path: Path):
         ("x.zip", zipped(**{"a.csv": CSV, "b.csv": CSV}), r"contains 2 files \(a.csv, b.csv\); unpack it"),
         ("x.pkl.gz", compressed(b"\x80\x04\x95"), "can execute code"),
         ("x.csv.gz", compressed(b"\x80\x04\x95"), "can execute code"),
-        ("x.csv.gz", compressed(compressed(CSV)), "is a gzip archive, which does not match its file extension"),
+        (
+            "x.csv.gz",
+            compressed(compressed(CSV)),
+            "is a gzip archive, which does not match its file extension",
+        ),
         ("x.gz", compressed(CSV), "an unsupported file type; supported:"),
     ],
 )
@@ -283,7 +302,10 @@ MEMORY = {
 @pytest.mark.parametrize("name", MEMORY)
 def test_rows_in_memory(name: str):
     rows = lk.load(MEMORY[name])
-    assert rows["train"]["text"][:] == [row["text"] for row in RECORDS] and rows.spec.classes == ("neg", "pos")
+    assert rows["train"]["text"][:] == [row["text"] for row in RECORDS] and rows.spec.classes == (
+        "neg",
+        "pos",
+    )
 
 
 @pytest.mark.parametrize("library", ["polars", "duckdb"])

@@ -55,7 +55,8 @@ def test_pictures_have_no_lengths() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [np.array([3]), np.arange(1000), np.array([1, 1, 1]), np.r_[np.zeros(500), 1e6], np.zeros(0, int)]
+    "values",
+    [np.array([3]), np.arange(1000), np.array([1, 1, 1]), np.r_[np.zeros(500), 1e6], np.zeros(0, int)],
 )
 def test_a_histogram_counts_every_value(values: np.ndarray) -> None:
     made = Histogram.of(values)

@@ -24,7 +24,9 @@ def pictures(tmp_path):
         (tmp_path / name).mkdir()
     grey = np.arange(48 * 32, dtype=np.uint8).reshape(48, 32)
     Image.fromarray(grey).save(tmp_path / "cat" / "grey.png")
-    Image.fromarray(np.full((40, 40, 3), (200, 10, 30), np.uint8)).save(tmp_path / "cat" / "colour.jpg", quality=95)
+    Image.fromarray(np.full((40, 40, 3), (200, 10, 30), np.uint8)).save(
+        tmp_path / "cat" / "colour.jpg", quality=95
+    )
     Image.fromarray(np.full((40, 40), 30000, np.uint16)).save(tmp_path / "cat" / "deep.png")
     Image.new("CMYK", (64, 40), (0, 255, 255, 0)).save(tmp_path / "dog" / "print.jpg")
     Image.new("RGBA", (32, 32), (0, 0, 0, 0)).save(tmp_path / "dog" / "clear.png")
@@ -50,7 +52,10 @@ def test_pictures_of_a_folder_come_to_one_size_and_their_modes_to_colours(pictur
     assert rows.report.counts()["counted"]["images resized"] == 1
     assert lk.load(rows.save(pictures.parent / "kept")).fingerprint == rows.fingerprint
     again = lk.load(str(pictures), size=(16, 12))
-    assert again.fingerprint == rows.fingerprint and again.source == {"source": str(pictures), "size": [16, 12]}
+    assert again.fingerprint == rows.fingerprint and again.source == {
+        "source": str(pictures),
+        "size": [16, 12],
+    }
 
 
 def test_pictures_of_one_size_keep_it_and_grey_ones_have_one_channel(tmp_path):
@@ -69,9 +74,17 @@ def test_pictures_of_one_size_keep_it_and_grey_ones_have_one_channel(tmp_path):
 
 def bomb() -> bytes:
     """A PNG of 50,000 x 50,000 pixels in a few bytes."""
-    part = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))  # noqa: E731
+
+    def part(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
     head = struct.pack(">2I5B", 50_000, 50_000, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", head) + part(b"IDAT", zlib.compress(bytes(100))) + part(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + part(b"IHDR", head)
+        + part(b"IDAT", zlib.compress(bytes(100)))
+        + part(b"IEND", b"")
+    )
 
 
 def test_what_is_no_whole_picture_is_refused_by_its_row(pictures):
@@ -146,7 +159,9 @@ def test_sounds_that_cannot_be_used_are_refused_by_their_row(sounds):
 
 
 def chunk(name: bytes, data: bytes, size: int | None = None, pad: bool = True) -> bytes:
-    return name + struct.pack("<I", len(data) if size is None else size) + data + b"\0" * (pad and len(data) % 2)
+    return (
+        name + struct.pack("<I", len(data) if size is None else size) + data + b"\0" * (pad and len(data) % 2)
+    )
 
 
 def wav(data: bytes, bits: int = 16, kind: int = 1, channels: int = 1, *, size: int | None = None,
@@ -222,7 +237,9 @@ def test_log_mel_is_what_its_formula_says():
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * n / window)
     waves = np.exp(-2j * np.pi * np.outer(np.arange(window // 2 + 1), n) / window)
     power = np.abs(waves @ (wave[0, 3 * hop : 3 * hop + window] * hann)) ** 2
-    np.testing.assert_allclose(found[0, 3], np.log(power @ mel_filters(rate, window, bands) + 1e-6), rtol=1e-4)
+    np.testing.assert_allclose(
+        found[0, 3], np.log(power @ mel_filters(rate, window, bands) + 1e-6), rtol=1e-4
+    )
     filters = mel_filters(rate, window, bands)
     centre = np.fft.rfftfreq(window, 1 / rate)[filters.argmax(0)]
     assert np.all(np.diff(centre) > 0) and filters.max() <= 1 and filters.min() == 0

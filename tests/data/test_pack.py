@@ -24,7 +24,9 @@ def tokens_of(lengths, label=None) -> Tokens:
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     ids = np.concatenate([np.arange(n) + 100 * i + 10 for i, n in enumerate(lengths)]).astype(np.int32)
     label = np.arange(len(lengths)) % 3 if label is None else label
-    return Tokens(ids, (ids % 2).astype(np.uint8), offsets, np.asarray(label, np.int32), np.arange(len(lengths)), PAD)
+    return Tokens(
+        ids, (ids % 2).astype(np.uint8), offsets, np.asarray(label, np.int32), np.arange(len(lengths)), PAD
+    )
 
 
 def sentences(count: int, seed: int = 0) -> np.ndarray:
@@ -45,9 +47,13 @@ def test_a_plan_seats_every_example_once_and_fills_no_row_too_full(lengths, more
     assert table.shape == (plan.rows, plan.most) and plan.most <= (most or width)
     filled = np.where(table >= 0, lengths[table], 0)
     assert (filled.sum(axis=1) <= width).all() and (filled.sum(axis=1) > 0).all()
-    assert (filled == np.repeat(plan.patterns, plan.counts, axis=0)).all(), "each row holds the lengths planned for it"
+    assert (filled == np.repeat(plan.patterns, plan.counts, axis=0)).all(), (
+        "each row holds the lengths planned for it"
+    )
     again = plan_rows(lengths[::-1], width, most)
-    assert (again.patterns == plan.patterns).all() and (again.counts == plan.counts).all(), "the histogram decides"
+    assert (again.patterns == plan.patterns).all() and (again.counts == plan.counts).all(), (
+        "the histogram decides"
+    )
 
 
 @settings(max_examples=200, deadline=None)
@@ -142,7 +148,9 @@ def test_what_is_asked_for_is_done(lengths, batch_size, parts):
 
 
 def test_nothing_to_choose_from():
-    with pytest.raises(ConfigError, match=r"packing = 'allways' is not one of auto, always, never. Did you mean"):
+    with pytest.raises(
+        ConfigError, match=r"packing = 'allways' is not one of auto, always, never. Did you mean"
+    ):
         choose([3], 128, 8, packing="allways")
 
     assert not choose([], 128, 8).packed
@@ -163,7 +171,13 @@ def unpacked(batch: dict[str, np.ndarray]) -> dict[int, list[int]]:
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 1000])
 @settings(max_examples=25, deadline=None)
-@given(lengths=some_lengths, more=st.integers(0, 80), shuffle=st.booleans(), seed=st.integers(0, 2**40), data=st.data())
+@given(
+    lengths=some_lengths,
+    more=st.integers(0, 80),
+    shuffle=st.booleans(),
+    seed=st.integers(0, 2**40),
+    data=st.data(),
+)
 def test_every_example_once_an_epoch_and_whole(batch_size, lengths, more, shuffle, seed, data):
     label = data.draw(st.lists(st.integers(-1, 2), min_size=len(lengths), max_size=len(lengths)))
     labelled = max(label) >= 0 and data.draw(st.booleans())
@@ -192,13 +206,15 @@ def test_every_example_once_an_epoch_and_whole(batch_size, lengths, more, shuffl
             for i, ids in unpacked(batch).items():
                 assert ids == tokens.ids[tokens.offsets[i] : tokens.offsets[i + 1]].tolist()
                 row, slot = np.argwhere(batch["index"] == i)[0]
-                assert batch["label"][row, slot] == max(label[i], 0) and batch["weight"][row, slot] == np.float32(
-                    weights[i]
-                )
+                assert batch["label"][row, slot] == max(label[i], 0) and batch["weight"][
+                    row, slot
+                ] == np.float32(weights[i])
                 here = slice(batch["start"][row, slot], batch["start"][row, slot] + len(ids))
                 assert (batch["segment"][row, here] == slot + 1).all()
                 assert batch["position"][row, here].tolist() == list(range(len(ids)))
-                assert (batch["types"][row, here] == tokens.types[tokens.offsets[i] : tokens.offsets[i + 1]]).all()
+                assert (
+                    batch["types"][row, here] == tokens.types[tokens.offsets[i] : tokens.offsets[i + 1]]
+                ).all()
                 seen.append(i)
             real += int((~padding).sum())
         assert sorted(seen) == expected
@@ -214,7 +230,9 @@ def test_an_epoch_is_a_function_of_seed_and_epoch_and_seats_other_companions():
     count = len(PackedBatches(tokens, 16, 64))
     assert companions(2) == companions(2) and companions(count + 1) == companions(count + 1)
     assert companions(0) != companions(0, seed=5)
-    first, second = ({frozenset(row) for step in range(count) for row in companions(step + at)} for at in (0, count))
+    first, second = (
+        {frozenset(row) for step in range(count) for row in companions(step + at)} for at in (0, count)
+    )
     assert len(first & second) < 0.3 * len(first), "most rows hold other examples together in the next epoch"
     still = PackedBatches(tokens, 16, 64, shuffle=False)
     assert all((still.at(1)[name] == still.at(1 + count)[name]).all() for name in KINDS)
@@ -241,7 +259,9 @@ def test_batches_say_what_they_cannot_use():
         PackedBatches(tokens, 0, 8)
     with pytest.raises(ConfigError, match="do not fit rows of 4"):
         PackedBatches(tokens, 1, 4)
-    with pytest.raises(ConfigError, match=r"this layout is not packed \(so it is\): use BucketBatches with its widths"):
+    with pytest.raises(
+        ConfigError, match=r"this layout is not packed \(so it is\): use BucketBatches with its widths"
+    ):
         PackedBatches(tokens, 1, BatchLayout(False, (8, 16), 1, 0.1, "so it is"))
     with pytest.raises(DataError, match="weights have the shape"):
         PackedBatches(tokens, 1, 8, weights=np.ones(3))

@@ -25,7 +25,8 @@ def table(column, target=None) -> lk.Rows:
     column = list(column)
     target = range(len(column)) if target is None else list(target)
     rows = [
-        {"t": value, "x": place % 7 / 7, "y": y} for place, (value, y) in enumerate(zip(column, target, strict=True))
+        {"t": value, "x": place % 7 / 7, "y": y}
+        for place, (value, y) in enumerate(zip(column, target, strict=True))
     ]
     return lk.load(rows, features=True, number="y")
 
@@ -45,7 +46,9 @@ def test_different_numbers_far_from_zero_stay_different(start, written):
 def test_integers_of_32_bits_and_lists_of_64_are_not_rounded_either():
     start = 1_700_000_000
     short = Dataset.from_dict({"t": [start + i for i in range(50)]}, features=Features(t=Value("int32")))
-    lists = Dataset.from_dict({"t": [[start + i, 1.0] for i in range(50)]}, features=Features(t=List(Value("float64"))))
+    lists = Dataset.from_dict(
+        {"t": [[start + i, 1.0] for i in range(50)]}, features=Features(t=List(Value("float64")))
+    )
     for data in (short, lists):
         data = data.add_column("label", [0] * 50).add_column("row", list(range(50)))
         inputs = stack(data, Spec(modality="features")).inputs
@@ -142,14 +145,19 @@ def test_a_new_row_too_far_from_the_training_rows_is_refused():
     standard = Standard(("a", "b"), (0.0, 0.0), (1.0, 1e-10))
     assert standard(Arrays.unlabelled(np.array([[1e30, 1e20]]))).inputs[0, 1] == np.float32(1e30)
     with pytest.raises(
-        DataError, match=r"'b' is 1e\+30 in row 1, too far from the training rows \(standard deviation 1e-10\)"
+        DataError,
+        match=r"'b' is 1e\+30 in row 1, too far from the training rows \(standard deviation 1e-10\)",
     ):
         standard(Arrays.unlabelled(np.array([[0.0, 0.0], [1e30, 1e30]])))
 
 
 @pytest.mark.parametrize(
     ("values", "said"),
-    [(np.array([3, -3]), "type int64"), (np.array([1e39]), r"up to 1e\+39"), (np.array([12000.0]), "up to 12000")],
+    [
+        (np.array([3, -3]), "type int64"),
+        (np.array([1e39]), r"up to 1e\+39"),
+        (np.array([12000.0]), "up to 12000"),
+    ],
 )
 def test_sounds_whose_unit_is_unknown_are_refused(values, said):
     with pytest.raises(DataError, match=said):

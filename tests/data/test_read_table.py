@@ -59,7 +59,9 @@ def test_rows_in_memory(tmp_path: Path):
 def test_refused_rows_raise_by_number_or_are_left_out(tmp_path: Path):
     path = tmp_path / "ragged.csv"
     path.write_text("text,label\na,x\nb\nc,y\n")
-    with pytest.raises(DataError, match=r"1 of 3 rows are unusable:\n.*row 1 \(line 3: 1 fields, expected 2\)"):
+    with pytest.raises(
+        DataError, match=r"1 of 3 rows are unusable:\n.*row 1 \(line 3: 1 fields, expected 2\)"
+    ):
         read_table(path)
     found = read_table(path, on_bad="skip")
     assert found.table.column("text").to_pylist() == ["a", "c"] and found.rows.tolist() == [0, 2]
@@ -86,7 +88,9 @@ def test_plain_text_is_one_text_a_line(tmp_path: Path):
 
 def test_what_is_not_there_is_named(tmp_path: Path):
     write(tmp_path, "reviews.csv")
-    with pytest.raises(DataError, match=r"file or folder '.*review\.csv' not found\. Did you mean 'reviews\.csv'\?"):
+    with pytest.raises(
+        DataError, match=r"file or folder '.*review\.csv' not found\. Did you mean 'reviews\.csv'\?"
+    ):
         read_table(tmp_path / "review.csv")
 
 

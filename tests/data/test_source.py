@@ -46,7 +46,9 @@ def same(rows: lk.Rows) -> bool:
 
 
 def write_jsonl(path: Path, lines: list[Any]) -> Path:
-    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines), encoding="utf-8")
+    path.write_text(
+        "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines), encoding="utf-8"
+    )
     return path
 
 
@@ -114,7 +116,14 @@ class TestKinds:
         assert [rows[name]["row"][:] for name in rows.splits] == [[0, 1, 2], [3], [4, 5]]
         assert rows["test"]["label"][:] == [0, -1]
         assert rows.report.notes == [
-            Note(5, "label", "counted", "unseen label", "<unseen>: 'new' is not among the labels of train", "test")
+            Note(
+                5,
+                "label",
+                "counted",
+                "unseen label",
+                "<unseen>: 'new' is not among the labels of train",
+                "test",
+            )
         ]
 
     def test_a_class_that_train_lacks_but_the_caller_names_keeps_its_id(self) -> None:
@@ -146,7 +155,9 @@ class TestKinds:
     def test_two_files_for_one_split_are_refused(self, tmp_path: Path) -> None:
         for name in ("dev.csv", "validation.csv"):
             (tmp_path / name).write_text("text,label\nx,a\n")
-        with pytest.raises(DataError, match=r"'dev.csv' and 'validation.csv' both define the split 'validation'"):
+        with pytest.raises(
+            DataError, match=r"'dev.csv' and 'validation.csv' both define the split 'validation'"
+        ):
             lk.load(tmp_path)
 
     @pytest.mark.parametrize("splits", [[""], ["train", "test"]])
@@ -240,7 +251,9 @@ class TestUnknown:
     def test_arguments_without_use_are_refused(self) -> None:
         with pytest.raises(ConfigError, match="does not accept delimiter for rows in memory"):
             lk.load(TABLE, delimiter=",")
-        with pytest.raises(ConfigError, match=r"on_bad = 'skp' is not one of 'error', 'skip'. Did you mean 'skip'"):
+        with pytest.raises(
+            ConfigError, match=r"on_bad = 'skp' is not one of 'error', 'skip'. Did you mean 'skip'"
+        ):
             lk.load(TABLE, on_bad="skp")
 
     @pytest.mark.parametrize("name", ["x.pkl", "x.pt", "x.bin", "x.csv", "x.parquet", "x.jsonl", "train.csv"])
@@ -257,7 +270,9 @@ class TestUnknown:
 
 class TestColumns:
     def test_names_win_over_lengths(self) -> None:
-        rows = lk.load([{"review": "x", "notes": "long " * 9, "sentiment": "a"}, {"review": "y", "sentiment": "b"}])
+        rows = lk.load(
+            [{"review": "x", "notes": "long " * 9, "sentiment": "a"}, {"review": "y", "sentiment": "b"}]
+        )
         assert (rows.spec.text, rows.spec.label) == (("review",), "sentiment")
 
     def test_without_names_what_they_hold_decides_and_is_reported(self) -> None:
@@ -280,7 +295,11 @@ class TestColumns:
 
     def test_arrays_of_datasets_are_neither_labels_nor_features_nor_numbers(self) -> None:
         kinds = {"text": Value("string"), "size": Value("int64"), "map": Array2D((2, 2), "uint8")}
-        cells = {"text": [f"text {i}" for i in range(9)], "size": list(range(9)), "map": [np.eye(2, dtype="u1")] * 9}
+        cells = {
+            "text": [f"text {i}" for i in range(9)],
+            "size": list(range(9)),
+            "map": [np.eye(2, dtype="u1")] * 9,
+        }
         table = Dataset.from_dict(cells, Features(kinds))
         rows = lk.load(table)
         assert rows.spec.label is None and "map" in rows["train"].column_names
@@ -320,7 +339,9 @@ class TestLabels:
     def test_missing_labels_are_never_class_0(self, gone: Any) -> None:
         other = 1 if isinstance(gone, float) else "a"
         table = [{"text": f"t{i}", "label": gone if i % 2 else other} for i in range(14)]
-        with pytest.raises(DataError, match=r"7 of 14 in train \(rows 1, 3, 5, 7, 9, …\).*missing=\"drop\".*\"keep\""):
+        with pytest.raises(
+            DataError, match=r"7 of 14 in train \(rows 1, 3, 5, 7, 9, …\).*missing=\"drop\".*\"keep\""
+        ):
             lk.load(table)
         dropped = lk.load(table, missing="drop")
         assert dropped["train"]["row"][:] == list(range(0, 14, 2))
@@ -340,7 +361,9 @@ class TestLabels:
         named = lk.load([{"text": "x", "label": 1}, {"text": "y", "label": 0}], classes={0: "bad", 1: "good"})
         assert (named.spec.classes, named["train"]["label"][:]) == (("bad", "good"), [1, 0])
         assert named.source == {"source": "", "classes": {"0": "bad", "1": "good"}}
-        with pytest.raises(DataError, match=r"label outside classes \(2\): row 0 .*; row 2 .*'pos' is not one of neg"):
+        with pytest.raises(
+            DataError, match=r"label outside classes \(2\): row 0 .*; row 2 .*'pos' is not one of neg"
+        ):
             lk.load(TABLE, classes=("neg",))
         assert lk.load(TABLE, classes=("neg",), on_bad="skip")["train"]["row"][:] == [1]
 
@@ -351,7 +374,9 @@ class TestLabels:
             rows.spec.check_trainable()
 
     def test_a_measured_number_is_no_class(self) -> None:
-        with pytest.raises(DataError, match="30 distinct values in 30 rows: classification needs few classes"):
+        with pytest.raises(
+            DataError, match="30 distinct values in 30 rows: classification needs few classes"
+        ):
             lk.load([{"text": f"t{i}", "label": i / 7 + 0.01} for i in range(30)])
         with pytest.raises(DataError, match="1,500 distinct values"):
             lk.load([{"text": f"t{i}", "label": i % 1500} for i in range(6000)])
@@ -370,7 +395,9 @@ class TestTexts:
             assert [note.row for note in rows.report.notes] == [1, 2]
 
     def test_kinds_that_change_between_portions(self, tmp_path: Path) -> None:
-        table = [{"text": f"t{i}", "label": i % 2, "tag": i if i < 11_000 else f"s{i}"} for i in range(12_000)]
+        table = [
+            {"text": f"t{i}", "label": i % 2, "tag": i if i < 11_000 else f"s{i}"} for i in range(12_000)
+        ]
         table[-1]["late"] = 1.5
         rows = lk.load(write_jsonl(tmp_path / "x.jsonl", table))
         assert rows["train"]["tag"][10_998:11_002] == ["10998", "10999", "s11000", "s11001"]
@@ -500,13 +527,19 @@ class TestRows:
         again = rows.with_splits({"train": rows["train"].select([2, 1, 0]).select([2, 1, 0])})
         assert again.fingerprint == rows.fingerprint
         moved = [TABLE[0] | {"text": "a fine fil"}, TABLE[1] | {"text": "ma dull film"}, TABLE[2]]
-        others = [lk.load(moved), lk.load(TABLE, classes=("pos", "neg")), rows.with_splits({"test": rows["train"]})]
+        others = [
+            lk.load(moved),
+            lk.load(TABLE, classes=("pos", "neg")),
+            rows.with_splits({"test": rows["train"]}),
+        ]
         assert len({rows.fingerprint, *(other.fingerprint for other in others)}) == 4
 
     def test_with_splits_counts_anew_and_adds_notes(self) -> None:
         rows = lk.load(TABLE)
         note = Note(1, "text", "refused", "duplicate")
-        fewer = rows.with_splits({"train": rows["train"].select([0]), "test": rows["train"].select([2])}, [note])
+        fewer = rows.with_splits(
+            {"train": rows["train"].select([0]), "test": rows["train"].select([2])}, [note]
+        )
         assert fewer.spec.counts == {"train": {"neg": 0, "pos": 1}, "test": {"neg": 0, "pos": 1}}
         assert fewer.report.notes == [note]
         assert len(rows.report) == 0

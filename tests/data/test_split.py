@@ -55,9 +55,17 @@ def test_sizes_and_strata_are_exact():
 
 def test_counts_and_zero_are_sizes_too():
     labels = [0, 1] * 100
-    assert sizes(split(numbered(labels), validation=17, test=0.25)) == {"train": 133, "validation": 17, "test": 50}
+    assert sizes(split(numbered(labels), validation=17, test=0.25)) == {
+        "train": 133,
+        "validation": 17,
+        "test": 50,
+    }
     assert sizes(split(numbered(labels), validation=0, test=30)) == {"train": 170, "test": 30}
-    assert sizes(split(numbered(labels[:8]), validation=0.01, test=0.01)) == {"train": 6, "validation": 1, "test": 1}
+    assert sizes(split(numbered(labels[:8]), validation=0.01, test=0.01)) == {
+        "train": 6,
+        "validation": 1,
+        "test": 1,
+    }
 
 
 @settings(max_examples=40, deadline=None)
@@ -86,7 +94,11 @@ def test_a_rare_class_is_in_train_then_test_and_the_report_says_so():
     assert set(rows["train"]["label"]) == {0, 1, 2, 3}
     assert set(rows["test"]["label"]) == {0, 1, 2} and set(rows["validation"]["label"]) == {0, 1}
     notes = {(note.split, note.detail) for note in rows.report.of("counted")["class missing from a split"]}
-    assert notes == {("test", "'d' has 1 row"), ("validation", "'d' has 1 row"), ("validation", "'c' has 2 rows")}
+    assert notes == {
+        ("test", "'d' has 1 row"),
+        ("validation", "'d' has 1 row"),
+        ("validation", "'c' has 2 rows"),
+    }
 
 
 def test_the_seed_decides_and_the_order_of_the_table_does_not():
@@ -112,7 +124,9 @@ def test_copies_go_the_same_way():
     assert leakage(rows).share == 0 and sizes(rows) == {"train": 320, "validation": 40, "test": 40}
     # A text that makes up most of the table stays in train; the other class does not take its place.
     rows = split(
-        rows_of(["ok"] * 300 + [f"text {i}" for i in range(100)], [0] * 300 + [1] * 100), test=20, validation=20
+        rows_of(["ok"] * 300 + [f"text {i}" for i in range(100)], [0] * 300 + [1] * 100),
+        test=20,
+        validation=20,
     )
     assert sizes(rows)["test"] == 5 and "ok" not in rows["test"]["text"][:] + rows["validation"]["text"][:]
 
@@ -150,10 +164,16 @@ def test_unlabelled_rows_stay_in_train():
 
 def test_splits_that_came_with_the_data_are_kept():
     rows = numbered([0, 1] * 50)
-    given = rows.with_splits({"test": rows["train"].select(range(30)), "train": rows["train"].select(range(30, 100))})
+    given = rows.with_splits(
+        {"test": rows["train"].select(range(30)), "train": rows["train"].select(range(30, 100))}
+    )
     done = split(given)
     assert list(done.splits) == ["train", "validation", "test"]
-    assert done["test"]["row"][:] == list(range(30)) and sizes(done) == {"train": 63, "validation": 7, "test": 30}
+    assert done["test"]["row"][:] == list(range(30)) and sizes(done) == {
+        "train": 63,
+        "validation": 7,
+        "test": 30,
+    }
     assert "test unchanged" in done.report.counts()["counted"]
     assert sizes(split(done)) == sizes(done)
 
@@ -233,7 +253,9 @@ def test_what_cannot_be_split_says_why():
 def test_rows_without_texts_can_be_split():
     columns = {"x": [[float(i // 2), 1.0] for i in range(100)], "label": [0, 1] * 50, "row": list(range(100))}
     rows = Rows({"train": Dataset.from_dict(columns)}, Spec(classes=("a", "b"), modality="features"))
-    assert sizes(split(rows)) == {"train": 80, "validation": 10, "test": 10} and leakage(split(rows)).share == 0
+    assert (
+        sizes(split(rows)) == {"train": 80, "validation": 10, "test": 10} and leakage(split(rows)).share == 0
+    )
 
 
 def test_running_text_is_cut_in_its_order():

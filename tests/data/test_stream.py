@@ -20,7 +20,10 @@ def stored(pieces: list[int]) -> Dataset:
     ends = np.cumsum([0, *pieces])
     tables = [
         pa.table(
-            {"text": pa.array([f"text {i}" for i in range(a, b)], pa.string()), "n": pa.array(range(a, b), pa.int64())}
+            {
+                "text": pa.array([f"text {i}" for i in range(a, b)], pa.string()),
+                "n": pa.array(range(a, b), pa.int64()),
+            }
         )
         for a, b in pairwise(ends)
     ]
@@ -37,7 +40,9 @@ def test_portions_are_the_chosen_rows_in_order(pieces, size, data):
     found = list(batches(chosen, ["n", "text"], size))
     assert all(0 < len(part) <= size and part.column_names == ["n", "text"] for part in found)
     assert [n for part in found for n in part.column("n").to_pylist()] == expected
-    assert [text for part in found for text in part.column("text").to_pylist()] == [f"text {n}" for n in expected]
+    assert [text for part in found for text in part.column("text").to_pylist()] == [
+        f"text {n}" for n in expected
+    ]
     assert column(chosen, "n").to_pylist() == expected and column(chosen, "n").type == pa.int64()
 
 

@@ -73,13 +73,17 @@ def test_written_numbers(text, plain, point, comma):
         assert (None if found is None else found[0]) == value, mark
 
 
-@pytest.mark.parametrize("word", ["NA", "N/A", "n/a", "NaN", "null", "None", "?", "-", "--", "", "  ", "<NA>"])
+@pytest.mark.parametrize(
+    "word", ["NA", "N/A", "n/a", "NaN", "null", "None", "?", "-", "--", "", "  ", "<NA>"]
+)
 def test_words_for_missing_are_missing_in_numbers_as_in_targets(tmp_path, word):
     rows = written(tmp_path / "few.csv", "age,x,y", lambda n: f"{word if n % 10 == 0 else n % 5},{n / 7},{n}")
     assert names(rows) == ["age", "x"] and len(noted(rows, "missing value")) == COUNT // 10
     assert np.isnan(rows["train"]["age"][0]) and rows["train"]["age"][1] == 1
     assert np.isnan(asked(rows, [{"age": word, "x": "1"}])[0][0])
-    rows = written(tmp_path / "target.csv", "x,y", lambda n: f"{n / 7},{word if n % 10 == 0 else n}", missing="drop")
+    rows = written(
+        tmp_path / "target.csv", "x,y", lambda n: f"{n / 7},{word if n % 10 == 0 else n}", missing="drop"
+    )
     assert len(rows) == COUNT - COUNT // 10
 
 
@@ -107,12 +111,16 @@ def test_decimal_commas_are_read_where_they_are_in_no_doubt_and_else_asked_for(t
 
 
 def test_units_are_left_out_and_reported_unless_they_differ(tmp_path):
-    rows = written(tmp_path / "units.csv", "a;b;c;x;y", lambda n: f"{n}%;${n}.50;{n}{'%' * (n % 2)};{n / 7};{n} €")
+    rows = written(
+        tmp_path / "units.csv", "a;b;c;x;y", lambda n: f"{n}%;${n}.50;{n}{'%' * (n % 2)};{n / 7};{n} €"
+    )
     assert names(rows) == ["a", "b", "x"] and rows["train"]["a"][5] == 5 and rows["train"]["b"][5] == 5.5
     assert {column for column, _ in noted(rows, "units of numbers removed")} == {"a", "b", "y"}
     assert noted(rows, "column excluded") == [("c", "numbers with several units: %, none")]
     with pytest.raises(DataError, match=r"column 'c' have several units: %, none"):
-        written(tmp_path / "units.csv", "a;b;c;x;y", lambda n: f"{n};{n};{n}{'%' * (n % 2)};{n};{n}", number="c")
+        written(
+            tmp_path / "units.csv", "a;b;c;x;y", lambda n: f"{n};{n};{n}{'%' * (n % 2)};{n};{n}", number="c"
+        )
     with pytest.raises(
         DataError, match=r"'a' contains '5' in row 0, which is not a number. Its numbers are written with"
     ):
@@ -134,7 +142,9 @@ def test_infinite_values_are_refused_by_row_at_loading_and_at_prediction():
 DAYS = pd.date_range("1969-12-01", periods=COUNT, freq="D")
 
 
-@pytest.mark.parametrize("text", ["2020-01-31", "2020/1/31", "31.01.2020", "2020年1月31日", "2020-01-31T00:00:00"])
+@pytest.mark.parametrize(
+    "text", ["2020-01-31", "2020/1/31", "31.01.2020", "2020年1月31日", "2020-01-31T00:00:00"]
+)
 def test_written_dates(text):
     assert date_in(text) == (datetime.datetime(2020, 1, 31, tzinfo=datetime.UTC).timestamp(), False)
 
@@ -150,7 +160,9 @@ def test_dates_of_any_unit_are_the_same_days_and_missing_ones_are_missing(unit):
     expected = [float((day.date() - datetime.date(1970, 1, 1)).days) for day in DAYS]
     found = rows["train"]["when"][:]
     assert np.isnan(found[3]) and found[:3] + found[4:] == expected[:3] + expected[4:]
-    assert noted(rows, "missing value") == [("when", "")] and noted(rows, "dates converted to days since 1970-01-01")
+    assert noted(rows, "missing value") == [("when", "")] and noted(
+        rows, "dates converted to days since 1970-01-01"
+    )
     day = DAYS[40]
     new = {
         "text": lambda: [{"when": "1970-01-10", "x": 0}], "date": lambda: [{"when": day.date(), "x": 0}],
@@ -165,7 +177,8 @@ def test_dates_far_away_durations_and_clocks():
     rows = table(far=[datetime.date(9999, 12, 31), datetime.date(1, 1, 1)] * (COUNT // 2))
     assert rows["train"]["far"][:2] == [2932896, -719162]
     rows = table(
-        wait=pd.to_timedelta(np.arange(COUNT) * 90, unit="s"), at=[datetime.time(n % 24, 30) for n in range(COUNT)]
+        wait=pd.to_timedelta(np.arange(COUNT) * 90, unit="s"),
+        at=[datetime.time(n % 24, 30) for n in range(COUNT)],
     )
     assert rows["train"]["wait"][2] == 180 and rows["train"]["at"][2] == 2.5 * 3600
     assert asked(rows, [{"wait": "0 days 00:03:00", "at": "02:30", "x": 0}]) == [[180, 9000, 0]]
@@ -175,13 +188,17 @@ def test_dates_far_away_durations_and_clocks():
 
 def test_dates_of_which_the_day_may_come_first_or_the_month_are_left_out_and_reported():
     rows = table(when=[f"{n % 12 + 1}/{n % 28 + 1}/2020" for n in range(COUNT)])
-    assert names(rows) == ["x"] and noted(rows, "column excluded")[0][1].startswith("dates like 1/2/2020, day or month")
+    assert names(rows) == ["x"] and noted(rows, "column excluded")[0][1].startswith(
+        "dates like 1/2/2020, day or month"
+    )
 
 
 def test_time_zones_are_not_mixed():
     rows = table(when=DAYS.tz_localize("Europe/Berlin"))
     assert rows["train"]["when"][31] == -1 / 24  # midnight in Berlin is 23:00 before
-    with pytest.raises(DataError, match=r"which is not a date\. The training rows have dates with a time zone"):
+    with pytest.raises(
+        DataError, match=r"which is not a date\. The training rows have dates with a time zone"
+    ):
         asked(rows, [{"when": "2020-01-31", "x": 0}])
     with pytest.raises(DataError, match=r"The training rows have dates without a time zone"):
         asked(table(when=DAYS), [{"when": "2020-01-31T00:00Z", "x": 0}])
@@ -189,7 +206,10 @@ def test_time_zones_are_not_mixed():
 
 def test_dates_as_targets_are_days_and_missing_ones_are_missing():
     rows = lk.load(
-        pd.DataFrame({"x": NUMBERS[:3], "y": [*DAYS[30:32], pd.NaT]}), features=True, number="y", missing="drop"
+        pd.DataFrame({"x": NUMBERS[:3], "y": [*DAYS[30:32], pd.NaT]}),
+        features=True,
+        number="y",
+        missing="drop",
     )
     assert rows["train"]["target"][:] == [[-1], [0]]
 
@@ -230,7 +250,9 @@ def test_what_is_typed_as_a_category_is_one(tmp_path, kind):
 def test_class_names_of_each_split_are_read_by_name():
     def part(order: list[str]) -> Dataset:
         kinds = Features(c=ClassLabel(names=order), y=Value("float64"))
-        return Dataset.from_dict({"c": [order.index(word) for word in "abab"], "y": NUMBERS[:4]}, features=kinds)
+        return Dataset.from_dict(
+            {"c": [order.index(word) for word in "abab"], "y": NUMBERS[:4]}, features=kinds
+        )
 
     rows = lk.load(DatasetDict(train=part(["a", "b"]), test=part(["b", "a"])), features=True, number="y")
     assert rows["test"]["c=a"][:] == rows["train"]["c=a"][:] == [1, 0, 1, 0]
@@ -254,7 +276,22 @@ def test_booleans_however_they_are_written(tmp_path, source):
 
 @pytest.mark.parametrize(
     "name",
-    ["row", "target", "text", "text_pair", "size=cm", "a=b=c", "größe", "价格", "x.y", "a b", "'q'", '"q"', "0", "\\"],
+    [
+        "row",
+        "target",
+        "text",
+        "text_pair",
+        "size=cm",
+        "a=b=c",
+        "größe",
+        "价格",
+        "x.y",
+        "a b",
+        "'q'",
+        '"q"',
+        "0",
+        "\\",
+    ],
 )
 def test_any_name_of_a_column_is_its_name_at_prediction(name):
     rows = table(**{name: ["small", "large"] * 30, f"{name} 2": NUMBERS})
@@ -274,7 +311,12 @@ def test_whole_numbers_as_names_and_names_up_to_white_space_and_unicode_form():
 
 def test_labkits_own_name_of_a_column_is_refused(tmp_path):
     (tmp_path / "x.csv").write_text("__row__,text\n1,a\n")
-    for source in ([{"__row__": 1}], pd.DataFrame({"__row__": [1]}), pa.table({"__row__": [1]}), tmp_path / "x.csv"):
+    for source in (
+        [{"__row__": 1}],
+        pd.DataFrame({"__row__": [1]}),
+        pa.table({"__row__": [1]}),
+        tmp_path / "x.csv",
+    ):
         with pytest.raises(DataError, match="the column name '__row__' is reserved by labkit"):
             lk.load(source)
 
@@ -352,25 +394,32 @@ def test_columns_of_any_type_that_nobody_asked_for_are_kept(tmp_path, kind):
     values, first = MORE[kind]
     texts = {"text": ["a b", "c d", "e f", "g h"], "label": ["a", "b"] * 2}
     source = (
-        pa.table({**texts, "more": values}) if isinstance(values, pa.Array) else pd.DataFrame({**texts, "more": values})
+        pa.table({**texts, "more": values})
+        if isinstance(values, pa.Array)
+        else pd.DataFrame({**texts, "more": values})
     )
     rows = lk.load(source, text="text", label="label")
     found = rows["train"].with_format(None)["more"][0]
     assert found == first or (kind == "month interval" and "1" in found)
     assert open_rows(rows.save(tmp_path / "rows"))["train"]["more"][0] == rows["train"]["more"][0]
     assert lk.load(source, text="text").spec.label is not None
-    named = lk.load([{"text": "a", "more": value} for value in rows["train"].with_format(None)["more"][:]], label=False)
+    named = lk.load(
+        [{"text": "a", "more": value} for value in rows["train"].with_format(None)["more"][:]], label=False
+    )
     assert len(named) == 4
     if isinstance(values, pa.Array) and kind != "month interval":
         pq.write_table(source, tmp_path / "x.parquet")
         assert (
-            lk.load(tmp_path / "x.parquet", text="text", label="label")["train"].with_format(None)["more"][0] == first
+            lk.load(tmp_path / "x.parquet", text="text", label="label")["train"].with_format(None)["more"][0]
+            == first
         )
 
 
 def test_mixed_kinds_are_reported_and_are_no_feature():
     rows = table(more=[{"id": 1}, "x", None, [], 5, "y"] * 10)
-    assert names(rows) == ["x"] and noted(rows, "column excluded") == [("more", "lists, dicts or mixed types")]
+    assert names(rows) == ["x"] and noted(rows, "column excluded") == [
+        ("more", "lists, dicts or mixed types")
+    ]
     assert len(noted(rows, "mixed types converted to JSON text")) == 20
     for settings in ({"label": "more"}, {"number": "more"}):
         with pytest.raises(DataError, match=r"'more' has mixed types: row 0 contains a dict"):
@@ -392,7 +441,9 @@ def test_mixed_kinds_are_reported_and_are_no_feature():
 )  # fmt: skip
 def test_shards_whose_types_differ_are_joined(tmp_path, one, two, found):
     for number, values in enumerate((one, two)):
-        frame = pd.DataFrame({"text": [f"text {number} {n}" for n in range(2)], "label": ["a", "b"], "more": values})
+        frame = pd.DataFrame(
+            {"text": [f"text {number} {n}" for n in range(2)], "label": ["a", "b"], "more": values}
+        )
         frame.to_parquet(tmp_path / f"train-0000{number}-of-00002.parquet")
     rows = lk.load(tmp_path)
     assert rows["train"].with_format(None)["more"][:] == found and rows["train"]["row"][:] == [0, 1, 2, 3]
@@ -434,7 +485,9 @@ def foreign(kind: str, frame: pd.DataFrame) -> Any:
     "kind", ["stream", "arrow", "Dataset", "polars", "polars lazy", "duckdb relation", "duckdb result"]
 )
 def test_tables_of_other_libraries_are_read(kind):
-    frame = pd.DataFrame({"when": DAYS, "mood": ["ab"[n % 2] for n in range(COUNT)], "x": NUMBERS, "y": NUMBERS})
+    frame = pd.DataFrame(
+        {"when": DAYS, "mood": ["ab"[n % 2] for n in range(COUNT)], "x": NUMBERS, "y": NUMBERS}
+    )
     expected = lk.load(frame, features=True, number="y")
     rows = lk.load(foreign(kind, frame), features=True, number="y")
     assert rows.fingerprint == expected.fingerprint and rows.spec == expected.spec

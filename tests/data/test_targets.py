@@ -15,7 +15,10 @@ from labkit.data.targets import targets_of
 
 
 def rows_of(texts=("one", "two", "three"), **columns):
-    return [dict(zip(("text", *columns), line, strict=True)) for line in zip(texts, *columns.values(), strict=True)]
+    return [
+        dict(zip(("text", *columns), line, strict=True))
+        for line in zip(texts, *columns.values(), strict=True)
+    ]
 
 
 def test_a_column_of_lists_gives_a_row_any_number_of_labels():
@@ -43,7 +46,9 @@ def test_a_column_of_0_and_1_for_each_label():
 
 
 def test_labels_outside_the_given_classes_are_refused_by_row_and_unseen_ones_counted():
-    with pytest.raises(DataError, match=r"label outside classes \(1\): row 1 of train \('c' is not one of a, b"):
+    with pytest.raises(
+        DataError, match=r"label outside classes \(1\): row 1 of train \('c' is not one of a, b"
+    ):
         lk.load(rows_of(tags=[["a"], ["c"], ["b"]]), label="tags", classes=("a", "b"))
     tables = {"train": rows_of(tags=[["a"], ["b"], []]), "test": rows_of(tags=[["a", "z"], [], None])}
     from datasets import Dataset, DatasetDict
@@ -58,7 +63,11 @@ def test_labels_outside_the_given_classes_are_refused_by_row_and_unseen_ones_cou
 def test_numbers_are_read_and_what_is_no_number_is_refused_by_row(tmp_path):
     rows = lk.load(rows_of(price=[1.5, 2, -3]), number="price")
     assert (rows.spec.problem_type, rows.spec.classes) == ("number", ("price",))
-    assert targets_of(rows["train"])[:, 0].tolist() == [1.5, 2, -3] and list(rows.head()["label"]) == [1.5, 2, -3]
+    assert targets_of(rows["train"])[:, 0].tolist() == [1.5, 2, -3] and list(rows.head()["label"]) == [
+        1.5,
+        2,
+        -3,
+    ]
     path = tmp_path / "prices.csv"
     path.write_text("text,price,size\na,1e3,2\nb,,3\nc,cheap,4\n")
     with pytest.raises(DataError, match=r"not a number \(1\): row 2 of train \(cheap\)"):
@@ -77,7 +86,9 @@ def test_rows_with_targets_are_saved_split_and_told_apart(tmp_path):
     assert np.array_equal(targets_of(again["train"]), targets_of(rows["train"]))
     parts = rows.split(seed=1)
     assert parts.counts() == {"train": 32, "validation": 4, "test": 4}
-    assert sorted(np.concatenate([targets_of(part)[:, 0] for part in parts.splits.values()])) == list(range(40))
+    assert sorted(np.concatenate([targets_of(part)[:, 0] for part in parts.splits.values()])) == list(
+        range(40)
+    )
     other = lk.load([{**row, "price": row["price"] + 1} for row in given], number="price")
     assert other.fingerprint != rows.fingerprint
     assert len(rows.dedupe()) == 40
@@ -86,7 +97,10 @@ def test_rows_with_targets_are_saved_split_and_told_apart(tmp_path):
 def test_a_table_becomes_features_with_a_column_for_each_word(tmp_path):
     path = tmp_path / "houses.csv"
     lines = ["id,size,town,heated,price"]
-    lines += [f"house no. {n} of the long list,{'' if n == 3 else n}.5,{'AB'[n % 2]},{n % 2},{n}" for n in range(1, 13)]
+    lines += [
+        f"house no. {n} of the long list,{'' if n == 3 else n}.5,{'AB'[n % 2]},{n % 2},{n}"
+        for n in range(1, 13)
+    ]
     path.write_text("\n".join(lines).replace(",.5,", ",,"))
     rows = lk.load(path, features=True, number="price")
     assert rows.spec.modality == "features"
@@ -104,7 +118,9 @@ def test_a_table_becomes_features_with_a_column_for_each_word(tmp_path):
 
 def test_columns_that_cannot_be_used_are_said(tmp_path):
     given = [{"a": n, "b": f"words that never come again {n}", "y": n % 2} for n in range(8)]
-    with pytest.raises(DataError, match="'b' cannot be used as a feature: neither numbers nor repeated categories"):
+    with pytest.raises(
+        DataError, match="'b' cannot be used as a feature: neither numbers nor repeated categories"
+    ):
         lk.load(given, features=("a", "b"), label="y")
     with pytest.raises(ConfigError, match=r"give either number = \('a',\) or label = 'y'"):
         lk.load(given, features=True, label="y", number="a")
@@ -139,7 +155,11 @@ def test_class_names_of_lists_come_with_the_data_set(tmp_path, kind):
     rows = lk.load(source, label="tags")
     assert rows.spec.classes == ("joy", "anger", "fear")  # in their order, one of them without rows
     assert targets_of(rows["train"]).tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
-    for classes in ({"0": "J", "1": "A", "2": "F"}, {0: "J", 1: "A", 2: "F"}, {"joy": "J", "anger": "A", "fear": "F"}):
+    for classes in (
+        {"0": "J", "1": "A", "2": "F"},
+        {0: "J", 1: "A", 2: "F"},
+        {"joy": "J", "anger": "A", "fear": "F"},
+    ):
         again = lk.load(source, label="tags", classes=classes)
         assert again.spec.classes == ("J", "A", "F") and np.array_equal(
             targets_of(again["train"]), targets_of(rows["train"])
@@ -161,7 +181,9 @@ def test_each_column_of_class_names_is_read_by_its_own_order():
 
     kinds = Features(text=Value("string"), a=ClassLabel(names=["no", "yes"]), b=ClassLabel(names=["yes", "no"]),
                      c=ClassLabel(names=["absent", "present"]), d=ClassLabel(names=["x", "y", "z"]))  # fmt: skip
-    data = Dataset.from_dict({"text": ["p", "q"], "a": [1, 0], "b": [0, 1], "c": [1, 0], "d": [0, 1]}, features=kinds)
+    data = Dataset.from_dict(
+        {"text": ["p", "q"], "a": [1, 0], "b": [0, 1], "c": [1, 0], "d": [0, 1]}, features=kinds
+    )
     rows = lk.load(data, label=("a", "b", "c"))
     assert targets_of(rows["train"]).tolist() == [[1, 1, 1], [0, 0, 0]]
     assert noted(rows, "second class encoded as 1") == ["'present'"]
@@ -197,7 +219,10 @@ def test_written_lists_without_a_value_are_missing_and_lone_brackets_are_names()
 )
 def test_lists_of_0_and_1_are_a_column_for_each_class(labels):
     rows = labelled(labels)
-    assert rows.spec.classes == ("0", "1", "2") and targets_of(rows["train"]).tolist() == [[0, 1, 1], [1, 0, 0]]
+    assert rows.spec.classes == ("0", "1", "2") and targets_of(rows["train"]).tolist() == [
+        [0, 1, 1],
+        [1, 0, 0],
+    ]
     assert labelled(labels, classes=("x", "y", "z")).spec.classes == ("x", "y", "z")
     with pytest.raises(DataError, match="lists of 3 zeros and ones, but there are 2 classes"):
         labelled(labels, classes=("x", "y"))
@@ -212,7 +237,9 @@ def test_labels_that_look_alike_or_may_be_several_are_reported_with_a_remedy():
         ["gut", "Gut", "GUT", "schlecht"] * 5, classes=eval(said.partition("classes=")[2].split("}")[0] + "}")
     )
     assert joined.spec.counts["train"] == {"gut": 15, "schlecht": 5}
-    assert noted(labelled(["caf\u00e9", "cafe\u0301", "x"] * 5), "labels that differ only in spaces or Unicode form")
+    assert noted(
+        labelled(["caf\u00e9", "cafe\u0301", "x"] * 5), "labels that differ only in spaces or Unicode form"
+    )
     for separator in ";|":
         (said,) = noted(labelled([f"a{separator}b", "a", "b"] * 5), "labels that may be lists of labels")
         assert f"separator={separator!r}" in said

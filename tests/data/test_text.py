@@ -30,7 +30,10 @@ KINDS = ("wordpiece", "bpe")
 
 @pytest.fixture(scope="module")
 def made() -> dict[str, Tokenizer]:
-    return {"wordpiece": Tokenizer.train(CORPUS, vocab_size=300), "bpe": Tokenizer.train(CORPUS, "bpe", vocab_size=400)}
+    return {
+        "wordpiece": Tokenizer.train(CORPUS, vocab_size=300),
+        "bpe": Tokenizer.train(CORPUS, "bpe", vocab_size=400),
+    }
 
 
 def rows(tokens) -> list[list[int]]:
@@ -81,7 +84,10 @@ def test_rare_characters_are_not_learnt_and_the_vocabulary_stays_within_its_size
 
 
 def test_case_and_accents(made):
-    assert rows(made["wordpiece"].encode(["FILM", "film", "fïlm"]))[0] == rows(made["wordpiece"].encode(["fïlm"]))[0]
+    assert (
+        rows(made["wordpiece"].encode(["FILM", "film", "fïlm"]))[0]
+        == rows(made["wordpiece"].encode(["fïlm"]))[0]
+    )
     cased = Tokenizer.train(CORPUS, vocab_size=300, lowercase=False)
     assert rows(cased.encode(["The"])) != rows(cased.encode(["the"]))
     assert made["bpe"].decode(rows(made["bpe"].encode(["FILM"]))[0]) == "film"
@@ -108,7 +114,9 @@ def test_surrogates_become_replacement_characters(made):
     lone, repaired = rows(made["bpe"].encode(["a\ud83d b\udfff", "a\ufffd b\ufffd"]))
     assert lone == repaired
     learnt = Tokenizer.train([*CORPUS, "\udfff\udfff"], vocab_size=300)
-    assert learnt.pieces("film\udcba film")[1] == learnt.pieces("film\ufffd film")[1], "places in the text stay"
+    assert learnt.pieces("film\udcba film")[1] == learnt.pieces("film\ufffd film")[1], (
+        "places in the text stay"
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -123,7 +131,9 @@ def test_special_token_text_is_plain_text(made, kind):
 def test_special_token_text_is_plain_even_where_it_is_a_word():
     vocab = {name: number for number, name in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "hi"])}
     rust = tokenizers.Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
-    rust.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # "[CLS]" is one word, and that is in the vocabulary
+    rust.pre_tokenizer = (
+        pre_tokenizers.WhitespaceSplit()
+    )  # "[CLS]" is one word, and that is in the vocabulary
     tokenizer = Tokenizer(rust)
     assert rows(tokenizer.encode(["hi [CLS] [MASK]"])) == [[2, 5, 1, 1, 3]]
     assert [number for _, number, _ in tokenizer.pieces("hi [CLS]")] == [5, 1]
@@ -156,7 +166,9 @@ def test_truncation_is_counted(made):
 @pytest.mark.parametrize("kind", KINDS)
 def test_reading_only_the_head_of_a_long_text_changes_nothing(made, kind):
     tokenizer = made[kind]
-    texts = [(sentence + filler) * 40 for sentence in CORPUS[:5] for filler in (" ", "  \n ", " " * 700, "好" * 99)]
+    texts = [
+        (sentence + filler) * 40 for sentence in CORPUS[:5] for filler in (" ", "  \n ", " " * 700, "好" * 99)
+    ]
     texts += ["x" * 3000 + " film", " " * 3000 + "film dull", "wonderfulfilm, " * 300]
     texts += ["x " * n + "wonderful " * 100 for n in range(5)]  # the cut falls at every place of the word
     texts += ["film " * 6 + " " * 600 + "film"]  # what is read first just fills the row, yet more follows
@@ -208,7 +220,9 @@ def test_vocabulary_files(tmp_path):
     assert [piece for piece, _, _ in plain.pieces("FILMS 电影 é")] == ["film", "##s", "电", "影", "e"]
     cased = bert_files(tmp_path / "cased", ["Film", "film"])
     assert [piece for piece, _, _ in cased.pieces("Film film FILM")] == ["Film", "film", "[UNK]"]
-    told = bert_files(tmp_path / "told", ["film", "Film", "电影"], do_lower_case=True, tokenize_chinese_chars=False)
+    told = bert_files(
+        tmp_path / "told", ["film", "Film", "电影"], do_lower_case=True, tokenize_chinese_chars=False
+    )
     assert [piece for piece, _, _ in told.pieces("Film 电影")] == ["film", "电影"]
     kept = bert_files(tmp_path / "kept", ["é", "e"], do_lower_case=True, strip_accents=False)
     assert [piece for piece, _, _ in kept.pieces("É")] == ["é"]
@@ -237,7 +251,9 @@ def test_a_saved_file_is_whole_for_other_programs(made, tmp_path):
 def test_names_of_other_models_are_found(tmp_path):
     rust = tokenizers.Tokenizer(models.BPE(unk_token="<unk>"))
     names = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    rust.train_from_iterator(CORPUS, trainers.BpeTrainer(special_tokens=names, show_progress=False, vocab_size=300))
+    rust.train_from_iterator(
+        CORPUS, trainers.BpeTrainer(special_tokens=names, show_progress=False, vocab_size=300)
+    )
     rust.save(str(tmp_path / "tokenizer.json"))
     found = Tokenizer.load(tmp_path)
     assert [found.cls_id, found.pad_id, found.sep_id, found.unk_id, found.mask_id] == [0, 1, 2, 3, 4]

@@ -28,7 +28,8 @@ def rows(tokens: Any) -> list[tuple[list[int], list[int]]]:
     """Ids and types of every row."""
     cuts = tokens.offsets[1:-1]
     return [
-        (a.tolist(), b.tolist()) for a, b in zip(np.split(tokens.ids, cuts), np.split(tokens.types, cuts), strict=True)
+        (a.tolist(), b.tolist())
+        for a, b in zip(np.split(tokens.ids, cuts), np.split(tokens.types, cuts), strict=True)
     ]
 
 
@@ -95,12 +96,16 @@ def test_the_form_of_the_file() -> None:
             ids = [number for part in form for number in ({"A": a, "B": b}.get(part, [part]))]
             assert tokenizer.encode(["film"], pairs).ids.tolist() == ids, name
         row = tokenizer.encode(["film"], ["the film"])
-        assert row.types[[len(tokenizer.single.before), -len(b) - len(tokenizer.pair.after)]].tolist() == types, name
+        assert (
+            row.types[[len(tokenizer.single.before), -len(b) - len(tokenizer.pair.after)]].tolist() == types
+        ), name
 
 
 def test_a_template_that_repeats_a_text_is_refused() -> None:
     rust = words(["<unk>", "<s>", "</s>"], "<unk>")
-    rust.post_processor = post.TemplateProcessing(single="<s> $A $A", pair="$B $A", special_tokens=[("<s>", 1)])
+    rust.post_processor = post.TemplateProcessing(
+        single="<s> $A $A", pair="$B $A", special_tokens=[("<s>", 1)]
+    )
     with pytest.raises(DataError, match=r"post-processor \(TemplateProcessing\) does not keep 1 text"):
         Tokenizer(rust)
 
@@ -109,7 +114,11 @@ def test_what_an_export_says(tmp_path: Path) -> None:
     Tokenizer.train(CORPUS, vocab_size=300, lowercase=False).export(tmp_path, 64)
     said = json.loads((tmp_path / "tokenizer_config.json").read_text())
     assert said["tokenizer_class"] == "PreTrainedTokenizerFast" and said["model_max_length"] == 64
-    assert said["do_lower_case"] is False and said["tokenize_chinese_chars"] is True and said["split_special_tokens"]
+    assert (
+        said["do_lower_case"] is False
+        and said["tokenize_chinese_chars"] is True
+        and said["split_special_tokens"]
+    )
     assert [said[f"{role}_token"] for role in ("pad", "unk", "cls", "sep", "mask", "bos", "eos")] == [
         "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[CLS]", "[SEP]",
     ]  # fmt: skip
@@ -143,7 +152,9 @@ def test_a_vocabulary_with_merges(tmp_path: Path) -> None:
     made = Tokenizer.load(folder)
     row = made.encode(["ab ab"], ["a"])
     assert row.ids.tolist() == [0, 7, 10, 2, 2, 5, 2] and not row.types.any()
-    assert made.masked("ab<mask> a") == [7, 4, 9] and made.masked("ab [MASK] a") == [7, 4, 9], "no blank is left"
+    assert made.masked("ab<mask> a") == [7, 4, 9] and made.masked("ab [MASK] a") == [7, 4, 9], (
+        "no blank is left"
+    )
     folder_of(folder, tokenizer_config={"add_prefix_space": True, "tokenizer_class": "RobertaTokenizer"})
     assert Tokenizer.load(folder).encode(["ab"]).ids.tolist() == [0, 10, 2]
     assert Tokenizer.load(folder / "vocab.json").encode(["ab"]).ids.tolist() == [0, 10, 2]
@@ -151,9 +162,13 @@ def test_a_vocabulary_with_merges(tmp_path: Path) -> None:
     plain = {"<|endoftext|>": 0, "<|pad|>": 1, "a": 2, "b": 3, "ab": 4, "Ġ": 5, "Ġa": 6, "Ġab": 7}
     folder = folder_of(tmp_path / "gpt2", vocab=plain, merges_txt=MERGES, added_tokens={"<|im_end|>": 8})
     made = Tokenizer.load(folder)
-    assert made.encode(["ab ab"]).ids.tolist() == [0, 4, 7, 0] and made.vocab_size == 9 and made.mask_id is None
+    assert (
+        made.encode(["ab ab"]).ids.tolist() == [0, 4, 7, 0] and made.vocab_size == 9 and made.mask_id is None
+    )
     assert made.prompt("ab").tolist() == [4] and (made.pad_id, made.end_ids) == (1, (0,))
-    folder_of(folder, special_tokens_map={"eos_token": {"content": "<|im_end|>"}, "pad_token": "<|endoftext|>"})
+    folder_of(
+        folder, special_tokens_map={"eos_token": {"content": "<|im_end|>"}, "pad_token": "<|endoftext|>"}
+    )
     made = Tokenizer.load(folder)
     assert (made.pad_id, made.end_ids, made.decode([4, 8])) == (0, (8,), "ab")
     (folder / "vocab.json").rename(folder / "encoder.json")
@@ -165,7 +180,9 @@ def test_what_is_not_read_is_refused_by_name(tmp_path: Path) -> None:
     for name in ("source.spm", "spiece.model", "sentencepiece.bpe.model"):
         folder = folder_of(tmp_path / name, vocab={"a": 0})
         (folder / name).write_bytes(b"\x0a")
-        with pytest.raises(DataError, match=rf"{name} in .* is a sentencepiece model.*Convert it to tokenizer.json"):
+        with pytest.raises(
+            DataError, match=rf"{name} in .* is a sentencepiece model.*Convert it to tokenizer.json"
+        ):
             Tokenizer.load(folder)
         with pytest.raises(DataError, match=f"{name} in .* is a sentencepiece model"):
             Tokenizer.load(folder / name)
@@ -190,7 +207,9 @@ def test_what_is_not_read_is_refused_by_name(tmp_path: Path) -> None:
     (folder / "added_tokens.json").write_text("{")
     with pytest.raises(DataError, match=r"added_tokens.json in .* cannot be read"):
         Tokenizer.load(folder)
-    with pytest.raises(DataError, match=r"\(1 tokens\) has no end token: no \[SEP\] or </s> or .*Set eos_token"):
+    with pytest.raises(
+        DataError, match=r"\(1 tokens\) has no end token: no \[SEP\] or </s> or .*Set eos_token"
+    ):
         Tokenizer(words(["x"], "x"))
 
 
@@ -202,16 +221,29 @@ def written(rust: tokenizers.Tokenizer, folder: Path, **files: Any) -> Tokenizer
 
 def test_special_tokens_are_those_that_the_files_name(tmp_path: Path) -> None:
     chat = lambda: byte_level(["<|endoftext|>", "<|im_start|>", "<|im_end|>", "[PAD]"])  # noqa: E731
-    names = {"bos_token": None, "eos_token": "<|im_end|>", "pad_token": {"content": "<|endoftext|>"}, "unk_token": None}
+    names = {
+        "bos_token": None,
+        "eos_token": "<|im_end|>",
+        "pad_token": {"content": "<|endoftext|>"},
+        "unk_token": None,
+    }
     made = written(chat(), tmp_path / "qwen", tokenizer_config=names)
     assert (made.cls_id, made.sep_id, made.pad_id, made.mask_id, made.end_ids) == (None, 2, 0, None, (2,))
     assert made.encode(["a"]).ids.tolist() == [*made.numbers("a"), 2], (
         "no start token where the file says there is none"
     )
     # the lists of generation_config.json go before those of config.json
-    several = {"eos_token_id": [2, 1], "bos_token_id": 0, "decoder_start_token_id": 3, "forced_bos_token_id": None}
+    several = {
+        "eos_token_id": [2, 1],
+        "bos_token_id": 0,
+        "decoder_start_token_id": 3,
+        "forced_bos_token_id": None,
+    }
     made = written(
-        chat(), tmp_path / "ends", config={"eos_token_id": 0, "model_type": "llama"}, generation_config=several
+        chat(),
+        tmp_path / "ends",
+        config={"eos_token_id": 0, "model_type": "llama"},
+        generation_config=several,
     )
     assert (made.end_ids, made.end_id, made.start_id, made.roles.forced_first) == ((2, 1), 2, 3, None)
     assert [made.encode(["a"]).ids[0], made.running[0].encode(["a"]).ids[-1]] == [0, 2]
@@ -246,13 +278,17 @@ def test_the_form_of_a_running_text_and_of_targets() -> None:
             (made.encode(["film"]).ids[skip:], running),
             (tokenizer.targets.encode(["film"]).ids, target),
         ):
-            assert found.tolist() == [number for part in form for number in (a if part == "A" else [part])], name
+            assert found.tolist() == [number for part in form for number in (a if part == "A" else [part])], (
+                name
+            )
 
 
 def test_a_tokenizer_config_of_bert_overrules_the_normaliser(tmp_path: Path) -> None:
     rust = Tokenizer.train(CORPUS, vocab_size=300).rust
     made = written(
-        rust, tmp_path / "cased", tokenizer_config={"do_lower_case": False, "tokenizer_class": "BertTokenizer"}
+        rust,
+        tmp_path / "cased",
+        tokenizer_config={"do_lower_case": False, "tokenizer_class": "BertTokenizer"},
     )
     assert made.encode(["FILM"]).ids.tolist() != made.encode(["film"]).ids.tolist()
     generic = {"do_lower_case": False, "tokenizer_class": "PreTrainedTokenizerFast"}
@@ -265,7 +301,15 @@ def test_masks_are_put_in_as_the_library_does() -> None:
         tokenizer = MADE[name]()
         rust = tokenizers.Tokenizer.from_str(tokenizer.rust.to_str())
         mask = tokenizer.names([tokenizer.mask_id])[0]
-        for text in ("the film was {} and dull", "{} film", "film {}", "film{}", "{}", "电影 {} 好", "  {}  {} x"):
+        for text in (
+            "the film was {} and dull",
+            "{} film",
+            "film {}",
+            "film{}",
+            "{}",
+            "电影 {} 好",
+            "  {}  {} x",
+        ):
             expected = rust.encode(text.format(mask, mask), add_special_tokens=False).ids
             assert tokenizer.masked(text.format(mask, mask)) == expected, (name, text)
             assert tokenizer.masked(text.format("[MASK]", mask)) == expected
@@ -299,6 +343,9 @@ def test_every_reader_of_a_pair_has_the_form_of_the_file() -> None:
             assert sum(count for _, count in tokenizer.places(a, b, length)) == len(ids) - tokenizer.pair.size
         single = tokenizer.encode([a], max_length=5).ids.tolist()
         ((begin, count),) = tokenizer.places(a, None, 5)
-        assert single[begin : begin + count] == tokenizer.numbers(a)[:count] and count == 5 - tokenizer.single.size
+        assert (
+            single[begin : begin + count] == tokenizer.numbers(a)[:count]
+            and count == 5 - tokenizer.single.size
+        )
         shown = read_as(tokenizer, [a], 5)
         assert [number for _, number, _, kind in shown if kind != "cut"] == single

@@ -46,7 +46,11 @@ def calls(monkeypatch) -> list[int]:
 
 def table(texts=TEXTS, **columns) -> datasets.Dataset:
     count = len(texts)
-    basic = {"text": list(texts), "label": [i % 3 - 1 for i in range(count)], "row": [2 * i + 1 for i in range(count)]}
+    basic = {
+        "text": list(texts),
+        "label": [i % 3 - 1 for i in range(count)],
+        "row": [2 * i + 1 for i in range(count)],
+    }
     return datasets.Dataset.from_dict({**basic, **columns})
 
 
@@ -66,7 +70,9 @@ def test_rows_come_out_with_their_labels_and_numbers(tokenizer, monkeypatch):
     expected = tokenizer.encode(TEXTS, None, 12)
     for name in ("ids", "types", "offsets"):
         assert np.array_equal(getattr(tokens, name), getattr(expected, name))
-    assert tokens.label.tolist() == [i % 3 - 1 for i in range(20)] and tokens.row.tolist() == list(range(1, 41, 2))
+    assert tokens.label.tolist() == [i % 3 - 1 for i in range(20)] and tokens.row.tolist() == list(
+        range(1, 41, 2)
+    )
     assert tokens.truncated == 4 == expected.truncated
     for name, kind in DTYPES.items():
         assert getattr(tokens, name).dtype == kind
@@ -168,7 +174,9 @@ def test_an_interrupted_writer_leaves_nothing(tokenizer, monkeypatch):
     long_ago = time.time() - 2 * 86_400
     os.utime(killed, (long_ago, long_ago))
     encode(table(), tokenizer, 12)
-    assert not killed.exists() and fresh.exists(), "what a killed process left goes, another's work in progress stays"
+    assert not killed.exists() and fresh.exists(), (
+        "what a killed process left goes, another's work in progress stays"
+    )
 
 
 def test_two_writers_at_once_both_get_the_tokens(tokenizer, monkeypatch):

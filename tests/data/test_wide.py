@@ -75,7 +75,9 @@ def test_columns_found_together_are_read_as_alone(monkeypatch):
 
 def test_class_labels_and_categories_stay_categories(monkeypatch):
     features = Features(c=ClassLabel(names=["x", "y"]), n=Value("int64"), label=Value("string"))
-    data = Dataset.from_dict({"c": [0, 1] * 3, "n": [3, 1, 2, 5, 4, 9], "label": ["a", "b"] * 3}, features=features)
+    data = Dataset.from_dict(
+        {"c": [0, 1] * 3, "n": [3, 1, 2, 5, 4, 9], "label": ["a", "b"] * 3}, features=features
+    )
     for table in (
         data,
         pa.table({"c": pa.array(["7", "8"] * 3).dictionary_encode(), "n": range(6), "label": list("ababab")}),
@@ -87,7 +89,9 @@ def test_class_labels_and_categories_stay_categories(monkeypatch):
 def test_random_cells_agree_with_one_by_one(monkeypatch):
     draw = random.Random(0)
     parts = ["", "0", "1", "12", ".", ",", "5", "e3", "-", "+", " ", "000", "٣", "a"]
-    columns = {f"c{i}": ["".join(draw.choices(parts, k=draw.randint(1, 4))) for _ in range(2)] for i in range(2000)}
+    columns = {
+        f"c{i}": ["".join(draw.choices(parts, k=draw.randint(1, 4))) for _ in range(2)] for i in range(2000)
+    }
     found = cells.plain_numbers(pa.table(columns))
     assert len(found) > 50
     for name, values in columns.items():
@@ -107,9 +111,12 @@ def test_more_columns_than_ever_read_before(tmp_path, monkeypatch):
     made = memmap.Dataset
     monkeypatch.setattr(memmap, "Dataset", lambda *args, **more: steps.append(0) or made(*args, **more))
     rows = lk.load(tmp_path / "wide.csv", label="label", features=True)
-    assert len(steps) == 2  # what ``datasets`` copies with each step does not grow with the columns that are read
+    assert (
+        len(steps) == 2
+    )  # what ``datasets`` copies with each step does not grow with the columns that are read
     assert np.allclose(
-        [rows["train"][name] for name in names[::500]], [[i * r % 97 for r in range(5)] for i in range(0, width, 500)]
+        [rows["train"][name] for name in names[::500]],
+        [[i * r % 97 for r in range(5)] for i in range(0, width, 500)],
     )
     assert csv.COLUMNS == 200_000
     with pytest.raises(lk.LabkitError, match="200,001 columns; the maximum is 200,000"):
@@ -123,7 +130,9 @@ def test_no_step_looks_at_all_columns_for_each_of_them(kind, monkeypatch):
     looked: Counter[str] = Counter()
     for name in ("features", "column_names"):
         whole = getattr(Dataset, name)
-        monkeypatch.setattr(Dataset, name, property(lambda table, n=name, w=whole: looked.update([n]) or w.fget(table)))
+        monkeypatch.setattr(
+            Dataset, name, property(lambda table, n=name, w=whole: looked.update([n]) or w.fget(table))
+        )
     names = new_rows.names_of
     monkeypatch.setattr(new_rows, "names_of", lambda table: looked.update(["names_of"]) or names(table))
     monkeypatch.setattr(tabular, "WIDE", 1)
@@ -149,6 +158,8 @@ def test_assembled_is_what_single_steps_give():
     )
     assert made.to_dict() == {"n": [5, 6], "c": ["z", "x"], "t": ["p", "q"], "a": [3, 1]}
     assert made.features == Features(n=Value("int32"), c=Value("string"), t=Value("string"), a=Value("int64"))
-    other = memmap.assembled(data, {"n": np.array([5, 7], np.int32), "c": "b", "t": pa.array(["p", "q"]), "a": "a"})
+    other = memmap.assembled(
+        data, {"n": np.array([5, 7], np.int32), "c": "b", "t": pa.array(["p", "q"]), "a": "a"}
+    )
     assert made._fingerprint != other._fingerprint
     assert pc.all(pc.equal(made.data.table.column("n"), pa.array([5, 6], pa.int32()))).as_py()

@@ -26,7 +26,9 @@ TEXTS = [
     "İstanbul ve ılık çay, Ünlü bir Film; naïve café Ångström ß",
     "한국어 영화는 재미있다 and Ελληνικά Σίσυφος and кино",
 ]
-CHARACTERS = "ab Z.,'-_\t\n\x00\x0b\x1f\x7f\x85\xa0éÉİßσς\u0301\u030d\u200b\u2028\u3000\ufeff\ufffd中한ᄀ\u302e😀𝔸ﬁΩÅ"
+CHARACTERS = (
+    "ab Z.,'-_\t\n\x00\x0b\x1f\x7f\x85\xa0éÉİßσς\u0301\u030d\u200b\u2028\u3000\ufeff\ufffd中한ᄀ\u302e😀𝔸ﬁΩÅ"
+)
 
 
 CODES = [c for c in range(sys.maxunicode + 1) if unicodedata.category(chr(c)) not in ("Cs", "Co", "Cn", "Lo")]
@@ -38,7 +40,9 @@ def vocabulary() -> dict[str, int]:
     forms = {form for c in [*CODES, *map(ord, CHARACTERS)] for form in (chr(c), chr(c).lower())}
     chars = sorted({char for form in forms for char in unicodedata.normalize("NFD", form) + form})
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "film", "good", "##ood", "电影"]
-    return {piece: n for n, piece in enumerate(dict.fromkeys([*pieces, *chars, *(f"##{char}" for char in chars)]))}
+    return {
+        piece: n for n, piece in enumerate(dict.fromkeys([*pieces, *chars, *(f"##{char}" for char in chars)]))
+    }
 
 
 @pytest.fixture(scope="module", params=[(True, True), (True, False), (False, True)])
@@ -64,7 +68,10 @@ def both(tokenizer: Tokenizer, texts: list[str], max_length: int = 512):
 
 def same(mine, theirs) -> bool:
     pairs = [(getattr(mine, name), getattr(theirs, name)) for name in ("ids", "types", "offsets")]
-    return all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in pairs) and mine.truncated == theirs.truncated
+    return (
+        all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in pairs)
+        and mine.truncated == theirs.truncated
+    )
 
 
 def test_every_character_is_treated_as_rust_does(tokenizer):
@@ -79,11 +86,17 @@ def test_every_character_is_treated_as_rust_does(tokenizer):
 @given(texts=st.lists(st.text(CHARACTERS, max_size=30) | st.text(max_size=20), min_size=1, max_size=20))
 def test_any_texts_give_the_same_ids(tokenizer, texts):
     assert same(*both(tokenizer, texts))
-    assert same(*both(tokenizer, [text * 40 for text in texts], max_length=8)), "also where most of a text is cut"
+    assert same(*both(tokenizer, [text * 40 for text in texts], max_length=8)), (
+        "also where most of a text is cut"
+    )
 
 
 @settings(max_examples=50, deadline=None)
-@given(texts=st.lists(st.sampled_from(TEXTS).map(str.upper) | st.text("ab ,", max_size=9), min_size=1, max_size=40))
+@given(
+    texts=st.lists(
+        st.sampled_from(TEXTS).map(str.upper) | st.text("ab ,", max_size=9), min_size=1, max_size=40
+    )
+)
 def test_pairs_and_arrow_arrays_too(tokenizer, texts):
     others = texts[::-1]
     module_bulk, module._BULK = module._BULK, 0

@@ -27,7 +27,9 @@ def byte_level(special: list[str], space: bool = False) -> tokenizers.Tokenizer:
     rust = tokenizers.Tokenizer(models.BPE())
     rust.pre_tokenizer, rust.decoder = pre_tokenizers.ByteLevel(add_prefix_space=space), decoders.ByteLevel()
     letters = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=340, special_tokens=special, show_progress=False, initial_alphabet=letters)
+    trainer = trainers.BpeTrainer(
+        vocab_size=340, special_tokens=special, show_progress=False, initial_alphabet=letters
+    )
     rust.train_from_iterator(CORPUS, trainer)
     return rust
 
@@ -48,7 +50,9 @@ def roberta() -> tokenizers.Tokenizer:
 def llama() -> tokenizers.Tokenizer:
     start = "<|begin_of_text|>"
     rust = byte_level([start, "<|end_of_text|>", "<|eot_id|>"])
-    form = post.TemplateProcessing(single=f"{start} $A", pair=f"{start} $A {start}:1 $B:1", special_tokens=[(start, 0)])
+    form = post.TemplateProcessing(
+        single=f"{start} $A", pair=f"{start} $A {start}:1 $B:1", special_tokens=[(start, 0)]
+    )
     rust.post_processor = post.Sequence([post.ByteLevel(trim_offsets=False), form])
     return rust
 
@@ -61,7 +65,9 @@ def unigram(single: str, pair: str) -> tokenizers.Tokenizer:
         decoders.Metaspace(),
     )
     names = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    trainer = trainers.UnigramTrainer(vocab_size=120, special_tokens=names, unk_token="<unk>", show_progress=False)
+    trainer = trainers.UnigramTrainer(
+        vocab_size=120, special_tokens=names, unk_token="<unk>", show_progress=False
+    )
     rust.train_from_iterator(CORPUS, trainer)
     ends = [(name, rust.token_to_id(name)) for name in ("<s>", "</s>")]
     rust.post_processor = post.TemplateProcessing(single=single, pair=pair, special_tokens=ends)
@@ -69,7 +75,9 @@ def unigram(single: str, pair: str) -> tokenizers.Tokenizer:
 
 
 def words(names: list[str], unknown: str) -> tokenizers.Tokenizer:
-    rust = tokenizers.Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token=unknown))
+    rust = tokenizers.Tokenizer(
+        models.WordLevel({name: i for i, name in enumerate(names)}, unk_token=unknown)
+    )
     rust.pre_tokenizer = pre_tokenizers.Whitespace()
     return rust
 

@@ -18,7 +18,10 @@ def sentences(n, seed, words=WORDS, filler=("film", "story", "actor", "scene"), 
     """Texts of some filler around one word that gives the class away, and the labels."""
     random = np.random.default_rng(seed)
     label = random.integers(0, len(words), n)
-    texts = [space.join([*random.choice(filler, 4), random.choice(words[k]), *random.choice(filler, 2)]) for k in label]
+    texts = [
+        space.join([*random.choice(filler, 4), random.choice(words[k]), *random.choice(filler, 2)])
+        for k in label
+    ]
     return texts, label
 
 
@@ -28,7 +31,9 @@ def test_majority_gives_the_class_shares():
     np.testing.assert_allclose(found[4], [1 / 3, 0, 2 / 3], rtol=1e-6)
 
 
-@pytest.mark.parametrize(("n", "right"), [(60, 0.9), (300, 0.99), (1500, 0.99)])  # beyond 1,000 rare words are left out
+@pytest.mark.parametrize(
+    ("n", "right"), [(60, 0.9), (300, 0.99), (1500, 0.99)]
+)  # beyond 1,000 rare words are left out
 def test_words_are_learned(n, right):
     found = tfidf_logistic(*sentences(n, 0), sentences(200, 1)[0], CLASSES)
     assert found.shape == (200, 3) and found.dtype == np.float32
@@ -47,7 +52,9 @@ def test_chinese_is_learned_without_spaces():
 def test_word_order_counts():
     """Pairs of words: "not good" and "good not" share every single word."""
     texts, label = ["not good", "good not"] * 20, [0, 1] * 20
-    np.testing.assert_array_equal(tfidf_logistic(texts, label, ["not good", "good not"], ("a", "b")).argmax(-1), [0, 1])
+    np.testing.assert_array_equal(
+        tfidf_logistic(texts, label, ["not good", "good not"], ("a", "b")).argmax(-1), [0, 1]
+    )
 
 
 def test_a_class_without_training_rows_gets_nothing():
@@ -70,7 +77,9 @@ def test_too_little_to_learn_from_still_answers(texts, label):
 
 def test_the_same_seed_gives_the_same_answer():
     train, texts = sentences(200, 0), sentences(50, 1)[0]
-    np.testing.assert_array_equal(tfidf_logistic(*train, texts, CLASSES, 3), tfidf_logistic(*train, texts, CLASSES, 3))
+    np.testing.assert_array_equal(
+        tfidf_logistic(*train, texts, CLASSES, 3), tfidf_logistic(*train, texts, CLASSES, 3)
+    )
 
 
 def split(n, seed):

@@ -33,7 +33,9 @@ def test_the_error_is_the_sum_of_guo_and_others():
         if mine.any():
             gaps.append(abs(right[mine].mean() - confidence[mine].mean()))
             total += mine.sum() / len(mine) * gaps[-1]
-    assert found.error == pytest.approx(total, abs=1e-6) and found.greatest == pytest.approx(max(gaps), abs=1e-6)
+    assert found.error == pytest.approx(total, abs=1e-6) and found.greatest == pytest.approx(
+        max(gaps), abs=1e-6
+    )
     assert found.count.sum() == 500 and len(found.table()) == len(gaps)
 
 

@@ -38,7 +38,9 @@ def test_a_better_model_is_told_from_an_equal_one():
     assert [found.only_first, found.only_second] == only and found.p == mcnemar(*only) < 1e-6
     low, high = found.gains["f1"]
     assert 0 < low < found.gain("f1") < high
-    assert found.table().loc["accuracy", "gain"] == pytest.approx((good == truth).mean() - (poor == truth).mean())
+    assert found.table().loc["accuracy", "gain"] == pytest.approx(
+        (good == truth).mean() - (poor == truth).mean()
+    )
     lines = found.disagreements
     assert len(lines) == sum(only) and (lines["good"][: only[0]] == lines["truth"][: only[0]]).all()
     assert "only good is right in" in repr(found) and "McNemar" in shown_html(found)
@@ -51,7 +53,9 @@ def test_only_shared_rows_count_and_classes_may_stand_in_another_order():
     truth, predicted = noisy(60)
     mine = report(predicted[:40], truth[:40], rows=np.arange(40))
     turned = np.asarray([2, 0, 1])  # class i of the first is class turned[i] of the second
-    theirs = report(turned[predicted[20:]], turned[truth[20:]], rows=np.arange(20, 60), classes=("b", "c", "a"))
+    theirs = report(
+        turned[predicted[20:]], turned[truth[20:]], rows=np.arange(20, 60), classes=("b", "c", "a")
+    )
     found = compare(mine, theirs, ("x", "x"))
     assert found.rows == 20 and (found.only_first, found.only_second) == (0, 0)
     assert found.names == ("x (1)", "x (2)") and found.second.classes == ("a", "b", "c")
@@ -105,5 +109,7 @@ def test_lengths_make_groups_of_about_one_size():
     texts = ["x" * length for length in range(1, 101)]
     groups = by_length(texts)
     names, counts = np.unique(groups, return_counts=True)
-    assert len(names) == 4 and counts.min() >= 24 and groups[0].startswith("1–") and groups[-1].endswith("–100")
+    assert (
+        len(names) == 4 and counts.min() >= 24 and groups[0].startswith("1–") and groups[-1].endswith("–100")
+    )
     assert by_length([]) == [] and by_length(["a", "a"]) == ["1–1", "1–1"]

@@ -23,7 +23,9 @@ def report(right: float, rows: int = 400, seed: int = 0) -> ClassificationReport
     """Of a classifier that is right on the given share of the rows."""
     truth = np.arange(rows) % 2
     given = np.where(np.random.default_rng(seed).permutation(rows) < right * rows, truth, 1 - truth)
-    return ClassificationReport(CLASSES, truth, np.eye(2)[given] * 0.8 + 0.1, None, np.arange(rows), split="test")
+    return ClassificationReport(
+        CLASSES, truth, np.eye(2)[given] * 0.8 + 0.1, None, np.arange(rows), split="test"
+    )
 
 
 EVEN = {"no": 50, "yes": 50}
@@ -32,7 +34,9 @@ EVEN = {"no": 50, "yes": 50}
 def run(losses: list[float] = (), steps: int = 500, lost: float = 0.0, weights: str = "x") -> Any:
     records = [Record(n, n, "validation", "loss", loss, 0.0) for n, loss in enumerate(losses)]
     model = (
-        lk.models["bert"](preset="tiny").replace(weights=weights) if not weights else SimpleNamespace(weights=weights)
+        lk.models["bert"](preset="tiny").replace(weights=weights)
+        if not weights
+        else SimpleNamespace(weights=weights)
     )
     return SimpleNamespace(
         id="a", store=SimpleNamespace(records=lambda run_id, split: records),
@@ -50,7 +54,9 @@ def run(losses: list[float] = (), steps: int = 500, lost: float = 0.0, weights: 
     ],
 )
 def test_a_model_is_compared_with_its_best_baseline(model, baseline, outcome, text):
-    made = report(model).with_baselines({"majority class": report(0.5, seed=1), "linear": report(baseline, seed=2)})
+    made = report(model).with_baselines(
+        {"majority class": report(0.5, seed=1), "linear": report(baseline, seed=2)}
+    )
     found = conclude(made, run(), EVEN)
     assert found.outcome == outcome and str(found.sentence).startswith(text) and "of linear" in found.sentence
     assert [bar.name for bar in found.bars] == ["model", "majority class", "linear"]
@@ -84,7 +90,9 @@ def test_advice_names_its_number(given, expected):
 
 def test_a_wide_interval_is_named_and_a_good_model_gets_no_advice():
     few = report(0.8, rows=40).with_baselines({"linear": report(0.5, rows=40, seed=2)})
-    assert any("with 40 rows the confidence interval is" in text for text in conclude(few, run(), EVEN).advice)
+    assert any(
+        "with 40 rows the confidence interval is" in text for text in conclude(few, run(), EVEN).advice
+    )
     good = report(0.97, rows=2000).with_baselines({"linear": report(0.6, rows=2000, seed=2)})
     assert conclude(good, run([0.9, 0.5, 0.499]), EVEN).advice == ()
 
@@ -99,7 +107,10 @@ def test_it_is_shown_with_bars_and_escaped(language):
 
 def test_rare_classes_are_named():
     made = report(0.8).with_baselines({"linear": report(0.9, seed=2)})
-    assert any("more rows of yes: 3 in training" in text for text in conclude(made, run(), {"no": 50, "yes": 3}).advice)
+    assert any(
+        "more rows of yes: 3 in training" in text
+        for text in conclude(made, run(), {"no": 50, "yes": 3}).advice
+    )
 
 
 def test_a_real_run_has_a_conclusion(finished):

@@ -45,7 +45,10 @@ def slow(text: list[int], vocabulary: int, order: int):
 @given(st.integers(0, 10**6), st.integers(1, 4), st.integers(2, 6), st.integers(4, 60))
 def test_chances_are_those_of_the_formula_and_sum_to_one(seed, order, vocabulary, length):
     random = np.random.default_rng(seed)
-    text, other = random.integers(0, vocabulary - 1, length), random.integers(0, vocabulary, 12)  # one was never seen
+    text, other = (
+        random.integers(0, vocabulary - 1, length),
+        random.integers(0, vocabulary, 12),
+    )  # one was never seen
     model, chance = NGram(vocabulary, order).fit(text), slow(text.tolist(), vocabulary, order)
     told = np.exp(model.log_chances(other))
     expected = [chance(tuple(other[max(0, i - order + 1) : i]), other[i]) for i in range(len(other))]
@@ -83,13 +86,28 @@ def test_what_cannot_be_counted_is_said():
 
 
 def test_a_language_model_is_judged_beside_its_n_grams(tmp_path):
-    text = " ".join(f"the {noun} saw the {other} ." for noun in ("cat", "dog", "cow") for other in ("hen", "fox")) + " "
+    text = (
+        " ".join(
+            f"the {noun} saw the {other} ." for noun in ("cat", "dog", "cow") for other in ("hen", "fox")
+        )
+        + " "
+    )
     rows = lk.load([{"text": text}] * 30, text="text", label=False)
     model = lk.models["gpt"](depth=1, width=16, heads=2, max_length=32)
     run = lk.fit(
-        rows, model, task="lm", folder=tmp_path, background=False, epochs=1, batch_size=4, max_length=32, vocabulary=280
+        rows,
+        model,
+        task="lm",
+        folder=tmp_path,
+        background=False,
+        epochs=1,
+        batch_size=4,
+        max_length=32,
+        vocabulary=280,
     )
     scores = run.evaluate("test")
-    assert 0 < scores["ngram_loss"] < 0.5 < scores["loss"]  # the text comes again and again: five tokens tell the next
+    assert (
+        0 < scores["ngram_loss"] < 0.5 < scores["loss"]
+    )  # the text comes again and again: five tokens tell the next
     assert scores["ngram_perplexity"] == pytest.approx(np.exp(scores["ngram_loss"]))
     assert "ngram_loss" not in run.evaluate("test", baselines=False)

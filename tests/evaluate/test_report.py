@@ -49,7 +49,9 @@ def test_unlabelled_and_unseen_rows_are_counted_and_left_out():
     assert report.mistakes()["row"].tolist() == [2]
 
 
-@pytest.mark.parametrize("truth", [[], [-1, -1], [0], [1, 1, 1]], ids=["empty", "unlabelled", "one row", "one class"])
+@pytest.mark.parametrize(
+    "truth", [[], [-1, -1], [0], [1, 1, 1]], ids=["empty", "unlabelled", "one row", "one class"]
+)
 def test_small_splits_do_not_fail(truth):
     baseline = ClassificationReport(["a", "b"], truth, np.full((len(truth), 2), 0.5))
     report = ClassificationReport(["a", "b"], truth, sharp(np.zeros(len(truth), int), 2))
@@ -89,7 +91,9 @@ def test_intervals_of_means_are_those_of_accuracy():
     right = np.arange(200) % 5 > 0
     found = of_means({"right": right, "same": np.full(200, 0.25)}, resamples=4000)
     low, high = bootstrap(np.array([[160, 40], [0, 0]]), resamples=4000)["accuracy"]
-    assert found["right"] == pytest.approx((low, high), abs=0.006) and found["same"] == pytest.approx((0.25, 0.25))
+    assert found["right"] == pytest.approx((low, high), abs=0.006) and found["same"] == pytest.approx(
+        (0.25, 0.25)
+    )
     assert np.isnan(of_means({"none": np.zeros(0)})["none"]).all()
 
 
@@ -133,7 +137,9 @@ def test_compare_puts_the_model_beside_its_baselines():
 
 def test_the_worst_mistakes_come_first_with_their_source_rows():
     probability = np.array([[0.9, 0.1], [0.4, 0.6], [0.01, 0.99], [0.2, 0.8]])
-    report = ClassificationReport(["no", "yes"], [0, 0, 0, 0], probability, texts=list("wxyz"), rows=[70, 5, 31, 8])
+    report = ClassificationReport(
+        ["no", "yes"], [0, 0, 0, 0], probability, texts=list("wxyz"), rows=[70, 5, 31, 8]
+    )
     found = report.mistakes(2)
     assert found["row"].tolist() == [31, 8]
     assert found.iloc[0].to_dict() == pytest.approx(
@@ -142,7 +148,11 @@ def test_the_worst_mistakes_come_first_with_their_source_rows():
 
 
 def test_hostile_text_shows_as_text():
-    nasty = ["<img src=x onerror=alert(1)>", "</td><script>alert(2)</script>", "costs $5 or $6 \u202egpj.exe\x00"]
+    nasty = [
+        "<img src=x onerror=alert(1)>",
+        "</td><script>alert(2)</script>",
+        "costs $5 or $6 \u202egpj.exe\x00",
+    ]
     classes = ["<b>a</b>", '"><svg onload=alert(3)>']
     report = ClassificationReport(classes, [0, 0, 0], sharp([1, 1, 1], 2), texts=nasty, split="<i>x</i>")
     page = shown_html(report)
@@ -150,12 +160,16 @@ def test_hostile_text_shows_as_text():
         assert tag not in page
     assert "&lt;img src=x onerror=alert(1)&gt;" in page and "&lt;svg onload=alert(3)&gt;" in page
     assert "\u202e" not in page and "\\u202egpj.exe␀" in page
-    assert 'class="mathjax_ignore ' in page  # JupyterLab would set what stands between two dollars as mathematics
+    assert (
+        'class="mathjax_ignore ' in page
+    )  # JupyterLab would set what stands between two dollars as mathematics
     assert "\u202e" not in str(report) and "onerror" not in str(report)
 
 
 def test_text_of_a_report_is_fixed():
-    report = ClassificationReport(["neg", "pos"], [0, 0, 0, 0, 1, 1, 1, -1], sharp([0, 0, 0, 1, 1, 1, 0, 0], 2))
+    report = ClassificationReport(
+        ["neg", "pos"], [0, 0, 0, 0, 1, 1, 1, -1], sharp([0, 0, 0, 1, 1, 1, 0, 0], 2)
+    )
     assert shown(report)["text/plain"].splitlines() == [
         "test: 8 rows, 2 classes, 1 unlabelled left out",
         "score              95 % interval",

@@ -27,7 +27,11 @@ def test_the_cheapest_within_a_standard_error_is_taken() -> None:
     # sqrt(82) / 400 = 0.023, more than the 0.005 between them; the third loses 0.1 with an error of about 0.027.
     reports = {"large": report(40, 1), "small": report(42, 2), "tiny": report(80, 3)}
     found = right_size(reports, {"large": 1e6, "small": 1e4, "tiny": 1e2}, score="accuracy")
-    assert (found.choice, found.best) == ("small", "large") and list(found.table.index) == ["tiny", "small", "large"]
+    assert (found.choice, found.best) == ("small", "large") and list(found.table.index) == [
+        "tiny",
+        "small",
+        "large",
+    ]
     assert found.table["enough"].tolist() == [False, True, True]
     differ = (reports["large"].predicted != reports["small"].predicted).sum()
     assert found.table.loc["small", "error"] == pytest.approx(np.sqrt(differ) / N, rel=0.15)
@@ -61,7 +65,12 @@ def test_one_model_is_its_own_choice() -> None:
         ({"small": report(1)}, {"smal": 1.0}, {}, r"no cost given for 'small'\. Did you mean 'smal'\?"),
         ({"small": report(1)}, {"small": -1.0}, {}, "the cost of 'small' is -1.0"),
         ({"small": report(1)}, {"small": float("nan")}, {}, "must be a number of 0 or more"),
-        ({"small": report(1)}, {"small": 1.0}, {"score": "f2"}, r"score = 'f2' is not one of f1, accuracy\. Did you"),
+        (
+            {"small": report(1)},
+            {"small": 1.0},
+            {"score": "f2"},
+            r"score = 'f2' is not one of f1, accuracy\. Did you",
+        ),
         ({"a": report(1), "b": report(1, n=300)}, {"a": 1.0, "b": 2.0}, {}, "was evaluated on other rows"),
     ],
 )

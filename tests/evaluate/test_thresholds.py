@@ -63,7 +63,11 @@ def test_thresholds_of_a_report_leave_out_what_does_not_count():
 def test_one_kind_of_rows_and_none():
     found = Thresholds([0.5, 0.5], [False, False])
     assert np.isnan(found.roc_auc) and np.isnan(found.best()) and found.at(0.5)["precision"] == 0
-    for score, positive, said in (([], [], "0 rows"), ([np.nan], [True], "1 of them without"), ([1.0], [], "shape")):
+    for score, positive, said in (
+        ([], [], "0 rows"),
+        ([np.nan], [True], "1 of them without"),
+        ([1.0], [], "shape"),
+    ):
         with pytest.raises(DataError, match=said):
             Thresholds(score, positive)
     with pytest.raises(DataError, match="Did you mean 'recall'"):

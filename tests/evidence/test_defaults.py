@@ -25,13 +25,17 @@ SHORT = {"max_length": 32, "vocabulary": 4000}
 
 
 def reviews(count: int = 2000) -> Any:
-    return lk.load("movie-reviews", min_score=1.0).sample(count, seed=0).split(validation=0.1, test=500, seed=0)
+    return (
+        lk.load("movie-reviews", min_score=1.0).sample(count, seed=0).split(validation=0.1, test=500, seed=0)
+    )
 
 
 def ratings() -> Any:
     """The mean rating of a review, a number."""
     columns = lk.load("movie-reviews", min_score=1.0).sample(2000, seed=0)["train"]
-    rows = [{"text": text, "score": score} for text, score in zip(columns["text"], columns["score"], strict=True)]
+    rows = [
+        {"text": text, "score": score} for text, score in zip(columns["text"], columns["score"], strict=True)
+    ]
     return lk.load(rows, text="text", number="score").split(validation=0.1, test=0.25, seed=0)
 
 
@@ -40,7 +44,9 @@ def topics() -> Any:
     words = ("film", "movie", "story", "but", "comedy")
     texts = lk.load("movie-reviews").sample(5000, seed=0)["train"]["text"]
     rows = [{"text": text, "labels": [word for word in words if word in text.lower()]} for text in texts]
-    return lk.load(rows, text="text", label="labels").split(validation=0.1, test=0.2, seed=0, accept_leakage=True)
+    return lk.load(rows, text="text", label="labels").split(
+        validation=0.1, test=0.2, seed=0, accept_leakage=True
+    )
 
 
 def table(name: str) -> Callable[[], Any]:
@@ -146,7 +152,9 @@ def test_pretraining_beside_the_most_frequent_token(seed, lab, tell, figures):
     ids = lk.Tokenizer.load(run.info.folder / "model").encode(rows["test"]["text"], max_length=4000).ids
     share = np.bincount(ids) / len(ids)
     entropy = float(-(share[share > 0] * np.log(share[share > 0])).sum())
-    figures.append(f"bert tiny, pretrain: masked loss {scores['masked_loss']:.2f}; token frequencies {entropy:.2f}")
+    figures.append(
+        f"bert tiny, pretrain: masked loss {scores['masked_loss']:.2f}; token frequencies {entropy:.2f}"
+    )
     tell(figures[-1])
     assert scores["masked_loss"] < entropy + 0.2
 
@@ -164,7 +172,9 @@ def test_questions_beside_the_blind_guess(seed, lab, tell, figures):
         words = paragraph.split()
         start = random.integers(max(1, len(words) - usual))
         guesses.append(overlap(" ".join(words[start : start + usual]), [answer]))
-    figures.append(f"bert-tiny, qa: F1 {scores['f1']:.3f}, exact {scores['exact']:.3f}; blind {np.mean(guesses):.3f}")
+    figures.append(
+        f"bert-tiny, qa: F1 {scores['f1']:.3f}, exact {scores['exact']:.3f}; blind {np.mean(guesses):.3f}"
+    )
     tell(figures[-1])
     assert scores["f1"] > 2 * np.mean(guesses)
 
@@ -192,7 +202,10 @@ def chrf(found: Sequence[str], truth: Sequence[str]) -> float:
     """F2 of the grams of one to six characters, spaces aside, of all texts together (Popović 2015)."""
     shares = []
     for size in range(1, 7):
-        pairs = [tuple(grams("".join(text.split()), size) for text in pair) for pair in zip(found, truth, strict=True)]
+        pairs = [
+            tuple(grams("".join(text.split()), size) for text in pair)
+            for pair in zip(found, truth, strict=True)
+        ]
         common = sum((own & true).total() for own, true in pairs)
         shares.append([common / max(sum(pair[side].total() for pair in pairs), 1) for side in (0, 1)])
     precision, recall = np.mean(shares, axis=0)

@@ -28,7 +28,9 @@ def linear(clothes, lab, tell):
     )  # fmt: skip
     report = run.evaluate("test")
     ours, peer = 1 - report.scores["accuracy"], 1 - report.baselines["logistic regression"].scores["accuracy"]
-    tell(f"linear, {len(clothes['train']):,} training pictures: test error {ours:.4f}; by scikit-learn {peer:.4f}")
+    tell(
+        f"linear, {len(clothes['train']):,} training pictures: test error {ours:.4f}; by scikit-learn {peer:.4f}"
+    )
     return min(ours, peer)
 
 

@@ -47,11 +47,18 @@ def test_hidden_words_and_next_sentences_are_told_better_than_by_chance(novels, 
 def sentences(part, count: int) -> list[dict[str, str]]:
     """Sentences without capitals and stops, every other one with its words in an order by chance."""
     random = np.random.default_rng(0)
-    found = [re.findall(r"[a-z']+", each.lower()) for text in part["text"] for each in re.split(r"(?<=[.!?])\s+", text)]
+    found = [
+        re.findall(r"[a-z']+", each.lower())
+        for text in part["text"]
+        for each in re.split(r"(?<=[.!?])\s+", text)
+    ]
     found = [words for words in found if 6 <= len(words) <= 25]
     chosen = [found[number] for number in random.permutation(len(found))[:count]]
     return [
-        {"text": " ".join(random.permutation(words) if place % 2 else words), "label": ("kept", "shuffled")[place % 2]}
+        {
+            "text": " ".join(random.permutation(words) if place % 2 else words),
+            "label": ("kept", "shuffled")[place % 2],
+        }
         for place, words in enumerate(chosen)
     ]
 
@@ -76,7 +83,9 @@ def test_a_classifier_begins_better_from_the_checkpoint(novels, pretrained, lab,
             )  # fmt: skip
             report = run.evaluate("test", baselines=seed == 0)
             found[name].append(report.scores["f1"])
-            tell(f"{name}, seed {seed}: F1 {report.scores['f1']:.4f}, 95 % over rows {report.intervals['f1']}")
+            tell(
+                f"{name}, seed {seed}: F1 {report.scores['f1']:.4f}, 95 % over rows {report.intervals['f1']}"
+            )
             for other, baseline in report.baselines.items():
                 tell(f"{other}: F1 {baseline.scores['f1']:.4f}")
     gains = np.subtract(found["pretrained"], found["random"])

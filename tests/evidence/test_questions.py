@@ -17,7 +17,9 @@ def test_a_bert_learns_to_answer_built_questions(lab, full, tell):
         max_length=224, stride=32, buckets=1, learning_rate=rate, accept_leakage=True,
     )  # fmt: skip
     scores, test = run.evaluate("test"), rows["test"]
-    tell(f"{len(rows['train'])} training, {len(test)} test questions: EM {scores['exact']:.3f}, F1 {scores['f1']:.3f}")
+    tell(
+        f"{len(rows['train'])} training, {len(test)} test questions: EM {scores['exact']:.3f}, F1 {scores['f1']:.3f}"
+    )
     found = run.answer(test["text"], test["text_pair"])
     for kind in sorted(set(test["asks"])):
         these = [

@@ -51,8 +51,12 @@ def test_low_rank_additions_come_near_training_everything(reviews, lab, tell, ov
             trained = f"{summary['trainable']:,} of {summary['parameters']:,} parameters trained"
             tell(f"{name}, seed {seed}: F1 {f1:.4f}, {trained}")
             share = summary["trainable"] / summary["parameters"]
-        low, high = difference(reports["full"].truth, reports["lora"].predicted, reports["full"].predicted, 2)["f1"]
+        low, high = difference(
+            reports["full"].truth, reports["lora"].predicted, reports["full"].predicted, 2
+        )["f1"]
         tell(f"seed {seed}: LoRA - full, paired 95 % over rows {low:+.4f} to {high:+.4f}")
     mean = {name: over_seeds(values)[0] for name, values in found.items()}
-    tell(f"mean over seeds: full {mean['full']:.4f}, LoRA {mean['lora']:.4f}, {share:.2%} of the parameters trained")
+    tell(
+        f"mean over seeds: full {mean['full']:.4f}, LoRA {mean['lora']:.4f}, {share:.2%} of the parameters trained"
+    )
     assert share < 0.02 and mean["lora"] >= mean["full"] - 0.01

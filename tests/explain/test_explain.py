@@ -58,7 +58,9 @@ def test_words_add_up_to_what_the_text_adds(bert: Explainer):
     assert [word.text for word in found.words] == ["a", "good", "film", ",", "truly", "good"]
     assert abs(found.gap) < 1e-3 * max(1.0, abs(found.whole - found.empty)) and found.whole != found.empty
     other = bert.explain(TEXTS[0], target="negative")
-    np.testing.assert_allclose(other.values, -found.values, atol=1e-4)  # of two classes, one is against the other
+    np.testing.assert_allclose(
+        other.values, -found.values, atol=1e-4
+    )  # of two classes, one is against the other
     assert sum(found.probability.values()) == pytest.approx(1)
     chance = found.probability["positive"]
     assert found.whole == pytest.approx(np.log(chance / (1 - chance)), abs=1e-3)
@@ -170,7 +172,9 @@ def test_a_linear_model_is_explained_exactly():
     for method in ("integrated", "occlusion"):
         found = explainer.explain(features, target="positive", method=method)
         np.testing.assert_allclose(found.values, slope * features, atol=1e-5)
-    np.testing.assert_allclose(explainer.explain(features, target="positive", method="gradient").values, slope, 1e-4)
+    np.testing.assert_allclose(
+        explainer.explain(features, target="positive", method="gradient").values, slope, 1e-4
+    )
     assert explainer.explain(features, target="positive").gap == pytest.approx(0, abs=1e-5)
 
 
@@ -227,7 +231,11 @@ def test_words_are_put_together_from_pieces_of_both_kinds():
 def test_hostile_words_are_text(bert: Explainer):
     found = bert.explain('<b>good</b> "film" & $x$ <img src=x onerror=alert(1)>')
     bundle = shown(found)
-    assert "<b>" not in bundle["text/html"] and "<img" not in bundle["text/html"] and "&lt;" in bundle["text/html"]
+    assert (
+        "<b>" not in bundle["text/html"]
+        and "<img" not in bundle["text/html"]
+        and "&lt;" in bundle["text/html"]
+    )
 
 
 @pytest.mark.parametrize(("example", "settings", "error", "said"), [
@@ -237,6 +245,8 @@ def test_hostile_words_are_text(bert: Explainer):
     ("x", {"method": "gradient"}, ConfigError, "for pictures and features"),
     ("x", {"points": 0}, ConfigError, "points = 0"),
 ])  # fmt: skip
-def test_errors_say_what_to_do(bert: Explainer, example: Any, settings: dict[str, Any], error: Any, said: str):
+def test_errors_say_what_to_do(
+    bert: Explainer, example: Any, settings: dict[str, Any], error: Any, said: str
+):
     with pytest.raises(error, match=said):
         bert.explain(example, **settings)

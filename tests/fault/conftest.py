@@ -19,7 +19,9 @@ from labkit.train.step import TrainState
 def state_of(step: int, width: int = 64, kind: str = "float32") -> TrainState:
     """A state of every kind of array, its numbers a function of ``step``."""
     drawn = np.random.default_rng(step)
-    weights = {f"backbone/{name}/kernel": jnp.asarray(drawn.normal(size=(width, width)), kind) for name in "ab"}
+    weights = {
+        f"backbone/{name}/kernel": jnp.asarray(drawn.normal(size=(width, width)), kind) for name in "ab"
+    }
     return TrainState(
         step=jnp.int32(step), trainable=weights,
         frozen={"backbone/c/scale": jnp.asarray(drawn.normal(size=3), jnp.bfloat16)},
@@ -33,7 +35,8 @@ def state_of(step: int, width: int = 64, kind: str = "float32") -> TrainState:
 def plain(state: TrainState) -> list[tuple[str, tuple[int, ...], bytes]]:
     """Data type, shape and bytes of every array."""
     leaves = [
-        jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x for x in jax.tree.leaves(state)
+        jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+        for x in jax.tree.leaves(state)
     ]
     return [(str(leaf.dtype), leaf.shape, np.asarray(leaf).tobytes()) for leaf in leaves]
 
@@ -70,7 +73,9 @@ def small_disk(tmp_path) -> Iterator[Callable[[int], Path]]:
                 ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", place], capture_output=True
             )
             if done.returncode:
-                pytest.skip("this user may not mount a small disk; the tests with a limit on files run all the same")
+                pytest.skip(
+                    "this user may not mount a small disk; the tests with a limit on files run all the same"
+                )
             stack.callback(subprocess.run, ["umount", "-l", str(place)])
             return place
 
@@ -82,4 +87,6 @@ def tools():
     """The functions above, for tests that cannot import this file."""
     from types import SimpleNamespace
 
-    return SimpleNamespace(state_of=state_of, plain=plain, series=series, same_run=same_run, wait_for=wait_for)
+    return SimpleNamespace(
+        state_of=state_of, plain=plain, series=series, same_run=same_run, wait_for=wait_for
+    )

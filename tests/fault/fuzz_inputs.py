@@ -58,7 +58,9 @@ def written(value: Any, toml: bool = False) -> str:
         return value
     if isinstance(value, Pairs):
         sign = " = " if toml else ": "
-        return "{" + ", ".join(f"{json.dumps(str(key))}{sign}{written(item, toml)}" for key, item in value) + "}"
+        return (
+            "{" + ", ".join(f"{json.dumps(str(key))}{sign}{written(item, toml)}" for key, item in value) + "}"
+        )
     if isinstance(value, list):
         return "[" + ", ".join(written(item, toml) for item in value) + "]"
     return json.dumps(value)
@@ -102,8 +104,14 @@ def change(draw: Draw, tree: Any) -> Any:
         elif action == "move":
             other = items[draw(st.integers(0, len(items) - 1))]
             new = other[1] if pairs else other
-        key = draw(st.sampled_from(["", "a", "a\0b", "\ud800", "x" * 300, "row", "split"])) if action == "key" else None
-        items[place] = [items[place][0] if key is None else key, value if action == "key" else new] if pairs else new
+        key = (
+            draw(st.sampled_from(["", "a", "a\0b", "\ud800", "x" * 300, "row", "split"]))
+            if action == "key"
+            else None
+        )
+        items[place] = (
+            [items[place][0] if key is None else key, value if action == "key" else new] if pairs else new
+        )
     return Pairs(items) if pairs else items
 
 
@@ -112,7 +120,10 @@ def damaged(draw: Draw, data: bytes) -> bytes:
     """The bytes with some of them cut, flipped, put in, taken out or doubled."""
     made = bytearray(data)
     for _ in range(draw(st.integers(1, 4))):
-        place, size = draw(st.integers(0, max(0, len(made) - 1))), draw(st.sampled_from([1, 2, 4, 8, 64, 1000]))
+        place, size = (
+            draw(st.integers(0, max(0, len(made) - 1))),
+            draw(st.sampled_from([1, 2, 4, 8, 64, 1000])),
+        )
         action = draw(st.sampled_from(["cut", "flip", "put", "take", "double", "zero"]))
         if action == "cut":
             del made[place:]
@@ -164,7 +175,9 @@ def safetensors_file(draw: Draw, base: bytes) -> bytes:
     text, data = written(tree).encode("utf-8", "surrogatepass"), base[8 + length :]
     if draw(st.integers(0, 3)) == 0:
         data = data[: draw(st.integers(0, len(data)))] + draw(st.binary(max_size=4))
-    length = draw(st.sampled_from([len(text)] * 6 + [0, 1, len(text) - 1, len(text) + 9, 2**31, 2**63, 2**64 - 1]))
+    length = draw(
+        st.sampled_from([len(text)] * 6 + [0, 1, len(text) - 1, len(text) + 9, 2**31, 2**63, 2**64 - 1])
+    )
     return maybe_damaged(draw, struct.pack("<Q", max(0, length)) + text + data)
 
 
@@ -185,7 +198,9 @@ def sqlite_file(draw: Draw, base: bytes) -> bytes:
     for _ in range(draw(st.integers(0, 3))):
         table = draw(st.sampled_from(["runs", "runs", "runs", "commands", "records"]))
         column = draw(st.sampled_from(_COLUMNS[table]))
-        value = written(changed(draw, info, 1)) if column == "info" and draw(st.integers(0, 4)) else draw(CELLS)
+        value = (
+            written(changed(draw, info, 1)) if column == "info" and draw(st.integers(0, 4)) else draw(CELLS)
+        )
         first = f"rowid = (SELECT min(rowid) FROM {table})"
         line = draw(st.sampled_from([f"UPDATE {table} SET {column} = ? WHERE {first}"] * 8 + [
             f"UPDATE {table} SET {column} = ?", f"DELETE FROM {table}", f"DROP TABLE {table}",
@@ -214,7 +229,10 @@ def csv_file(draw: Draw, base: bytes) -> bytes:
     out = io.StringIO()
     if draw(st.integers(0, 2)) == 0:  # as the standard library writes it
         csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(
-            [("text", "label"), *draw(st.lists(st.tuples(CELL, st.sampled_from(["a", "b"])), min_size=1, max_size=12))]
+            [
+                ("text", "label"),
+                *draw(st.lists(st.tuples(CELL, st.sampled_from(["a", "b"])), min_size=1, max_size=12)),
+            ]
         )
         return out.getvalue().encode()
     names = draw(st.lists(st.sampled_from(["text", "label", "x", "y", "", "row", "target", "text_pair", "a\0",
@@ -222,10 +240,14 @@ def csv_file(draw: Draw, base: bytes) -> bytes:
     lines = [names, *draw(st.lists(st.lists(CELL, max_size=len(names) + 1), max_size=12))]
     mark = draw(st.sampled_from(",,,;\t|"))
     if draw(st.booleans()):
-        csv.writer(out, delimiter=mark, lineterminator=draw(st.sampled_from(["\n", "\r\n", "\r"]))).writerows(lines)
+        csv.writer(out, delimiter=mark, lineterminator=draw(st.sampled_from(["\n", "\r\n", "\r"]))).writerows(
+            lines
+        )
     else:
         out.write("\n".join(mark.join(line) for line in lines))
-    kind = draw(st.sampled_from(["utf-8"] * 4 + ["utf-8-sig", "utf-16", "utf-32", "latin-1", "gb18030", "utf-7"]))
+    kind = draw(
+        st.sampled_from(["utf-8"] * 4 + ["utf-8-sig", "utf-16", "utf-32", "latin-1", "gb18030", "utf-7"])
+    )
     return maybe_damaged(draw, out.getvalue().encode(kind, "replace"))
 
 
@@ -254,7 +276,9 @@ def wav_file(draw: Draw, base: bytes) -> bytes:
     rate = draw(st.sampled_from([16000, 8000, 44100, 0, 1, 999, 1000, 1_000_000, 999_983, 2**32 - 1, 1009])
                 | st.integers(0, 2**32 - 1))  # fmt: skip
     frame = draw(st.sampled_from([channels * bits // 8 % 65536, 0, 1, 65535]))
-    form = struct.pack("<HHIIHH", kind, channels, rate, rate * 2 % 2**32, frame, bits) + draw(st.binary(max_size=30))
+    form = struct.pack("<HHIIHH", kind, channels, rate, rate * 2 % 2**32, frame, bits) + draw(
+        st.binary(max_size=30)
+    )
     data = draw(st.binary(max_size=200)) * draw(st.sampled_from([1, 1, 50]))
     chunks = [(b"fmt ", form), (b"data", data), (b"LIST", draw(st.binary(max_size=9)))]
     chunks = draw(st.permutations(chunks)) if draw(st.integers(0, 3)) == 0 else chunks

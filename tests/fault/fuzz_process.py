@@ -193,7 +193,9 @@ def compared(rows: lk.Rows, truth: dict[int, str]) -> None:
     """Assert that every text of the file was kept as it is, or is in the report."""
     if rows.schema.text != ("text",):
         return
-    kept = {n: text for split in rows.splits.values() for n, text in zip(split["row"], split["text"], strict=True)}
+    kept = {
+        n: text for split in rows.splits.values() for n, text in zip(split["row"], split["text"], strict=True)
+    }
     noted = {note.row for note in rows.report.notes if note.action != "counted"}
     for number, text in truth.items():
         assert kept.get(number) == text or number in noted, (number, text[:80], str(kept.get(number))[:80])

@@ -43,7 +43,9 @@ class Killing:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def before(kind: type, name: str, event: Callable[[], None], when: Callable[..., bool] = lambda *_, **__: True) -> None:
+def before(
+    kind: type, name: str, event: Callable[[], None], when: Callable[..., bool] = lambda *_, **__: True
+) -> None:
     """Have a method report an event before it does its work."""
     method: Any = getattr(kind, name)
 

@@ -115,12 +115,28 @@ def test_damaged_settings_of_a_model_are_explained(finished, tmp_path, content):
     ("name", "content", "said"),
     [
         ("sentence_bert_config.json", {"max_seq_length": "128"}, "max_seq_length = '128'; expected"),
-        ("sentence_bert_config.json", {"max_seq_length": 1e300}, "max_seq_length = 1e\\+300; expected a whole number"),
-        ("sentence_bert_config.json", {"max_seq_length": -1}, "max_seq_length = -1; expected a whole number from 1"),
-        ("sentence_bert_config.json", {"do_lower_case": "no"}, "do_lower_case = 'no'; expected true or false"),
+        (
+            "sentence_bert_config.json",
+            {"max_seq_length": 1e300},
+            "max_seq_length = 1e\\+300; expected a whole number",
+        ),
+        (
+            "sentence_bert_config.json",
+            {"max_seq_length": -1},
+            "max_seq_length = -1; expected a whole number from 1",
+        ),
+        (
+            "sentence_bert_config.json",
+            {"do_lower_case": "no"},
+            "do_lower_case = 'no'; expected true or false",
+        ),
         ("config_sentence_transformers.json", {"prompts": ["x"]}, "prompts must be a table"),
         ("config_sentence_transformers.json", {"default_prompt_name": 5}, "prompts must be a table"),
-        ("1_Pooling/config.json", {"pooling_mode": {"cls": 1}}, "pooling_mode = {'cls': 1}; expected a string"),
+        (
+            "1_Pooling/config.json",
+            {"pooling_mode": {"cls": 1}},
+            "pooling_mode = {'cls': 1}; expected a string",
+        ),
         ("1_Pooling/config.json", {"pooling_mode": 5}, "pooling_mode = 5; expected a string"),
     ],
 )
@@ -185,7 +201,15 @@ def test_settings_of_steps_of_another_type_are_refused_where_rows_are_opened(tmp
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("text", 5), ("quotes", "no"), ("seconds", "1"), ("size", [1.5, 2]), ("names", [1]), ("label", 0), ("classes", 3)],
+    [
+        ("text", 5),
+        ("quotes", "no"),
+        ("seconds", "1"),
+        ("size", [1.5, 2]),
+        ("names", [1]),
+        ("label", 0),
+        ("classes", 3),
+    ],
 )
 def test_arguments_of_saved_rows_of_another_type_are_refused(tmp_path, name, value):
     lk.load([{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(6)]).save(tmp_path / "rows")
@@ -332,9 +356,13 @@ REPORTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("change", [*({"spec": spec} for spec in SPECS), *({"report": report} for report in REPORTS)])
+@pytest.mark.parametrize(
+    "change", [*({"spec": spec} for spec in SPECS), *({"report": report} for report in REPORTS)]
+)
 def test_saved_rows_that_are_not_as_described_are_refused(tmp_path, change):
-    rows = lk.load([{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(6)], text="text", label="label")
+    rows = lk.load(
+        [{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(6)], text="text", label="label"
+    )
     rows.save(tmp_path / "rows")
     assert lk.load(tmp_path / "rows").spec == rows.spec
     about = json.loads((tmp_path / "rows" / "rows.json").read_text("utf-8"))
@@ -371,7 +399,8 @@ def test_wide_tables_are_read_in_linear_time(tmp_path):
     for count in (300, 1200):
         names = ["text", "label", *(f"c{number}" for number in range(count))]
         lines = [
-            ",".join([f"text {row}", "ab"[row % 2], *(str(n % 7 + row) for n in range(count))]) for row in range(5)
+            ",".join([f"text {row}", "ab"[row % 2], *(str(n % 7 + row) for n in range(count))])
+            for row in range(5)
         ]
         (tmp_path / "x.csv").write_text("\n".join([",".join(names), *lines]) + "\n")
         for features in (False, True):
@@ -379,7 +408,9 @@ def test_wide_tables_are_read_in_linear_time(tmp_path):
             rows = lk.load(tmp_path / "x.csv", label="label", features=features)
             taken.append(time.perf_counter() - begin)
             assert len(rows["train"].column_names) == count + (2 if features else 3)
-    assert taken[2] < 10 * taken[0] + 1 and taken[3] < 10 * taken[1] + 1  # 16 times where it grows with the square
+    assert (
+        taken[2] < 10 * taken[0] + 1 and taken[3] < 10 * taken[1] + 1
+    )  # 16 times where it grows with the square
 
 
 def test_a_nul_in_a_header_is_named(tmp_path):
@@ -444,7 +475,10 @@ def test_values_too_deep_for_json_and_labels_that_are_all_empty_are_refused():
     for _ in range(5000):
         deep = [deep]
     for rows, said in (
-        ([{"text": "a", "label": "x", "y": deep}, {"text": "b", "label": "z", "y": deep}], "nested too deeply"),
+        (
+            [{"text": "a", "label": "x", "y": deep}, {"text": "b", "label": "z", "y": deep}],
+            "nested too deeply",
+        ),
         ([{"text": f"t{n}", "label": []} for n in range(4)], "has no labels: all of its lists are empty"),
         ([{"text": f"t{n}", "label": [None]} for n in range(4)], "has no labels"),
         ([{"text": f"t{n}", "label": "[]"} for n in range(4)], "has no labels"),

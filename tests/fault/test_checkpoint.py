@@ -70,7 +70,10 @@ def test_corrupt_files_are_found_named_and_passed_over(two, tmp_path, tools):
             harm(copy / "step_2" / name)
             checkpoints = Checkpoints(copy)
             assert checkpoints.newest() == 1, (name, what)
-            assert name in checkpoints.damaged[0] and checkpoints.damaged[0].startswith("step_2: "), (name, what)
+            assert name in checkpoints.damaged[0] and checkpoints.damaged[0].startswith("step_2: "), (
+                name,
+                what,
+            )
             assert (copy / "quarantine" / "step_2").is_dir() and checkpoints.steps == [1]
             shutil.rmtree(copy)
             tried += 1
@@ -95,10 +98,13 @@ def test_there_are_always_two_and_the_best_stays(tmp_path, tools):
 def test_wrong_arch_or_type_of_a_state_is_refused_with_the_paths(two, tools):
     checkpoints = Checkpoints(two)
     with pytest.raises(
-        RunError, match=r"(?s)does not match.*backbone/a/kernel.*saved float32\[64, 64\], expected float32\[8, 8\]"
+        RunError,
+        match=r"(?s)does not match.*backbone/a/kernel.*saved float32\[64, 64\], expected float32\[8, 8\]",
     ):
         checkpoints.restore(2, tools.state_of(0, width=8))
-    with pytest.raises(RunError, match=r"(?s)backbone/b/kernel.*saved float32\[64, 64\], expected bfloat16\[64, 64\]"):
+    with pytest.raises(
+        RunError, match=r"(?s)backbone/b/kernel.*saved float32\[64, 64\], expected bfloat16\[64, 64\]"
+    ):
         checkpoints.restore(2, tools.state_of(0, kind="bfloat16"))  # Orbax would cast without a word
 
 
@@ -144,13 +150,17 @@ def test_enospc_is_foreseen(two, tools, monkeypatch):
 def test_enospc_in_the_midst_is_told_and_overcome(small_disk, tools, monkeypatch):
     place = small_disk(6)
     checkpoints = Checkpoints(place / "checkpoints")
-    monkeypatch.setattr(checkpoints, "missing_room", lambda state: "")  # as if another program had been quicker
+    monkeypatch.setattr(
+        checkpoints, "missing_room", lambda state: ""
+    )  # as if another program had been quicker
     big = {step: tools.state_of(step, width=400) for step in (1, 2)}  # 2.5 MB that cannot be compressed
     checkpoints.save(big[1], 1, None)
     assert checkpoints.settle() == 1
     (place / "ballast").write_bytes(bytes(2_500_000))
     checkpoints.save(big[2], 2, None)
-    with pytest.raises(RunError, match=r"step 2 not saved: No space left on device\. Earlier checkpoints are intact"):
+    with pytest.raises(
+        RunError, match=r"step 2 not saved: No space left on device\. Earlier checkpoints are intact"
+    ):
         checkpoints.settle()
     assert checkpoints.newest() == 1 and list((checkpoints.folder / "saving").iterdir()) == []
     assert tools.plain(checkpoints.restore(1, big[2])) == tools.plain(big[1])
@@ -309,6 +319,12 @@ def test_kill_save_loses_nothing_promised(tmp_path, tools, kills):
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     newest = checkpoints.newest()
     assert newest is not None and newest >= promised and checkpoints.damaged == []
-    assert tools.plain(checkpoints.restore(newest, tools.state_of(0, 600))) == tools.plain(tools.state_of(newest, 600))
-    left = [path.name for path in checkpoints.folder.rglob("*") if "tmp" in path.name or path.parent.name == "saving"]
+    assert tools.plain(checkpoints.restore(newest, tools.state_of(0, 600))) == tools.plain(
+        tools.state_of(newest, 600)
+    )
+    left = [
+        path.name
+        for path in checkpoints.folder.rglob("*")
+        if "tmp" in path.name or path.parent.name == "saving"
+    ]
     assert left == []

@@ -20,7 +20,9 @@ def test_data_checks_find_every_row_of_the_test_that_stands_in_train():
 
     train = rows_of([f"sentence number {n}" for n in range(1000)], ["ab"[n % 2] for n in range(1000)])
     copied = [f"  Sentence   NUMBER {n}" for n in range(0, 300, 10)]  # 3 % of train, written in another way
-    test = rows_of([*copied, *(f"quite another text {n}" for n in range(970))], ["ab"[n % 2] for n in range(1000)])
+    test = rows_of(
+        [*copied, *(f"quite another text {n}" for n in range(970))], ["ab"[n % 2] for n in range(1000)]
+    )
     rows = lk.load(DatasetDict({"train": Dataset.from_list(train), "test": Dataset.from_list(test)}))
     (found,) = lk.leakage(rows).splits
     assert (found.split, found.rows, found.leaked) == ("test", 1000, 30)
@@ -31,7 +33,9 @@ def test_data_checks_find_every_row_of_the_test_that_stands_in_train():
 def test_data_checks_name_what_is_missing_or_alone():
     with pytest.raises(lk.LabkitError, match="at least two classes; these have a"):
         lk.fit(lk.load(rows_of([f"text {n}" for n in range(20)], ["a"] * 20)), "textcnn", background=False)
-    with pytest.raises(lk.LabkitError, match=r"labels are missing in column 'label': 1 of 3 in train \(rows 1\)"):
+    with pytest.raises(
+        lk.LabkitError, match=r"labels are missing in column 'label': 1 of 3 in train \(rows 1\)"
+    ):
         lk.load(rows_of(["x", "y", "z"], ["a", None, "b"]))
     from datasets import Dataset, DatasetDict
 
@@ -44,8 +48,13 @@ def test_data_checks_name_what_is_missing_or_alone():
 def test_data_checks_scores_do_not_know_the_batch_size(size):
     """130 examples: 1,000 is more than there are, 7 and 64 leave a rest; filler has weight 0."""
     random = np.random.default_rng(0)
-    logits, label = random.normal(size=(130, 3)).astype(np.float32), random.integers(0, 3, 130).astype(np.int32)
-    everything = (jnp.asarray(part) for part in (logits, label, np.ones(130, np.float32), np.abs(logits).sum(-1)))
+    logits, label = (
+        random.normal(size=(130, 3)).astype(np.float32),
+        random.integers(0, 3, 130).astype(np.int32),
+    )
+    everything = (
+        jnp.asarray(part) for part in (logits, label, np.ones(130, np.float32), np.abs(logits).sum(-1))
+    )
     whole = metrics.count(*everything)
     counts = metrics.Counts.empty(3)
     for batch in ArrayBatches(Arrays(logits, label, np.arange(130)), size, seed=1):

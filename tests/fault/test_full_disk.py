@@ -45,14 +45,20 @@ def of_sqlite(code: int, text: str) -> sqlite3.OperationalError:
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        *((OSError(code, os.strerror(code)), True) for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)),
+        *(
+            (OSError(code, os.strerror(code)), True)
+            for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+        ),
         (PermissionError(errno.EACCES, "Permission denied"), True),
         (FolderError("the lab folder 'x' cannot be written: No space left on device. Set …"), True),
         (SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"), True),
         (SafetensorError("I/O error: Disk quota exceeded (os error 122)"), True),
         (pa.ArrowException("error writing bytes to file. Detail: [errno 28] No space left on device"), True),
         (caused(ValueError("write failed"), OSError(errno.ENOSPC, "x")), True),
-        (caused(StoreError("the run store"), of_sqlite(sqlite3.SQLITE_FULL, "database or disk is full")), True),
+        (
+            caused(StoreError("the run store"), of_sqlite(sqlite3.SQLITE_FULL, "database or disk is full")),
+            True,
+        ),
         (of_sqlite(sqlite3.SQLITE_IOERR | 3 << 8, "disk I/O error"), True),
         (sqlite3.OperationalError("database or disk is full"), True),
         (sqlite3.OperationalError("attempt to write a readonly database"), True),
@@ -113,7 +119,9 @@ def full(monkeypatch):
 
     def refused(db, row):
         if limited.reached and not room:
-            raise StoreError("the run store cannot be used: disk full.") from sqlite3.OperationalError("disk is full")
+            raise StoreError("the run store cannot be used: disk full.") from sqlite3.OperationalError(
+                "disk is full"
+            )
         return put(db, row)
 
     limited.reached = False

@@ -101,7 +101,10 @@ def valid(reader, finished, tmp_path_factory) -> dict[str, bytes]:
     base = {name: data.replace(here.encode(), b"reviews.csv") for name, data in base.items()}
     store = Store(tmp_path_factory.mktemp("store"))
     store.create(
-        "a", "first", experiment=finished.info.experiment.replace(here, "reviews.csv"), summary=finished.info.summary
+        "a",
+        "first",
+        experiment=finished.info.experiment.replace(here, "reviews.csv"),
+        summary=finished.info.summary,
     )
     store.create("b", "second", status="finished", summary={"f1": 0.5}, environment={"python": "3.11"})
     store.write("a", [(step, "train", "loss", 1 / step) for step in range(1, 9)], step=8)
@@ -123,7 +126,9 @@ def valid(reader, finished, tmp_path_factory) -> dict[str, bytes]:
     return base
 
 
-def search(reader: Reader, target: str, base: bytes, examples: int, number: int | None = None) -> dict[str, bytes]:
+def search(
+    reader: Reader, target: str, base: bytes, examples: int, number: int | None = None
+) -> dict[str, bytes]:
     """What went wrong with so many inputs, each fault with the smallest input that shows it."""
     faults: dict[str, bytes] = {}
 

@@ -54,7 +54,9 @@ def hostile_files(canary: Path) -> dict[str, bytes]:
     return {**made, "numpy": array.getvalue(), "npz": arrays.getvalue(), "torch": torch.getvalue()}
 
 
-@pytest.mark.parametrize("suffix", [*sorted(UNSAFE), ".safetensors", ".csv", ".jsonl", ".parquet", ".txt", ""])
+@pytest.mark.parametrize(
+    "suffix", [*sorted(UNSAFE), ".safetensors", ".csv", ".jsonl", ".parquet", ".txt", ""]
+)
 def test_hostile_pickles_never_run_whatever_they_are_called(tmp_path, suffix):
     canary = tmp_path / "canary"
     for name, content in hostile_files(canary).items():
@@ -125,7 +127,9 @@ LIES = {
 @pytest.mark.parametrize("name", LIES)
 def test_hostile_safetensors_are_refused_before_they_are_read(tmp_path, name):
     (tmp_path / "model.safetensors").write_bytes(LIES[name])
-    with pytest.raises(WeightsError, match=r"damaged|at most|invalid shape|not match its shape|which are not"):
+    with pytest.raises(
+        WeightsError, match=r"damaged|at most|invalid shape|not match its shape|which are not"
+    ):
         Tensors(tmp_path)
 
 
@@ -133,7 +137,9 @@ def test_honest_safetensors_pass(tmp_path):
     arrays = {"a": np.ones((2, 3), np.float32), "b": np.zeros((0, 4), np.float16), "c": np.array(3, np.int64)}
     save_file(arrays, tmp_path / "model.safetensors", metadata={"format": "pt"})
     check_safetensors(tmp_path / "model.safetensors")
-    assert {name: array.shape for name, array in Tensors(tmp_path).items()} == {n: a.shape for n, a in arrays.items()}
+    assert {name: array.shape for name, array in Tensors(tmp_path).items()} == {
+        n: a.shape for n, a in arrays.items()
+    }
 
 
 def test_a_flipped_bit_in_a_kept_model_is_found(finished, tmp_path):
@@ -147,7 +153,9 @@ def test_a_flipped_bit_in_a_kept_model_is_found(finished, tmp_path):
         data[len(data) // 2] ^= 1
         whole = (model / name).read_bytes()
         (model / name).write_bytes(data)
-        with pytest.raises(WeightsError, match=rf"is damaged: {name} has a different SHA-256.*labkit-manifest.json"):
+        with pytest.raises(
+            WeightsError, match=rf"is damaged: {name} has a different SHA-256.*labkit-manifest.json"
+        ):
             lk.Predictor(model)
         (model / name).write_bytes(whole)
     (model / "labkit-manifest.json").unlink()  # of another's model: nothing to compare with
@@ -186,7 +194,9 @@ def special(kind: bytes, target: str = "/etc/passwd") -> bytes:
     return made.getvalue()
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE])
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE]
+)
 def test_hostile_links_and_devices_in_archives_are_passed_over(tmp_path, kind):
     (tmp_path / "a.tar").write_bytes(special(kind))
     extract(tmp_path / "a.tar", {"x": "member"}, {}, tmp_path / "into")
@@ -275,7 +285,11 @@ def test_hostile_targets_are_not_spoken_to(address, monkeypatch):
 
 class _Server(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        where = {"/away": "https://inside.test/secret", "/round": "/round", "/plain": "http://open.test/x.csv"}
+        where = {
+            "/away": "https://inside.test/secret",
+            "/round": "/round",
+            "/plain": "http://open.test/x.csv",
+        }
         if self.path in where:
             self.send_response(302)
             self.send_header("Location", where[self.path])
@@ -294,7 +308,11 @@ def internet(monkeypatch):
     """A server here that passes for an open one, ``open.test``; ``inside.test`` has a private address."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Server)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    names = {"open.test": ["93.184.216.34"], "inside.test": ["10.0.0.1"], "both.test": ["93.184.216.34", "127.0.0.1"]}
+    names = {
+        "open.test": ["93.184.216.34"],
+        "inside.test": ["10.0.0.1"],
+        "both.test": ["93.184.216.34", "127.0.0.1"],
+    }
     asked: list[str] = []
 
     def resolve(host: str, port: int, **_: object):

@@ -67,14 +67,19 @@ def kill(run, step, seconds=0.0, more=("",)):
 
 LONG = pytest.mark.soak
 CASES = [
-    *(pytest.param(way, *kill) for way, kill in (("finished", KILLS[0]), ("finished", KILLS[1]), ("packed", KILLS[1]))),
+    *(
+        pytest.param(way, *kill)
+        for way, kill in (("finished", KILLS[0]), ("finished", KILLS[1]), ("packed", KILLS[1]))
+    ),
     pytest.param("packed", *KILLS[2]),
     *(pytest.param(way, *kill, marks=LONG) for way in ("finished", "packed") for kill in ANYWHERE),
 ]
 
 
 @pytest.mark.parametrize(("way", "step", "seconds", "save_minutes"), CASES)
-def test_kill_step_and_resume_is_never_killed(way, reviews, tmp_path, tools, request, step, seconds, save_minutes):
+def test_kill_step_and_resume_is_never_killed(
+    way, reviews, tmp_path, tools, request, step, seconds, save_minutes
+):
     finished = request.getfixturevalue(way)
     run = copy_of(finished, Store(tmp_path), reviews, save_minutes=save_minutes)
     kill(run, step, seconds)
@@ -165,7 +170,9 @@ print(number)
 """
 
 
-def test_a_run_that_is_killed_while_it_is_entered_is_not_listed_or_can_be_resumed(finished, reviews, tmp_path, tools):
+def test_a_run_that_is_killed_while_it_is_entered_is_not_listed_or_can_be_resumed(
+    finished, reviews, tmp_path, tools
+):
     """Killed before each change of a file, from the making of the lab folder to the end of ``Run.create``."""
     from labkit.data.io.load import open_rows
 
@@ -179,7 +186,10 @@ def test_a_run_that_is_killed_while_it_is_entered_is_not_listed_or_can_be_resume
     entered = []
     for lab in labs:
         for run in lk.runs(lab):
-            assert run.status == "created" and open_rows(run.info.folder / "data").fingerprint == reviews.fingerprint
+            assert (
+                run.status == "created"
+                and open_rows(run.info.folder / "data").fingerprint == reviews.fingerprint
+            )
             entered.append(run)
     assert entered and entered[0].store.folder != labs[-1]  # one of them was killed
     entered[0].resume().wait(600)

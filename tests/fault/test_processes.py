@@ -23,7 +23,15 @@ from labkit.core.errors import ConfigError, RunError
 from labkit.data.io.load import open_rows
 from labkit.runs import launch_scripts
 from labkit.runs.store import RunInfo, Store
-from labkit.train.process_group import CLUSTER, COORDINATOR, COUNT, INDEX, ProcessGroup, cluster_settings, join
+from labkit.train.process_group import (
+    CLUSTER,
+    COORDINATOR,
+    COUNT,
+    INDEX,
+    ProcessGroup,
+    cluster_settings,
+    join,
+)
 
 TWO_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
 
@@ -61,7 +69,11 @@ def rank(run, index: int) -> psutil.Process:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             words = process.cmdline()
-            if "labkit.runs.worker" in words and run.id in words and process.environ().get(INDEX) == str(index):
+            if (
+                "labkit.runs.worker" in words
+                and run.id in words
+                and process.environ().get(INDEX) == str(index)
+            ):
                 return process
     raise AssertionError(f"no process {index}")
 
@@ -185,7 +197,18 @@ def test_elastic_two_processes_then_one_then_two(experiment, reference, tmp_path
 
 @pytest.mark.soak
 def test_sigterm_ends_two_processes_saved_and_with_code_0(experiment, tmp_path, tools):
-    words = [sys.executable, "-m", "labkit", "launch", "local", "-n", "2", str(experiment), "--folder", str(tmp_path)]
+    words = [
+        sys.executable,
+        "-m",
+        "labkit",
+        "launch",
+        "local",
+        "-n",
+        "2",
+        str(experiment),
+        "--folder",
+        str(tmp_path),
+    ]
     with open(tmp_path / "said.txt", "w") as said:
         process = subprocess.Popen(words, stdout=said, stderr=said)
     tools.wait_for(
@@ -212,7 +235,11 @@ def test_what_a_launcher_says_is_passed_on_to_jax():
     told = {COORDINATOR: "127.0.0.1:123", COUNT: "2", INDEX: "1"}
     local = cluster_settings(None, told[COORDINATOR], told)
     assert local["coordinator_bind_address"] == "127.0.0.1:123"  # not on every interface
-    assert (local["num_processes"], local["process_id"], local["cluster_detection_method"]) == (2, 1, "deactivate")
+    assert (local["num_processes"], local["process_id"], local["cluster_detection_method"]) == (
+        2,
+        1,
+        "deactivate",
+    )
     assert "coordinator_bind_address" not in cluster_settings(
         None, "pod-0.set:8476", {**told, COORDINATOR: "pod-0.set:8476"}
     )
@@ -226,7 +253,9 @@ def test_what_a_launcher_says_is_passed_on_to_jax():
 
 @pytest.fixture
 def entered(tmp_path):
-    return Store(tmp_path), RunInfo("20260101-000000-abc123", "Films & series", tmp_path / "20260101-000000-abc123")
+    return Store(tmp_path), RunInfo(
+        "20260101-000000-abc123", "Films & series", tmp_path / "20260101-000000-abc123"
+    )
 
 
 def test_the_file_for_sbatch(entered, tmp_path):

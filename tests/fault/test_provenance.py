@@ -28,7 +28,13 @@ EXPERIMENT = Experiment.from_dict({"model": {"name": "mlp"}})
 
 
 def provenance(folder: Path, run: str = "a", **changes) -> Provenance:
-    known = {"experiment": EXPERIMENT, "parts": 1, "rows": "r", "tokenizer": "t", "conditions": {"CPU threads": 2}}
+    known = {
+        "experiment": EXPERIMENT,
+        "parts": 1,
+        "rows": "r",
+        "tokenizer": "t",
+        "conditions": {"CPU threads": 2},
+    }
     folder.mkdir(exist_ok=True)
     return Provenance(folder, run, **{**known, **changes})
 
@@ -133,7 +139,9 @@ def test_a_copied_moved_or_linked_run_folder_is_the_same_run(run, tmp_path, tool
     shutil.rmtree(moved / "checkpoints" / "step_30")
     shutil.copytree(copy / "checkpoints" / "step_30", moved / "checkpoints" / "step_30")
     checkpoints = opened(moved)
-    assert checkpoints.newest() == 20 and checkpoints.damaged == ["step_30: it was written by another copy of this run"]
+    assert checkpoints.newest() == 20 and checkpoints.damaged == [
+        "step_30: it was written by another copy of this run"
+    ]
 
 
 def test_what_a_later_session_replaced_does_not_return(run, tools):
@@ -207,7 +215,9 @@ def test_manifests_that_say_too_little_or_nonsense_are_refused_by_name(run, chan
     assert checkpoints.newest() == 10 and checkpoints.damaged[0].startswith(f"step_20: {why}")
 
 
-@pytest.mark.parametrize("files", [{"../x": {"sha256": "", "size": 0}}, {"x": 1}, [], {"/etc/passwd": None}, None])
+@pytest.mark.parametrize(
+    "files", [{"../x": {"sha256": "", "size": 0}}, {"x": 1}, [], {"/etc/passwd": None}, None]
+)
 def test_a_manifest_that_reaches_out_of_its_folder_is_damaged(tmp_path, files):
     from labkit.core.cache import fingerprint
 
@@ -270,7 +280,9 @@ def test_conditions_hold_what_changes_bits(monkeypatch):
 
     summary = {"devices": 3, "precision": "float32"}
     monkeypatch.setenv("NPROC", "5")
-    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_x=1 --xla_dump_to=/d --xla_force_host_platform_device_count=3 --xla_y")
+    monkeypatch.setenv(
+        "XLA_FLAGS", "--xla_cpu_x=1 --xla_dump_to=/d --xla_force_host_platform_device_count=3 --xla_y"
+    )
     found = conditions(EXPERIMENT, summary)
     expected = {
         "CPU threads": 5, "devices": 3, "platform": "cpu", "precision": "float32", "labkit": metadata.version("labkit"),
@@ -328,7 +340,9 @@ def test_other_rows_in_the_folder_of_a_run_are_an_error_that_says_so(killed, too
     changed = rows.with_splits({**rows.splits, "train": train.select([*range(1, len(train)), 0])})
     changed.save(killed.info.folder / "data")
     killed.resume()
-    with pytest.raises(lk.LabkitError, match=r"no checkpoint of this run is usable: step_.*: the rows of the run"):
+    with pytest.raises(
+        lk.LabkitError, match=r"no checkpoint of this run is usable: step_.*: the rows of the run"
+    ):
         killed.wait(300)
     killed.resume()  # again: from the start, with a warning
     killed.wait(300)
@@ -337,7 +351,9 @@ def test_other_rows_in_the_folder_of_a_run_are_an_error_that_says_so(killed, too
     assert losses == list(range(1, killed.info.steps + 1))
 
 
-def test_a_moved_and_linked_lab_with_other_versions_in_the_store_resumes_bitwise(killed, finished, tmp_path, tools):
+def test_a_moved_and_linked_lab_with_other_versions_in_the_store_resumes_bitwise(
+    killed, finished, tmp_path, tools
+):
     shutil.move(tmp_path / "lab", moved := tmp_path / "moved lab ü")
     (link := tmp_path / "link").symlink_to(moved)
     run = lk.open_run(killed.id, link)
@@ -350,10 +366,23 @@ def test_a_moved_and_linked_lab_with_other_versions_in_the_store_resumes_bitwise
 
 
 def test_another_number_of_threads_is_named_in_the_run_its_panel_and_the_console(killed, tmp_path):
-    words = [sys.executable, "-m", "labkit", "train", "--resume", killed.id, "--folder", str(tmp_path / "lab")]
+    words = [
+        sys.executable,
+        "-m",
+        "labkit",
+        "train",
+        "--resume",
+        killed.id,
+        "--folder",
+        str(tmp_path / "lab"),
+    ]
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
     done = subprocess.run(
-        words, env={**os.environ, "NPROC": "7", "XLA_FLAGS": flags}, capture_output=True, text=True, timeout=300
+        words,
+        env={**os.environ, "NPROC": "7", "XLA_FLAGS": flags},
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     (said,) = [text for text in killed.info.summary["warnings"] if text.startswith("Not bitwise")]

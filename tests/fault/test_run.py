@@ -71,7 +71,9 @@ def test_nan_five_times_rolls_back_and_names_the_rows(finished, reviews, tmp_pat
     assert "the run was restored to step 12" in info.error
     told = info.summary["not_finite"]
     assert list(told) == ["14", "15", "16", "17", "18"] and all(len(rows) == 1 for rows in told.values())
-    assert {row for rows in told.values() for row in rows} <= set(reviews["train"]["row"])  # as the user counts them
+    assert {row for rows in told.values() for row in rows} <= set(
+        reviews["train"]["row"]
+    )  # as the user counts them
     poisoned.clear()  # the rows are mended
     run.resume()
     run.wait(300)
@@ -84,7 +86,10 @@ def test_nan_and_alarms_by_the_numbers():
         assert health.see(step, 1.0 + step % 3, 0) == ""
     assert health.see(31, 19.9, 0) == ""  # ten times the median of 2 is 20
     assert health.see(32, 41.0, 0) == "step 32: the gradient is 20.5 times the usual" and health.alarms == 1
-    assert [health.see(32, norm, 0) for norm in (25.0, 81.0)] == ["", ""]  # where there are such, they are usual
+    assert [health.see(32, norm, 0) for norm in (25.0, 81.0)] == [
+        "",
+        "",
+    ]  # where there are such, they are usual
     assert health.see(32, 170.0, 0).endswith(": the gradient is 85 times the usual") and health.alarms == 2
     assert [health.see(33 + n, math.inf, 1 + n) for n in range(4)] == [""] * 4
     assert health.see(37, 2.0, 4) == ""  # applied again: what was before does not count
@@ -93,7 +98,11 @@ def test_nan_and_alarms_by_the_numbers():
 
 
 def test_those_who_did_it_are_named_else_all():
-    batch = {"inputs": np.ones((3, 2), np.float32), "weight": np.ones(3, np.float32), "index": np.array([4, -1, 2])}
+    batch = {
+        "inputs": np.ones((3, 2), np.float32),
+        "weight": np.ones(3, np.float32),
+        "index": np.array([4, -1, 2]),
+    }
     rows = np.arange(10) * 10
     assert blamed(batch, rows) == [20, 40] and blamed(batch, None) == [2, 4]
     batch["inputs"][2, 1] = np.inf
@@ -107,7 +116,9 @@ def test_those_who_did_it_are_named_else_all():
 @pytest.mark.parametrize("reaction", ["continue", "pause"])
 def test_enospc_in_a_run_is_told_and_overcome(finished, reviews, small_disk, tools, reaction):
     place = small_disk(32)
-    run = again(finished, Store(place / "lab"), reviews, epochs=500, save_minutes=0.0, on_checkpoint_failure=reaction)
+    run = again(
+        finished, Store(place / "lab"), reviews, epochs=500, save_minutes=0.0, on_checkpoint_failure=reaction
+    )
     run.start()
     try:
         tools.wait_for(lambda: run.info.summary.get("saved_step") or run.info.over)
@@ -159,7 +170,10 @@ def test_oom_is_a_message_and_nobody_else_dies(tmp_path, monkeypatch):
         run.wait(300)
     info = run.info
     assert "RESOURCE_EXHAUSTED" in info.error, info.traceback
-    assert "at a batch of 1024 × 8 × 8 × 1. Try batch_size=512; or accumulate=2" in info.cure and "smaller" in info.cure
+    assert (
+        "at a batch of 1024 × 8 × 8 × 1. Try batch_size=512; or accumulate=2" in info.cure
+        and "smaller" in info.cure
+    )
     monkeypatch.delenv("LABKIT_MEMORY")
     run.start(detach=True)  # with the memory it needs the same run goes on
     run.wait(300)
@@ -190,7 +204,9 @@ def test_the_supervisor_tells_of_a_process_that_was_killed(entered):
 
 
 def test_the_supervisor_begins_again_three_times_and_not_for_ever(entered):
-    code = "store.update(run, summary={f'begun {index}': store.run(run).summary.get(f'begun {index}', 0) + 1})\n"
+    code = (
+        "store.update(run, summary={f'begun {index}': store.run(run).summary.get(f'begun {index}', 0) + 1})\n"
+    )
     command = fake(code + "print('ValueError: what was wrong'); sys.exit(3 * index)")(entered, "a")
     assert Supervisor(entered, "a", 2, command).run() == 1
     info = entered.run("a")
@@ -268,9 +284,13 @@ def test_kernel_restarts_and_interrupts_do_not_reach_a_worker(finished, reviews,
         kernel.restart_kernel(now=True)
         client.wait_for_ready(timeout=120)
         step = run.info.step
-        found = said(client, f"{opened}; import time; print(run.info.step, run.status, time.process_time())").split()
+        found = said(
+            client, f"{opened}; import time; print(run.info.step, run.status, time.process_time())"
+        ).split()
         assert int(found[0]) >= step and found[1] in ("running", "evaluating", "saving")
-        assert float(found[2]) < 10  # seconds of the processor: a fresh kernel has started and imported labkit in them
+        assert (
+            float(found[2]) < 10
+        )  # seconds of the processor: a fresh kernel has started and imported labkit in them
         tools.wait_for(lambda: run.info.step > step or run.info.over)
         assert run.info.pid == worker and said(client, "print(run.stop() > 0)") == "True"
         run.wait(300)

@@ -75,7 +75,11 @@ def test_kills_in_every_phase_change_no_bit(unharmed, killer, tmp_path, tools):
         run = RunHandle.create(Store(tmp_path / str(ended)), finished.experiment, rows)
         for phase in ORDER:
             if kill(
-                killer, run, phase, int(drawn.integers(PHASES[phase] + 1)), float(drawn.choice([0, 0, 0.002, 0.02]))
+                killer,
+                run,
+                phase,
+                int(drawn.integers(PHASES[phase] + 1)),
+                float(drawn.choice([0, 0, 0.002, 0.02])),
             ):
                 kills[phase] += 1
                 assert run.status == "lost"
@@ -149,7 +153,9 @@ def test_a_full_disk_neither_hangs_nor_lies(finished, small_disk, tmp_path, tool
         run.resume().wait(300)
     if any("checkpoint of the best evaluation" in warning for warning in run.info.summary["warnings"]):
         assert tools.series(run, "train", "loss") == tools.series(finished, "train", "loss")
-        assert run.info.summary["model_step"] == run.info.steps  # not of the best evaluation, and the run says so
+        assert (
+            run.info.summary["model_step"] == run.info.steps
+        )  # not of the best evaluation, and the run says so
     else:
         tools.same_run(run, finished)
 
@@ -163,8 +169,20 @@ CLIENTS, SLOW, PAIRS, REQUESTS = 200, 50, 15, 20
 @contextlib.contextmanager
 def served(finished: RunHandle, folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """``labkit serve`` in a process of its own, and its port."""
-    words = [sys.executable, "-m", "labkit", "serve", str(finished.export(folder)), "--port", "0", "--rate", "100000"]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**os.environ, "LABKIT_TOKEN": TOKEN})
+    words = [
+        sys.executable,
+        "-m",
+        "labkit",
+        "serve",
+        str(finished.export(folder)),
+        "--port",
+        "0",
+        "--rate",
+        "100000",
+    ]
+    process = subprocess.Popen(
+        words, stderr=subprocess.PIPE, text=True, env={**os.environ, "LABKIT_TOKEN": TOKEN}
+    )
     try:
         assert process.stderr is not None
         lines = [process.stderr.readline() for _ in range(3)]

@@ -97,7 +97,9 @@ def another_schema(path: Path) -> None:
     path.write_bytes(content.replace(b"split TEXT NOT NULL", b"splat TEXT NOT NULL"))
 
 
-@pytest.mark.parametrize("damage", [remove, empty, garbage, halve, cut, no_tables, no_records, another_schema])
+@pytest.mark.parametrize(
+    "damage", [remove, empty, garbage, halve, cut, no_tables, no_records, another_schema]
+)
 def test_a_store_that_is_damaged_as_a_whole_is_made_again_from_the_run_folders(lab, damage):
     before = told(lab)
     damage(lab / "runs.sqlite")
@@ -180,7 +182,10 @@ def test_a_row_that_nothing_can_restore_hides_only_itself_and_is_named(lab, text
     assert offered[-1][0] == "run 'b' cannot be read: its row in the run store is damaged."
     assert "无法读取" in choices(State(folder=lab, language="zh"))[-1][0]
     done = subprocess.run(
-        [sys.executable, "-m", "labkit", "runs", "--folder", str(lab)], capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", "labkit", "runs", "--folder", str(lab)],
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0 and "run 'b' cannot be read" in done.stdout and "Traceback" not in done.stderr
 
@@ -192,7 +197,10 @@ def test_a_folder_that_does_not_say_which_run_it_was_is_named(lab, content):
     runs = lk.runs(lab)
     assert [run.id for run in runs] == ["c", "a"]
     assert "run 'b' cannot be read: run.json is damaged." in runs.notes
-    assert "run 'b' cannot be read: run.json is damaged." in dict((b, a) for a, b in choices(State(folder=lab)))["b"]
+    assert (
+        "run 'b' cannot be read: run.json is damaged."
+        in dict((b, a) for a, b in choices(State(folder=lab)))["b"]
+    )
     with pytest.raises(RunError, match=r"run 'b' of lab cannot be read: run.json is damaged"):
         lk.open_run("b", lab)
 
@@ -202,7 +210,10 @@ def test_every_process_names_a_repair_once(lab):
     assert len(Store(lab).runs()) == 3  # the repair
     alter(lab, "UPDATE runs SET number = 99 WHERE id = 'a'")
     assert len(Store(lab).runs()) == 3  # another
-    said = ("it was made again from the run folders, with 3 runs", "run 'a': its row in the run store was damaged")
+    said = (
+        "it was made again from the run folders, with 3 runs",
+        "run 'a': its row in the run store was damaged",
+    )
     commands = {
         "labkit runs": ["-m", "labkit", "runs", "--folder", str(lab)],
         "Python": ["-c", "import sys, labkit; print(labkit.runs(sys.argv[1]).notes)", str(lab)],
@@ -263,7 +274,9 @@ def test_a_damaged_record_of_the_folder_is_not_believed(lab):
     (lab / "a" / "experiment.toml").write_text(EXPERIMENT)
     remove(lab / "runs.sqlite")
     store = Store(lab)
-    assert "run 'a': run.json is damaged, its status, times and scores are not known any more" in " ".join(store.notes)
+    assert "run 'a': run.json is damaged, its status, times and scores are not known any more" in " ".join(
+        store.notes
+    )
     info, records = store.run("a"), store.records("a")
     assert (info.status, info.name, info.summary) == ("lost", "bert", {})
     assert set(records) < set(before["a"][1])
@@ -343,7 +356,9 @@ def test_a_log_that_is_removed_under_those_who_use_the_store_is_noticed(lab, fil
     store.forget_after("b", 20)
     store.write("b", [(step, "train", "loss", step / 9) for step in range(40, 50)], step=49, status="running",
                 pid=os.getpid())  # fmt: skip
-    store.write("b", [(step, "train", "loss", step / 9) for step in range(50, 60)], step=59)  # in the log only
+    store.write(
+        "b", [(step, "train", "loss", step / 9) for step in range(50, 60)], step=59
+    )  # in the log only
     given = store.command("b", "save")
     before = {run: store.records(run) for run in "abc"}
     for suffix in files:
@@ -386,7 +401,10 @@ os._exit(0)
 
 @pytest.mark.parametrize("files", LOGS)
 def test_a_log_that_is_removed_while_several_processes_write_loses_no_record(lab, files):
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(lab), run], stderr=subprocess.PIPE) for run in "abc"]
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(lab), run], stderr=subprocess.PIPE)
+        for run in "abc"
+    ]
     store = Store(lab)
     while min(store.run(run).step for run in "abc") < 60:
         assert not any(writer.poll() for writer in writers)
@@ -415,7 +433,10 @@ store.update(sys.argv[2], status="stopped")
 
 
 def test_damage_while_several_processes_write_ends_with_one_sound_store(lab):
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(lab), run], stderr=subprocess.PIPE) for run in "abc"]
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(lab), run], stderr=subprocess.PIPE)
+        for run in "abc"
+    ]
     store = Store(lab)
     while store.run("a").step < 60:
         assert not any(writer.poll() for writer in writers)
@@ -439,7 +460,9 @@ def test_a_flush_of_the_loop_copies_nothing_and_a_change_that_lasts_copies_all(t
     store.create("a", "first")
     before = (tmp_path / "a" / "run.json").read_bytes()
     store.write("a", [(1, "train", "loss", float("nan"))], step=1, epoch=1, summary={"steps_per_second": 3.0})
-    assert (tmp_path / "a" / "run.json").read_bytes() == before and not (tmp_path / "a" / "records.jsonl").exists()
+    assert (tmp_path / "a" / "run.json").read_bytes() == before and not (
+        tmp_path / "a" / "records.jsonl"
+    ).exists()
     store.update("a", status="running")
     kept = run_record.read(tmp_path / "a")
     assert kept.row[3]["status"] == "running" and kept.row[3]["step"] == 1 and len(kept.records) == 1

@@ -94,7 +94,11 @@ def _bpe(file: dict) -> None:
 
 
 def _unigram(file: dict) -> None:
-    file["model"] = {"type": "Unigram", "vocab": [[name, -1.0] for name in file["model"]["vocab"]], "unk_id": None}
+    file["model"] = {
+        "type": "Unigram",
+        "vocab": [[name, -1.0] for name in file["model"]["vocab"]],
+        "unk_id": None,
+    }
 
 
 @pytest.mark.parametrize("change", [_wordpiece, _wordlevel, _bpe, _unigram])
@@ -106,7 +110,11 @@ def test_a_model_without_its_unknown_token_is_refused_at_a_text_that_needs_it(ma
         file["normalizer"] = None
     (tmp_path / "tokenizer.json").write_text(json.dumps(file))
     tokenizer = Tokenizer.load(tmp_path)
-    for call in (lambda: tokenizer.encode(["水 ☃"]), lambda: tokenizer.numbers("水 ☃"), lambda: tokenizer.masked("☃")):
+    for call in (
+        lambda: tokenizer.encode(["水 ☃"]),
+        lambda: tokenizer.numbers("水 ☃"),
+        lambda: tokenizer.masked("☃"),
+    ):
         with pytest.raises(DataError, match="the tokenizer failed on a text"):
             call()
 
@@ -120,5 +128,7 @@ def test_a_template_with_a_token_that_has_no_id_is_refused(made, tmp_path, form,
     if sequence:
         file["post_processor"] = {"type": "Sequence", "processors": [template]}
     (tmp_path / "tokenizer.json").write_text(json.dumps(file))
-    with pytest.raises(DataError, match=r"has the token 'gone', which its special_tokens lack|not a tokenizer"):
+    with pytest.raises(
+        DataError, match=r"has the token 'gone', which its special_tokens lack|not a tokenizer"
+    ):
         Tokenizer.load(tmp_path)

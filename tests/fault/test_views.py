@@ -34,7 +34,9 @@ def views(text: str, tmp_path: Path) -> dict[str, str]:
     classes, chance = [f"{text[:50]}0", f"{text[:50]}1"], np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
     report = ClassificationReport(classes, [1, 1, 0], chance, texts=[text] * 3, split=text)
     store = Store(tmp_path)
-    made = store.create(f"r{len(store.runs())}", text, experiment="name = 'x'\n", message=text, status="failed")
+    made = store.create(
+        f"r{len(store.runs())}", text, experiment="name = 'x'\n", message=text, status="failed"
+    )
     info = RunInfo(
         made.id, text, tmp_path, "failed", message=text, error=text, cure=text, traceback=text,
         summary={"quarantined": [text], "checkpoint_error": text},
@@ -87,7 +89,9 @@ def test_xss_in_a_real_browser(chromium, tmp_path):
     """All views with all forty strings in one page: no dialog, no script, no request."""
     pytest.importorskip("playwright.sync_api")
     html = "".join("".join(views(text, tmp_path).values()) for text in HOSTILE)
-    with ThreadPoolExecutor(1) as thread:  # Playwright runs once in a thread, and other tests' JupyterLab has it here
+    with ThreadPoolExecutor(
+        1
+    ) as thread:  # Playwright runs once in a thread, and other tests' JupyterLab has it here
         asked, pwned = thread.submit(_look, chromium, html).result()
     assert pwned == [None, 0]
     assert [address for address in asked if not address.startswith("data:")] in ([], ["about:blank/x"]), asked
@@ -117,7 +121,9 @@ def _look(chromium: str, html: str) -> tuple[list[str], list[Any]]:
 
 
 def sources(kind: str):
-    return [(path.relative_to(PACKAGE).as_posix(), path.read_text("utf-8")) for path in PACKAGE.rglob(f"*.{kind}")]
+    return [
+        (path.relative_to(PACKAGE).as_posix(), path.read_text("utf-8")) for path in PACKAGE.rglob(f"*.{kind}")
+    ]
 
 
 def test_one_place_escapes():
@@ -146,7 +152,11 @@ FORBIDDEN = {
 
 @pytest.mark.parametrize("what", FORBIDDEN)
 def test_what_opens_a_door_is_nowhere(what):
-    found = [f"{file}: {match[0]}" for file, source in sources("py") for match in re.finditer(FORBIDDEN[what], source)]
+    found = [
+        f"{file}: {match[0]}"
+        for file, source in sources("py")
+        for match in re.finditer(FORBIDDEN[what], source)
+    ]
     assert found == []
 
 

@@ -66,7 +66,9 @@ def test_wrong_dtype_is_refused(folders, tmp_path, kind):
 
     shutil.copytree(folders["bert"], tmp_path / "m")
     arrays = load_file(tmp_path / "m" / "model.safetensors")
-    save_file({name: array.astype(kind) for name, array in arrays.items()}, tmp_path / "m" / "model.safetensors")
+    save_file(
+        {name: array.astype(kind) for name, array in arrays.items()}, tmp_path / "m" / "model.safetensors"
+    )
     config, module = built("bert")
     before = bits(module)
     with pytest.raises(WeightsError, match=r"different dtype:\n.*: file [FIU]\d+, model F32"):
@@ -87,7 +89,9 @@ def test_targets_without_weight_weigh_nothing():
     hidden, table = jnp.ones((5, 3)), jnp.ones((7, 3))
 
     def run(hidden):
-        total, found = token_sums(lambda h: h @ table.T, hidden, jnp.zeros(5, jnp.int32), jnp.zeros(5), 7, 0.1)
+        total, found = token_sums(
+            lambda h: h @ table.T, hidden, jnp.zeros(5, jnp.int32), jnp.zeros(5), 7, 0.1
+        )
         return total, found
 
     (total, found), gradient = jax.value_and_grad(run, has_aux=True)(hidden)

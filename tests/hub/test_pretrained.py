@@ -88,7 +88,13 @@ def test_a_branch_is_loaded_from_the_mirror_that_hf_endpoint_names(hub: str, tmp
 def test_names_that_stay_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "org" / "name@main").mkdir(parents=True)
-    for name in ("minilm-l6", "/some/folder", f"org/name@{COMMIT}", "org/name@main", "modelscope:org/name@master"):
+    for name in (
+        "minilm-l6",
+        "/some/folder",
+        f"org/name@{COMMIT}",
+        "org/name@main",
+        "modelscope:org/name@master",
+    ):
         assert pretrained.pinned(name) == name
 
 
@@ -113,7 +119,9 @@ def served(monkeypatch: pytest.MonkeyPatch, folder: Path, files: dict[str, bytes
         for path, data in files.items()
     ]
     listing = json.dumps({"Code": 200, "Data": {"Files": [{"Path": "x", "Type": "tree"}, *listed]}}).encode()
-    replies = {f"{base}?Revision=v1.0&FilePath={path.replace('/', '%2F')}": data for path, data in files.items()}
+    replies = {
+        f"{base}?Revision=v1.0&FilePath={path.replace('/', '%2F')}": data for path, data in files.items()
+    }
     replies[f"{base}/files?Revision=v1.0&Recursive=true"] = listing
 
     def fetched(address: str, *limits: Any) -> Path:
@@ -131,10 +139,14 @@ def test_a_model_of_modelscope_is_fetched_once(monkeypatch: pytest.MonkeyPatch, 
     files = {**FILES, "1_Pooling/config.json": b"{}", "pytorch_model.bin": b"pickle", "README.md": b"text"}
     asked = served(monkeypatch, tmp_path, files)
     folder = pretrained.find("modelscope:org/name@v1.0")
-    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    found = {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
     assert found == {**FILES, "1_Pooling/config.json": b"{}"}
     before = len(asked)
-    assert pretrained.find("modelscope:org/name@v1.0") == folder and len(asked) == before + 1  # the list alone
+    assert (
+        pretrained.find("modelscope:org/name@v1.0") == folder and len(asked) == before + 1
+    )  # the list alone
 
 
 def test_what_modelscope_does_not_give(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

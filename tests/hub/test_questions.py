@@ -45,7 +45,11 @@ def test_every_template_asks_for_what_it_is_for(line):
     assert (found["asks"], found["text"], found["answer"]) == ASKED[line]
     start = found["answer_start"]
     assert found["text_pair"][start : start + len(found["answer"])] == found["answer"]
-    assert found["text_pair"].startswith("The old house") and found["document"] == "ca01" and found["paragraph"] == 1
+    assert (
+        found["text_pair"].startswith("The old house")
+        and found["document"] == "ca01"
+        and found["paragraph"] == 1
+    )
 
 
 @pytest.mark.parametrize("line", SILENT)

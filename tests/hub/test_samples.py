@@ -53,7 +53,11 @@ def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("LABKIT_SAMPLES", "LABKIT_OFFLINE", "PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL"):
         monkeypatch.delenv(name, raising=False)
     settings = {"LABKIT_CACHE": tmp_path / "cache", "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": 1}
-    for name, value in {**settings, "PIP_FIND_LINKS": tmp_path / "index", "TRACE": tmp_path / "trace"}.items():
+    for name, value in {
+        **settings,
+        "PIP_FIND_LINKS": tmp_path / "index",
+        "TRACE": tmp_path / "trace",
+    }.items():
         monkeypatch.setenv(name, str(value))
     (tmp_path / "index").mkdir()
 
@@ -78,10 +82,17 @@ def wheel(folder: Path, content: dict[str, bytes] = CONTENT) -> PyPI:
     info = {"METADATA": b"Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n", "RECORD": b""}
     info["WHEEL"] = b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     files = {f"toy/{name}": data for name, data in content.items()} | {"toy/__init__.py": b"raise SystemExit"}
-    path = zipped(folder / "toy-1.0-py3-none-any.whl", files | {f"toy-1.0.dist-info/{n}": d for n, d in info.items()})
+    path = zipped(
+        folder / "toy-1.0-py3-none-any.whl", files | {f"toy-1.0.dist-info/{n}": d for n, d in info.items()}
+    )
     take = {name: f"toy/{name}" for name in CONTENT}
     return PyPI(
-        package="toy", version="1.0", file=path.name, sha256=sha256_file(path), size=path.stat().st_size, take=take
+        package="toy",
+        version="1.0",
+        file=path.name,
+        sha256=sha256_file(path),
+        size=path.stat().st_size,
+        take=take,
     )
 
 
@@ -101,15 +112,21 @@ def known(monkeypatch: pytest.MonkeyPatch, *sources: download.Source) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
 
 
 def leftovers(tmp_path: Path) -> list[str]:
-    return [path.name for path in (tmp_path / "cache/samples").iterdir() if path.name not in ("toy", ".toy.lock")]
+    return [
+        path.name for path in (tmp_path / "cache/samples").iterdir() if path.name not in ("toy", ".toy.lock")
+    ]
 
 
 @pytest.mark.parametrize("make", [wheel, sdist])
-def test_pip_brings_the_members_and_nothing_else(make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pip_brings_the_members_and_nothing_else(
+    make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = make(tmp_path / "index")
     known(monkeypatch, source)
     assert not samples.is_cached("toy")
@@ -140,7 +157,9 @@ def test_pip_runs_nothing_of_a_package_that_is_not_the_pinned_one(
     assert (tmp_path / "trace").exists(), "the trace would have shown it"
 
 
-def test_without_a_source_the_error_says_why_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_source_the_error_says_why_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = wheel(tmp_path / "index")
     shutil.rmtree(tmp_path / "index")
     monkeypatch.setenv("PATH", str(tmp_path))  # without npm
@@ -150,14 +169,18 @@ def test_without_a_source_the_error_says_why_and_what_to_do(tmp_path: Path, monk
         samples.folder("toy")
     lines = str(error.value).splitlines()
     assert lines[0] == "sample 'toy' (0.0 MB) is not in the cache, and all sources failed:"
-    assert lines[1].startswith("  - PyPI toy 1.0: Could not find a version that satisfies the requirement toy==1.0")
+    assert lines[1].startswith(
+        "  - PyPI toy 1.0: Could not find a version that satisfies the requirement toy==1.0"
+    )
     assert lines[2] == "  - npm @toy/toy 1.0: npm is not installed; install Node.js"
     assert lines[3] == "  - installed no_such_package: the package no_such_package is not installed"
     assert lines[4] == "With a network connection, download it with: labkit samples fetch toy"
     assert leftovers(tmp_path) == []
 
 
-def test_offline_no_client_starts_and_a_mirror_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_no_client_starts_and_a_mirror_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     known(monkeypatch, wheel(tmp_path / "index"))
     monkeypatch.setenv("LABKIT_OFFLINE", "1")
     monkeypatch.setattr(download, "run_client", lambda *args: pytest.fail("a client was started"))
@@ -167,7 +190,9 @@ def test_offline_no_client_starts_and_a_mirror_is_enough(tmp_path: Path, monkeyp
     assert set(contents(samples.folder("toy"))) == {*CONTENT, "sample.json"}
 
 
-def test_a_wrong_file_in_the_mirror_gives_way_to_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_file_in_the_mirror_gives_way_to_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = wheel(tmp_path / "index")
     known(monkeypatch, source)
     (tmp_path / source.file).write_bytes(b"something else")
@@ -175,11 +200,15 @@ def test_a_wrong_file_in_the_mirror_gives_way_to_the_source(tmp_path: Path, monk
     assert (samples.folder("toy") / "a.txt").read_bytes() == CONTENT["a.txt"]
     monkeypatch.setenv("LABKIT_OFFLINE", "1")
     shutil.rmtree(samples.folder("toy"))
-    with pytest.raises(SampleError, match=f"has SHA-256 {hashlib.sha256(b'something else').hexdigest()}, expected "):
+    with pytest.raises(
+        SampleError, match=f"has SHA-256 {hashlib.sha256(b'something else').hexdigest()}, expected "
+    ):
         samples.folder("toy")
 
 
-def test_the_next_source_is_tried_when_one_has_other_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_source_is_tried_when_one_has_other_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = wheel(tmp_path, {**CONTENT, "a.txt": b"fIrst\n"})  # same length, another byte
     shutil.move(tmp_path / other.file, tmp_path / "index")
     with pytest.raises(SampleError, match=r"not the expected content: a\.txt"):
@@ -197,7 +226,8 @@ def test_npm_packs_into_the_work_folder(tmp_path: Path, monkeypatch: pytest.Monk
         pytest.skip("the stand-in for npm is a shell script")
     lines = [b'{"id": 1}', b'{"id": 2}\n']
     path = tarred(
-        tmp_path / "toy.tgz", {"package/x/1.json": lines[0], "package/no.json": b"-", "package/y/2.json": lines[1]}
+        tmp_path / "toy.tgz",
+        {"package/x/1.json": lines[0], "package/no.json": b"-", "package/y/2.json": lines[1]},
     )
     member = Member(hashlib.sha256(b'{"id": 1}\n{"id": 2}\n').hexdigest(), 20)
     (tmp_path / "npm").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/said\ncp {path} .\n')
@@ -253,7 +283,9 @@ def test_the_hub_is_asked_for_one_commit(tmp_path: Path, monkeypatch: pytest.Mon
     threading.Thread(target=server.serve_forever, daemon=True).start()
     home = f"http://127.0.0.1:{server.server_address[1]}"
     monkeypatch.setattr(constants, "ENDPOINT", home)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", home + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", home + "/{repo_id}/resolve/{revision}/{filename}"
+    )
     known(monkeypatch, Hub(repo="org/toy", revision=REVISION, take={name: name for name in CONTENT}))
     try:
         found = contents(samples.folder("toy"))
@@ -268,11 +300,15 @@ def test_the_hub_is_asked_for_one_commit(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_hub_revision_is_a_whole_commit() -> None:
-    with pytest.raises(SampleError, match=r"revision 'main' of org/toy is not a commit: give all 40 digits\."):
+    with pytest.raises(
+        SampleError, match=r"revision 'main' of org/toy is not a commit: give all 40 digits\."
+    ):
         Hub(repo="org/toy", revision="main", take={})
 
 
-def test_an_installed_package_is_found_but_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_package_is_found_but_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = tmp_path / "site" / "explosive_toy"
     for name, data in {**CONTENT, "__init__.py": b"raise RuntimeError('imported')"}.items():
         (package / name).parent.mkdir(parents=True, exist_ok=True)
@@ -283,7 +319,9 @@ def test_an_installed_package_is_found_but_not_imported(tmp_path: Path, monkeypa
     assert set(contents(samples.folder("toy"))) == {*CONTENT, "sample.json"}
 
 
-def test_verify_finds_a_changed_byte_and_fetches_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify_finds_a_changed_byte_and_fetches_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     known(monkeypatch, wheel(tmp_path / "index"))
     monkeypatch.setenv("LABKIT_SAMPLES", str(tmp_path / "index"))  # spares the time of pip
     damaged = samples.folder("toy") / "deep/b.json"
@@ -295,7 +333,9 @@ def test_verify_finds_a_changed_byte_and_fetches_again(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("harm", ["cut", "missing", "no record", "half a record", "older table"])
-def test_a_cache_that_is_not_whole_is_filled_again(harm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_is_not_whole_is_filled_again(
+    harm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     known(monkeypatch, wheel(tmp_path / "index"))
     monkeypatch.setenv("LABKIT_SAMPLES", str(tmp_path / "index"))  # spares the time of pip
     place = samples.folder("toy")
@@ -370,7 +410,9 @@ def test_of_many_threads_one_fetches(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(places) == 1 and len(fills) == 1
 
 
-def test_a_killed_fetch_leaves_no_half_sample_and_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_fetch_leaves_no_half_sample_and_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = wheel(tmp_path / "index")
     known(monkeypatch, source)
     assert other_process(source, "dies").wait(60) == 9
@@ -387,7 +429,9 @@ def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path, monkeypatch: pyt
         raise PermissionError(13, "Permission denied", "/somewhere")
 
     monkeypatch.setattr(samples, "lock_file", refuse)
-    with pytest.raises(SampleError, match=r"the cache is not writable: .*'/somewhere'\. Set LABKIT_CACHE to another"):
+    with pytest.raises(
+        SampleError, match=r"the cache is not writable: .*'/somewhere'\. Set LABKIT_CACHE to another"
+    ):
         samples.folder("toy")
 
 
@@ -456,7 +500,11 @@ def test_a_damaged_archive_is_a_reason_not_a_crash(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.parametrize(("progress", "shown"), [(True, True), (False, False), (None, False)])
 def test_the_bar_names_the_sample(
-    progress: bool | None, shown: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    progress: bool | None,
+    shown: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     monkeypatch.setenv("LABKIT_FOREGROUND", "1")
     known(monkeypatch, wheel(tmp_path / "index"))
@@ -493,7 +541,9 @@ def test_the_table_shows_what_is_cached_and_escapes(tmp_path: Path, monkeypatch:
 
 
 def test_an_unknown_name_gets_the_nearest_one() -> None:
-    with pytest.raises(SampleError, match=r"unknown sample 'movie-review'\. Did you mean 'movie-reviews'\? Known: "):
+    with pytest.raises(
+        SampleError, match=r"unknown sample 'movie-review'\. Did you mean 'movie-reviews'\? Known: "
+    ):
         samples.folder("movie-review")
 
 

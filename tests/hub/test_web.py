@@ -17,7 +17,16 @@ from labkit.core.errors import ConfigError, DataError, LabkitError, SampleError
 from labkit.hub import web
 
 CSV = b"text,label\ngood,a\nbad,b\n"
-PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy")
+PROXIES = (
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "NO_PROXY",
+    "no_proxy",
+)
 
 
 class _Server(http.server.BaseHTTPRequestHandler):

@@ -51,7 +51,16 @@ def catalogue() -> Catalog:
 def extracted(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     """What ``pybabel extract`` finds with the mapping of pyproject.toml."""
     made = tmp_path_factory.mktemp("pot") / "labkit.pot"
-    command = ["pybabel", "-q", "extract", "-F", str(ROOT / "pyproject.toml"), "-o", str(made), str(ROOT / "labkit")]
+    command = [
+        "pybabel",
+        "-q",
+        "extract",
+        "-F",
+        str(ROOT / "pyproject.toml"),
+        "-o",
+        str(made),
+        str(ROOT / "labkit"),
+    ]
     CommandLineInterface().run(command)
     return read(made)
 
@@ -60,7 +69,10 @@ def entries(catalogue: Catalog) -> Iterator[tuple[Message, list[str], list[str]]
     """Each message with its English and its Chinese texts: one, or those of a plural."""
     for message in catalogue:
         if message.id:
-            yield message, *([text] if isinstance(text, str) else list(text) for text in (message.id, message.string))
+            yield (
+                message,
+                *([text] if isinstance(text, str) else list(text) for text in (message.id, message.string)),
+            )
 
 
 def fields(text: str) -> set[str]:
@@ -74,7 +86,9 @@ def test_the_catalogue_holds_every_message_and_no_other(catalogue: Catalog, extr
 
 
 def test_no_entry_is_empty_fuzzy_or_the_english(catalogue: Catalog):
-    wrong = [one.id for one, _, chinese in entries(catalogue) if one.fuzzy or not all(map(str.strip, chinese))]
+    wrong = [
+        one.id for one, _, chinese in entries(catalogue) if one.fuzzy or not all(map(str.strip, chinese))
+    ]
     same = {english[0] for _, english, chinese in entries(catalogue) if chinese[0] in english}
     assert (wrong, same) == ([], SAME)
 
@@ -97,7 +111,9 @@ def test_plurals_have_as_many_forms_as_the_language(catalogue: Catalog):
 def test_what_is_read_at_run_time_is_the_catalogue(catalogue: Catalog):
     compiled = io.BytesIO()
     write_mo(compiled, catalogue)
-    assert PO.with_suffix(".mo").read_bytes() == compiled.getvalue(), "pybabel compile -d labkit/i18n/locale -D labkit"
+    assert PO.with_suffix(".mo").read_bytes() == compiled.getvalue(), (
+        "pybabel compile -d labkit/i18n/locale -D labkit"
+    )
 
 
 def files() -> Iterator[tuple[Path, ast.Module]]:
@@ -133,7 +149,9 @@ def test_only_literals_are_marked_with_parameters():
         f"{path}:{node.lineno}"
         for path, tree in files()
         for node in ast.walk(tree)
-        if called(node) in marks and isinstance(node, ast.Call) and isinstance(node.args[0], ast.JoinedStr | ast.BinOp)
+        if called(node) in marks
+        and isinstance(node, ast.Call)
+        and isinstance(node.args[0], ast.JoinedStr | ast.BinOp)
     ]
     assert wrong == []
 

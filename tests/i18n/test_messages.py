@@ -25,7 +25,9 @@ NO_COLUMN = "{split} has no column {column!r}.{hint} It has: {known}."
 
 
 def no_column(**params: object) -> DataError:
-    return DataError(Message(NO_COLUMN), **{"split": "films.csv", "hint": "", "known": "text, label", **params})
+    return DataError(
+        Message(NO_COLUMN), **{"split": "films.csv", "hint": "", "known": "text, label", **params}
+    )
 
 
 def chinese(error: DataError | RunError) -> str:
@@ -37,13 +39,18 @@ def test_a_message_is_its_english_text():
     assert message == "3,000 of 9,000 rows" and {message: 1}["3,000 of 9,000 rows"] == 1
     assert translate(message, "en") == str(message) and translate(message, "zh") == "3,000 行（共 9,000 行）"
     assert str(no_column(column="a'b")) == 'films.csv has no column "a\'b". It has: text, label.'
-    assert (no_column(column="x").message.msgid, no_column(column="x").message.params["column"]) == (NO_COLUMN, "x")
+    assert (no_column(column="x").message.msgid, no_column(column="x").message.params["column"]) == (
+        NO_COLUMN,
+        "x",
+    )
 
 
 def test_parameters_are_translated_where_they_are_messages():
     error = no_column(split=split_name("train"), column="txt", hint=nearest("txt", ["text"]))
     assert chinese(error) == "训练集没有列 'txt'。是否指 'text'？可用的有：text, label。"
-    again = DataError(_("{name} cannot be read: {error}."), name="x.wav", error=DataError(_("sound without samples")))
+    again = DataError(
+        _("{name} cannot be read: {error}."), name="x.wav", error=DataError(_("sound without samples"))
+    )
     assert str(again) == "x.wav cannot be read: sound without samples."
     assert chinese(again) == "无法读取 x.wav：声音没有采样。"
     assert translate(joined("; ", [_("empty text"), "text"]), "zh") == "文本为空；text"
@@ -69,7 +76,9 @@ def test_the_four_misfires_of_matching_finished_sentences():
         "The dataset mnist cannot be fetched: HTTP 503.",
     ):
         assert translate(headed(OSError(foreign)), "zh") == f"系统错误 OSError: {foreign}"
-        assert chinese(RunError(_("this serialisation of R is damaged: {error}"), error=foreign)).endswith(foreign)
+        assert chinese(RunError(_("this serialisation of R is damaged: {error}"), error=foreign)).endswith(
+            foreign
+        )
 
 
 def test_equal_english_of_different_meanings_is_told_by_its_context():
@@ -123,7 +132,11 @@ def test_a_stored_message_of_another_version_stays_readable():
     assert translate(revive(stored), "zh") == "as it was said"
     other = {"text": "row 3", "msgid": "row {row}", "params": {"line": 3}}
     assert translate(revive(other), "zh") == "row 3"
-    assert revive({"text": 1, "msgid": "row {row}", "params": {}}) == {"text": 1, "msgid": "row {row}", "params": {}}
+    assert revive({"text": 1, "msgid": "row {row}", "params": {}}) == {
+        "text": 1,
+        "msgid": "row {row}",
+        "params": {},
+    }
 
 
 def test_the_store_keeps_msgid_and_parameters(tmp_path: Path):
@@ -151,7 +164,9 @@ def test_a_message_is_cut_and_made_visible_in_its_parameters():
 
 def test_the_system_gives_its_reason_in_chinese():
     assert translate(os_reason(OSError(28, "No space left on device")), "zh") == "磁盘空间不足"
-    assert os_reason(OSError(99, "Something else")) == "Something else" and os_reason(OSError("bare")) == "bare"
+    assert (
+        os_reason(OSError(99, "Something else")) == "Something else" and os_reason(OSError("bare")) == "bare"
+    )
 
 
 def test_no_catalogue_is_read_before_it_is_asked_for():

@@ -47,12 +47,19 @@ def folder_with(template: Any, folder: Path, jinja: bool = False) -> Path:
 def test_messages_become_text_and_tokens(jinja: bool, tmp_path: Path) -> None:
     tokenizer = Tokenizer.load(folder_with(CHATML, tmp_path, jinja))
     (text,) = chat.render(tokenizer, [TALK])
-    turns = [("system", "Be kind."), ("user", "Say <|im_end|>, please"), ("assistant", "No."), ("user", "电影?")]
+    turns = [
+        ("system", "Be kind."),
+        ("user", "Say <|im_end|>, please"),
+        ("assistant", "No."),
+        ("user", "电影?"),
+    ]
     wanted = "".join(f"<|im_start|>{role}\n{said}<|im_end|>\n" for role, said in turns)
     assert text == wanted + "<|im_start|>assistant\n"
     assert chat.render(tokenizer, [TALK], prompt=False) == [wanted]
     begin, end = (tokenizer.special(name) for name in SPECIAL[1:])
-    parts = [[begin, *tokenizer.numbers(f"{role}\n{said}"), end, *tokenizer.numbers("\n")] for role, said in turns]
+    parts = [
+        [begin, *tokenizer.numbers(f"{role}\n{said}"), end, *tokenizer.numbers("\n")] for role, said in turns
+    ]
     own = chat.ids(tokenizer, TALK)
     np.testing.assert_array_equal(
         own, [*(each for part in parts for each in part), begin, *tokenizer.numbers("assistant\n")]
@@ -61,7 +68,10 @@ def test_messages_become_text_and_tokens(jinja: bool, tmp_path: Path) -> None:
 
 
 def test_the_template_called_default_and_the_names_of_special_tokens(tmp_path: Path) -> None:
-    several = [{"name": "tools", "template": "x"}, {"name": "default", "template": "{{ bos_token }}{{ eos_token }}"}]
+    several = [
+        {"name": "tools", "template": "x"},
+        {"name": "default", "template": "{{ bos_token }}{{ eos_token }}"},
+    ]
     tokenizer = Tokenizer.load(folder_with(several, tmp_path))
     assert chat.render(tokenizer, [TALK]) == ["<|endoftext|><|im_end|>"]
 
@@ -84,7 +94,9 @@ def test_templates_that_fail(template: Any, message: str, tmp_path: Path) -> Non
 
 def test_a_message_without_content(tmp_path: Path) -> None:
     tokenizer = Tokenizer.load(folder_with(CHATML, tmp_path))
-    with pytest.raises(DataError, match=r"a message needs a role \(system, user, assistant\) and content; got"):
+    with pytest.raises(
+        DataError, match=r"a message needs a role \(system, user, assistant\) and content; got"
+    ):
         chat.ids(tokenizer, [{"role": "bot", "content": "x"}])
 
 
@@ -95,7 +107,9 @@ def test_a_model_answers_by_its_template_and_keeps_it(tmp_path: Path) -> None:
     folder_with(CHATML, base)
     pipeline = lk.TextGenerationPipeline(base)
     np.testing.assert_array_equal(pipeline.chat_ids(TALK), chat.ids(pipeline.tokenizer, TALK))
-    assert pipeline.chat_text([TALK, TALK[:1]]) == chat.render(pipeline.tokenizer, [TALK, TALK[:1]], prompt=False)
+    assert pipeline.chat_text([TALK, TALK[:1]]) == chat.render(
+        pipeline.tokenizer, [TALK, TALK[:1]], prompt=False
+    )
     assert isinstance(pipeline.chat(TALK, max_new_tokens=4), str)
     pipeline.tokenizer.export(tmp_path / "out", 128)
     assert json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())["chat_template"] == CHATML

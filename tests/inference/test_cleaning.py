@@ -30,9 +30,13 @@ def test_prompts_are_cleaned(tmp_path):
 def test_a_pooler_that_the_weights_lack_is_named_before_training(tmp_path):
     rows = lk.load([{"text": f"the cat {i}", "label": "ab"[i % 2]} for i in range(60)])
     sizes = {"preset": "tiny", "width": 16, "depth": 1, "heads": 2, "mlp_width": 16, "max_length": 16}
-    start = lk.fit(rows, lk.models["bert"](**sizes), task="pretrain", next_sentence=False, folder=tmp_path, **HOW)
+    start = lk.fit(
+        rows, lk.models["bert"](**sizes), task="pretrain", next_sentence=False, folder=tmp_path, **HOW
+    )
     folder = str(start.export(tmp_path / "mlm"))
-    run = lk.fit(rows, lk.models["bert"](weights=folder), folder=tmp_path, background=False, epochs=1, max_length=16)
+    run = lk.fit(
+        rows, lk.models["bert"](weights=folder), folder=tmp_path, background=False, epochs=1, max_length=16
+    )
     assert [one for one in run.info.summary["warnings"] if "have no pooler" in one]
     mean = lk.models["bert"](weights=folder, pooling="mean")
     run = lk.fit(rows, mean, folder=tmp_path, background=False, epochs=1, max_length=16)

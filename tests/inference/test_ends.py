@@ -31,7 +31,9 @@ def loud(module: Any) -> Any:
 def decoder(tmp_path: Path) -> tuple[Path, Any]:
     rust = byte_level([PLAIN, "<|im_start|>", "<|im_end|>"])
     rust.save(str(tmp_path / "tokenizer.json"))
-    config = GptConfig(vocab_size=rust.get_vocab_size(), width=32, depth=1, heads=2, mlp_width=64, max_length=48)
+    config = GptConfig(
+        vocab_size=rust.get_vocab_size(), width=32, depth=1, heads=2, mlp_width=64, max_length=48
+    )
     config.save(loud(config.build(nnx.Rngs(0))), tmp_path)
     return tmp_path, rust
 
@@ -55,7 +57,9 @@ def test_a_text_ends_at_each_token_that_the_files_name(decoder: tuple[Path, Any]
     assert written(folder, "the film", generation_config={"eos_token_id": ids[2]}) == text(3)
     # a token that the tokenizer calls special ends the text and is no part of it
     names = {"eos_token": "<|im_end|>"}
-    assert written(folder, "the film", tokenizer_config=names, generation_config={"eos_token_id": None}) == text(4)
+    assert written(
+        folder, "the film", tokenizer_config=names, generation_config={"eos_token_id": None}
+    ) == text(4)
 
 
 def test_a_start_token_of_the_file_comes_before_prompts(decoder: tuple[Path, Any]) -> None:
@@ -118,4 +122,6 @@ def test_a_translator_of_others_begins_and_ends_as_its_files_say(tmp_path: Path)
         assert TranslationPipeline(str(tmp_path)).translate("the film was dull", max_new_tokens=6) == expected
     # the last place is the end token's, whatever the model would write there
     config.save(module, tmp_path, decoder_start_token_id=1, eos_token_id=2, forced_eos_token_id=2)
-    assert TranslationPipeline(tmp_path).translate("the film was dull", max_new_tokens=6) == rust.decode(free[:5])
+    assert TranslationPipeline(tmp_path).translate("the film was dull", max_new_tokens=6) == rust.decode(
+        free[:5]
+    )

@@ -41,7 +41,9 @@ def test_an_export_is_what_other_libraries_read(name: str, tmp_path: Path) -> No
             tensors, wanted = load_file(path), load_file(kept[file])
             assert sorted(tensors) == sorted(wanted)
             for each, value in tensors.items():
-                np.testing.assert_allclose(value, wanted[each], rtol=1e-6, atol=1e-6, err_msg=f"{file}: {each}")
+                np.testing.assert_allclose(
+                    value, wanted[each], rtol=1e-6, atol=1e-6, err_msg=f"{file}: {each}"
+                )
         else:
             assert path.read_bytes() == kept[file].read_bytes(), file
     assert_alike(ours(case, run), answers)

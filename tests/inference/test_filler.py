@@ -61,14 +61,18 @@ def test_the_numbers_are_those_of_the_model(run, tmp_path):
     assert hidden == pytest.approx(float(follows[0]), abs=1e-5)
     ids[0, 5] = row.ids[5]
     follows = asked(ids, types)[1]
-    assert filler.follows("the cat sees the dog", "near the tree") == pytest.approx(float(follows[0]), abs=1e-5)
+    assert filler.follows("the cat sees the dog", "near the tree") == pytest.approx(
+        float(follows[0]), abs=1e-5
+    )
     assert run.follows("the cat sees the dog", "near the tree") == filler.follows(
         "the cat sees the dog", "near the tree"
     )
     (folder / "labkit.toml").unlink()  # then it is a folder as others write it
     again = lk.FillMaskPipeline(str(folder))
     assert again.fill("the cat sees the [MASK]", "near the tree") == [guesses]
-    assert again.follows("the cat", "the dog") == pytest.approx(filler.follows("the cat", "the dog"), abs=1e-6)
+    assert again.follows("the cat", "the dog") == pytest.approx(
+        filler.follows("the cat", "the dog"), abs=1e-6
+    )
 
 
 def test_what_cannot_be_told_is_said(run, finished, tmp_path):
@@ -76,7 +80,9 @@ def test_what_cannot_be_told_is_said(run, finished, tmp_path):
         run.fill("the cat")
     with pytest.raises(DataError, match="a row of 44 tokens exceeds the maximum of 40"):
         run.fill("[MASK] " + "the " * 41)
-    with pytest.raises(WeightsError, match="'model' is a model of the task 'classify'; FillMaskPipeline opens"):
+    with pytest.raises(
+        WeightsError, match="'model' is a model of the task 'classify'; FillMaskPipeline opens"
+    ):
         finished.fill("a [MASK] film")
     with pytest.raises(WeightsError, match="have no masked-language-model head"):
         folder = finished.export(tmp_path / "out")
@@ -87,7 +93,11 @@ def test_what_cannot_be_told_is_said(run, finished, tmp_path):
 @pytest.mark.samples
 def test_real_weights_with_one_head_of_two():
     model = lk.FillMaskPipeline("bert-tiny")
-    (guesses,) = model.fill("The capital of [MASK] is Paris.", top=20)  # tuned to find texts: its guesses are of a kind
-    assert len({guess.token for guess in guesses}) == 20 and 0 < sum(guess.probability for guess in guesses) < 1
+    (guesses,) = model.fill(
+        "The capital of [MASK] is Paris.", top=20
+    )  # tuned to find texts: its guesses are of a kind
+    assert (
+        len({guess.token for guess in guesses}) == 20 and 0 < sum(guess.probability for guess in guesses) < 1
+    )
     with pytest.raises(ConfigError, match="without next-sentence prediction"):
         model.follows("Hello.", "Goodbye.")

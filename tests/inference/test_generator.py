@@ -17,12 +17,16 @@ def teller(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     rows = lk.load([{"text": f"the cat saw the dog {number} times"} for number in range(40)], label=False)
     model = lk.models["gpt"](depth=1, width=16, heads=2, max_length=32)
-    run = lk.fit(rows, model, task="lm", folder=folder, background=False, epochs=1, max_length=16, vocabulary=280)
+    run = lk.fit(
+        rows, model, task="lm", folder=folder, background=False, epochs=1, max_length=16, vocabulary=280
+    )
     return lk.TextGenerationPipeline(run.export(folder / "out"))
 
 
 def test_a_model_that_was_not_taught_to_talk_says_so(teller):
-    with pytest.raises(ConfigError, match=r"not a chat model: its tokenizer has no <\|im_start\|> and <\|im_end\|>"):
+    with pytest.raises(
+        ConfigError, match=r"not a chat model: its tokenizer has no <\|im_start\|> and <\|im_end\|>"
+    ):
         teller.chat("hello")
 
 

@@ -42,7 +42,12 @@ def test_what_is_no_text_is_refused(finished: Any, given: Any) -> None:
 
 
 def test_a_model_of_another_task_is_refused_by_every_pipeline(finished: Any) -> None:
-    for kind in (lk.TextGenerationPipeline, lk.TranslationPipeline, lk.FillMaskPipeline, lk.QuestionAnsweringPipeline):
+    for kind in (
+        lk.TextGenerationPipeline,
+        lk.TranslationPipeline,
+        lk.FillMaskPipeline,
+        lk.QuestionAnsweringPipeline,
+    ):
         with pytest.raises(lk.LabkitError, match=f"of the task 'classify'; {kind.__name__} opens"):
             pipeline_of(finished, kind)
 
@@ -58,7 +63,9 @@ def test_a_pipeline_of_ones_own_is_registered_by_the_class_of_its_task(finished:
     PIPELINES.register(Classify, Lengths)
     try:
         found = pipeline_of(finished)
-        assert isinstance(found, Lengths) and found(["a fine film"]) == [len(found.tokenizer.numbers("a fine film"))]
+        assert isinstance(found, Lengths) and found(["a fine film"]) == [
+            len(found.tokenizer.numbers("a fine film"))
+        ]
         with pytest.raises(TypeError, match="abstract"):
             Pipeline("x")  # type: ignore[abstract]
     finally:

@@ -51,11 +51,16 @@ def test_an_exported_folder_answers_alike_and_a_changed_head_is_believed(run, tm
     facts = json.loads((out / "labkit.json").read_text())
     for told in ([0.0, 0.0], [1.0], "x", [float(AIM), None]):
         (out / "labkit.json").write_text(json.dumps({**facts, "offset": told}))
-        np.testing.assert_allclose(Predictor(out).probabilities(asked), run.predictor.probabilities(asked), rtol=1e-6)
+        np.testing.assert_allclose(
+            Predictor(out).probabilities(asked), run.predictor.probabilities(asked), rtol=1e-6
+        )
 
 
 def test_the_readme_of_an_export_names_the_steps_of_float32(tmp_path):
-    rows = [{"text": f"{'good' if i % 2 else 'bad'} film {i}", "far": AIM + i % 2, "near": i % 2} for i in range(40)]
+    rows = [
+        {"text": f"{'good' if i % 2 else 'bad'} film {i}", "far": AIM + i % 2, "near": i % 2}
+        for i in range(40)
+    ]
     run = lk.fit(
         lk.load(rows, text="text", number=("far", "near")),
         lk.models["bert"](preset="tiny", depth=1, width=16, heads=2),
@@ -68,7 +73,9 @@ def test_the_readme_of_an_export_names_the_steps_of_float32(tmp_path):
 @pytest.mark.parametrize("value", [1e39, "-1e39", 10**39])
 def test_a_new_number_beyond_float32_is_refused_at_every_door(run, value, tmp_path):
     with pytest.raises(DataError, match=r"column 't' contains .* in row 1, a number beyond ±3\.4e38"):
-        run.predict([{"t": START}, {"t": value}] if not isinstance(value, str) else [{"t": str(START)}, {"t": value}])
+        run.predict(
+            [{"t": START}, {"t": value}] if not isinstance(value, str) else [{"t": str(START)}, {"t": value}]
+        )
     with pytest.raises(DataError, match=r"feature 't' is .* in row 0, a number beyond"):
         run.predict(np.array([[float(value)]]))
     (tmp_path / "new.csv").write_text(f"t\n{START}\n{value}\n")

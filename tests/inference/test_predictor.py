@@ -44,7 +44,9 @@ def lab(tmp_path_factory):
 @pytest.fixture(scope="module")
 def single(lab):
     rows = [
-        {"id": i, "review": f"{w} film {i}", "mood": m} for i in range(20) for w, m in (("good", "a"), ("bad", "b"))
+        {"id": i, "review": f"{w} film {i}", "mood": m}
+        for i in range(20)
+        for w, m in (("good", "a"), ("bad", "b"))
     ]
     return fitted(lab, lk.load(rows, text="review", label="mood"))
 
@@ -52,7 +54,8 @@ def single(lab):
 @pytest.fixture(scope="module")
 def pairs(lab):
     rows = [
-        {"premise": f"it is {i}", "claim": f"{'so' if i % 2 else 'no'} {i}", "label": str(i % 2)} for i in range(40)
+        {"premise": f"it is {i}", "claim": f"{'so' if i % 2 else 'no'} {i}", "label": str(i % 2)}
+        for i in range(40)
     ]
     return fitted(lab, lk.load(rows, text=("premise", "claim")))
 
@@ -65,7 +68,9 @@ def table(lab):
 
 @pytest.fixture(scope="module")
 def tags(lab):
-    rows = [{"text": f"{'old' if i % 2 else 'new'} tree {i}", "tags": [["a, b"], ["c"]][i % 2]} for i in range(40)]
+    rows = [
+        {"text": f"{'old' if i % 2 else 'new'} tree {i}", "tags": [["a, b"], ["c"]][i % 2]} for i in range(40)
+    ]
     return fitted(lab, lk.load(rows, label="tags"))
 
 
@@ -160,12 +165,21 @@ def test_truncated_texts_are_said_everywhere(single, tmp_path):
 def test_a_dict_is_one_row_or_columns(single, pairs, table):
     close(single.predict({"review": "good film 3"}), single.predict([{"review": "good film 3"}]))
     close(single.predict({"id": 3, "review": "good film 3"}), single.predict(["good film 3"]))
-    close(single.predict({"review": ["good film 3", "bad film 4"]}), single.predict(["good film 3", "bad film 4"]))
+    close(
+        single.predict({"review": ["good film 3", "bad film 4"]}),
+        single.predict(["good film 3", "bad film 4"]),
+    )
     close(pairs.predict({"premise": "it is 3", "claim": "so 3"}), pairs.predict(["it is 3"], ["so 3"]))
     assert len(pairs.predict({"premise": "it is 3", "claim": "so 3"})) == 1
-    for row in ({"x": 3, "size": "small"}, {"x": np.float32(3), "size": "small"}, {"x": None, "size": "small"}):
+    for row in (
+        {"x": 3, "size": "small"},
+        {"x": np.float32(3), "size": "small"},
+        {"x": None, "size": "small"},
+    ):
         assert table.predict(row) == table.predict([row])
-    assert table.predict({"x": [3, 4], "size": ["small", "large"]})[:1] == table.predict({"x": 3, "size": "small"})
+    assert table.predict({"x": [3, 4], "size": ["small", "large"]})[:1] == table.predict(
+        {"x": 3, "size": "small"}
+    )
     with pytest.raises(DataError, match="no text in column 'review'"):
         single.predict({"review": None})
     with pytest.raises(DataError, match="no column 'x'"):
@@ -177,7 +191,9 @@ def test_a_missing_or_unknown_text_is_refused(single, tmp_path):
         single.predict(["good", None])
     with pytest.raises(DataError, match=r"2 of 3 rows have no text in column 'review': rows 1, 2\."):
         single.predict([{"review": "good"}, {"review": None}, {"review": "  "}])
-    with pytest.raises(DataError, match=r"no column 'review', which the model needs\. Did you mean 'reviews'\? It has"):
+    with pytest.raises(
+        DataError, match=r"no column 'review', which the model needs\. Did you mean 'reviews'\? It has"
+    ):
         single.predict([{"reviews": "good", "n": 1}])
     with pytest.raises(DataError, match="text 0 is 3, a int; a string is needed"):
         single.predict([3])
@@ -190,7 +206,9 @@ def test_a_missing_or_unknown_text_is_refused(single, tmp_path):
             single.predict(given)
     close(single.predict({"review": ["good film 3"]}), single.predict(["good film 3"]))
     close([single.predict("good film")], single.predict(["good film"]))
-    with pytest.raises(DataError, match=r"file 'reviws.csv' not found\. If this is a text, pass it in a list"):
+    with pytest.raises(
+        DataError, match=r"file 'reviws.csv' not found\. If this is a text, pass it in a list"
+    ):
         single.predict("reviws.csv")
     assert single.predict(["reviws.csv"])[0].label
     with pytest.raises(ConfigError, match=r"predict has no setting 'pair'\. Did you mean 'pairs'\?"):
@@ -217,7 +235,10 @@ def test_one_text_instead_of_two_is_refused_everywhere(pairs, tmp_path):
     assert command("predict", out, "it is 3", "--pair", "so 3").stdout == f"{wanted[0]}\tit is 3\n"
     (tmp_path / "a.csv").write_text("claim,premise\nso 3,it is 3\n")
     assert f",{wanted[0].label}," in command("predict", out, "--file", tmp_path / "a.csv").stdout
-    for body in ({"texts": ["it is 3"], "pairs": ["so 3"]}, {"records": [{"claim": "so 3", "premise": "it is 3"}]}):
+    for body in (
+        {"texts": ["it is 3"], "pairs": ["so 3"]},
+        {"records": [{"claim": "so 3", "premise": "it is 3"}]},
+    ):
         status, answer = ask(pairs, body)
         assert status == 200 and answer["predictions"][0]["probability"] == pytest.approx(
             wanted[0].probability, abs=1e-5
@@ -267,12 +288,16 @@ def test_tables_of_features_are_answered_in_the_unit_of_the_target(table, tmp_pa
     out = table.export(tmp_path / "out")
     command("predict", out, "--file", tmp_path / "a.csv", "--out", tmp_path / "answers.csv")
     command("predict", out, "--file", tmp_path / "a.csv", "--out", tmp_path / "answers.jsonl")
-    assert pd.read_csv(tmp_path / "answers.csv")["predicted price"].tolist() == pytest.approx(wanted, rel=1e-6)
+    assert pd.read_csv(tmp_path / "answers.csv")["predicted price"].tolist() == pytest.approx(
+        wanted, rel=1e-6
+    )
     lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text("utf-8").splitlines()]
     assert [line["predicted price"] for line in lines] == pytest.approx(wanted) and lines[0]["more"] == "?"
     for body in ({"records": records}, {"inputs": records}):
         status, answer = ask(table, body)
-        assert status == 200 and [one["value"]["price"] for one in answer["predictions"]] == pytest.approx(wanted)
+        assert status == 200 and [one["value"]["price"] for one in answer["predictions"]] == pytest.approx(
+            wanted
+        )
     status, answer = ask(table, {"records": [{"size": "small"}]})
     assert status == 422 and "no column 'x'" in answer["error"]
     assert "labkit predict RUN --file" in command("predict", out, "4", code=2).stderr
@@ -324,14 +349,18 @@ def test_sounds_are_answered_as_files_arrays_and_from_the_command_line(lab, tmp_
         (tmp_path / "tones" / name).mkdir(parents=True)
         for number in range(12):
             wave = np.sin(np.arange(1600) * (0.3 if place else 1.2) + number)
-            wavfile.write(tmp_path / "tones" / name / f"{number}.wav", 8000, np.rint(wave * 20_000).astype(np.int16))
+            wavfile.write(
+                tmp_path / "tones" / name / f"{number}.wav", 8000, np.rint(wave * 20_000).astype(np.int16)
+            )
     rows = lk.load(tmp_path / "tones", seconds=0.2, rate=8000)
     run = fitted(lab, rows, lk.models["cnn"](preset="small", widths=(4,)), accept_leakage=True)
     files = [tmp_path / "tones" / "high" / "0.wav", tmp_path / "tones" / "low" / "3.wav"]
     wanted = run.predict(files)
     close(run.predict([str(file) for file in files]), wanted)
     close(run.predict([wavfile.read(file)[1] for file in files]), wanted)
-    (tmp_path / "list.csv").write_text("".join(["clip\n", *(f"tones/{f.parent.name}/{f.name}\n" for f in files)]))
+    (tmp_path / "list.csv").write_text(
+        "".join(["clip\n", *(f"tones/{f.parent.name}/{f.name}\n" for f in files)])
+    )
     close(run.predict(tmp_path / "list.csv"), wanted)
     out = run.export(tmp_path / "out")
     assert len(command("predict", out, tmp_path / "tones").stdout.splitlines()) == 24
@@ -342,14 +371,21 @@ def test_sounds_are_answered_as_files_arrays_and_from_the_command_line(lab, tmp_
     long = tmp_path / "long" / "long.wav"
     long.parent.mkdir()
     wavfile.write(long, 8000, np.tile(wavfile.read(files[0])[1], 2))
-    found, said = run.predict([files[0], long]), "1 of {} sounds are longer than the 0.20 s that the model reads"
+    found, said = (
+        run.predict([files[0], long]),
+        "1 of {} sounds are longer than the 0.20 s that the model reads",
+    )
     close(found, [wanted[0]] * 2)
-    assert found.truncated == 1 and found.notes[0].startswith(said.format(2)) and found.notes[0] in repr(found)
+    assert (
+        found.truncated == 1 and found.notes[0].startswith(said.format(2)) and found.notes[0] in repr(found)
+    )
     assert said.format(1) in command("predict", out, long.parent).stderr
     (tmp_path / "list.csv").write_text(f"clip\n{files[0]}\n{long}\n{files[1]}\n")
     assert said.format(3) in command("predict", out, "--file", tmp_path / "list.csv").stderr
     (tmp_path / "x.wav").write_bytes(b"no sound")
-    with pytest.raises(DataError, match=r"'x\.wav' cannot be read: .*; the model expects sound files or arrays"):
+    with pytest.raises(
+        DataError, match=r"'x\.wav' cannot be read: .*; the model expects sound files or arrays"
+    ):
         run.predict([tmp_path / "x.wav"])
 
 
@@ -390,7 +426,11 @@ def test_a_request_names_no_file_of_the_server(pictures, pets):
         (np.array([0.0, 1.0], np.float32), np.array([0, 128], np.uint8), np.array([0, 128], np.uint8)),
         (np.array([0.0, 1.0], np.float32), np.array([0, 128], np.int64), np.array([0, 128], np.uint8)),
         (np.array([0.0, 1.0], np.float32), np.array([0.0, 0.5]), np.array([0.0, 0.5], np.float32)),
-        (np.array([0.0, 255.0], np.float32), np.array([0, 128], np.uint8), np.array([0.0, 128.0], np.float32)),
+        (
+            np.array([0.0, 255.0], np.float32),
+            np.array([0, 128], np.uint8),
+            np.array([0.0, 128.0], np.float32),
+        ),
         (np.array([-2.0, 2.0], np.float32), np.array([-1.0, 1.0]), np.array([-1.0, 1.0], np.float32)),
     ],
 )
@@ -428,14 +468,22 @@ def test_models_trained_before_few_grey_levels_were_stretched_read_them_as_then(
 def test_a_model_without_classes_names_the_right_function(lab, tmp_path):
     rows = lk.load([{"text": f"line {i % 5} of many lines that follow ."} for i in range(200)], label=False)
     run = fitted(lab, rows, task="pretrain", accept_leakage=True, next_sentence=False)
-    with pytest.raises(WeightsError, match=r"was trained for 'pretrain', which has no predict\. Use run\.fill\(text\)"):
+    with pytest.raises(
+        WeightsError, match=r"was trained for 'pretrain', which has no predict\. Use run\.fill\(text\)"
+    ):
         lk.Predictor(run.info.folder / "model")
     assert "Use run.fill(text)" in command("predict", run.export(tmp_path / "out"), "line", code=2).stderr
 
 
 def test_an_endpoint_knows_further_names_and_limits(single):
-    with Endpoint(single.predictor, hosts=("models.example.org",), characters=20, examples=2, rate=1000) as endpoint:
-        for host, wanted in (("models.example.org", 200), ("Models.Example.org:8443", 200), ("evil.example", 421)):
+    with Endpoint(
+        single.predictor, hosts=("models.example.org",), characters=20, examples=2, rate=1000
+    ) as endpoint:
+        for host, wanted in (
+            ("models.example.org", 200),
+            ("Models.Example.org:8443", 200),
+            ("evil.example", 421),
+        ):
             status, answer = request(endpoint, {"texts": ["good"]}, Host=host)
             assert status == wanted and (status == 200 or "--host-name" in answer["error"])
         for body, said in (

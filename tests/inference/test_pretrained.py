@@ -32,7 +32,10 @@ def changed(name: str, folder: Path, **settings: Any) -> str:
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_a_classifier_answers_as_in_transformers(name: str) -> None:
     predictor, theirs = lk.Predictor(KEPT / name), answers(name)
-    ours = [*predictor.predict(list(TEXTS)), *predictor.predict([one for one, _ in PAIRS], [two for _, two in PAIRS])]
+    ours = [
+        *predictor.predict(list(TEXTS)),
+        *predictor.predict([one for one, _ in PAIRS], [two for _, two in PAIRS]),
+    ]
     for own, their in zip(ours, theirs, strict=True):
         found = own.value if name.endswith("numbers") else own.probability
         assert found == pytest.approx(their, rel=1e-4, abs=1e-6)
@@ -67,7 +70,9 @@ def test_a_masked_language_model_answers_as_in_transformers(name: str) -> None:
     ("bert-classes", {"model_type": "deberta-v2"}, "a model of type 'deberta-v2'; supported: 'bert', "),
     ("qwen2", {}, "a model of type 'qwen2'; supported: 'bert', "),
 ))  # fmt: skip
-def test_what_is_no_classifier_is_refused(name: str, settings: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_what_is_no_classifier_is_refused(
+    name: str, settings: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     with pytest.raises(WeightsError, match=message):
         lk.Predictor(changed(name, tmp_path, **settings))
 
@@ -96,7 +101,9 @@ def labelled(names: tuple[str, ...]) -> list[dict[str, Any]]:
 def test_training_starts_from_the_head_of_the_same_classes(tmp_path: Path) -> None:
     run = started(labelled(("good", "so so", "bad")), "bert-classes", tmp_path)
     ours, theirs = run.predict(list(TEXTS)), answers("bert-classes")
-    assert [each.probability for each in ours] == [pytest.approx(each, rel=1e-3) for each in theirs[: len(TEXTS)]]
+    assert [each.probability for each in ours] == [
+        pytest.approx(each, rel=1e-3) for each in theirs[: len(TEXTS)]
+    ]
     assert not [text for text in run.info.summary["warnings"] if "head" in str(text)]
 
 
@@ -104,4 +111,6 @@ def test_training_on_other_classes_says_that_the_head_is_new(tmp_path: Path) -> 
     run = started(labelled(("good", "bad")), "bert-classes", tmp_path)
     (note,) = (str(text) for text in run.info.summary["warnings"] if "head" in str(text))
     assert "predicts one class of bad, good, so so; the rows have one class of" in note
-    assert not np.isclose(run.predict("a dull plot").probability["good"], answers("bert-classes")[1]["good"], atol=1e-3)
+    assert not np.isclose(
+        run.predict("a dull plot").probability["good"], answers("bert-classes")[1]["good"], atol=1e-3
+    )

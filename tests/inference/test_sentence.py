@@ -77,13 +77,17 @@ SWITCH = {"cls": "cls_token", "max": "max_tokens", "mean": "mean_tokens", "lastt
 def test_vectors_are_pooled_as_either_spelling_says(mode: str, start: Any, tmp_path: Path) -> None:
     folder, hidden = start
     old = {f"pooling_mode_{switch}": name == mode for name, switch in SWITCH.items()}
-    for number, said in enumerate((old, {"embedding_dimension": WIDTH, "pooling_mode": mode, "include_prompt": True})):
+    for number, said in enumerate(
+        (old, {"embedding_dimension": WIDTH, "pooling_mode": mode, "include_prompt": True})
+    ):
         place = copy(folder, tmp_path / str(number), [("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")])
         written(place, "1_Pooling/config.json", said)
         assert cosine(place, POOLED[mode], hidden) == pytest.approx([1, 1], abs=1e-5)
 
 
-def test_several_poolings_are_concatenated_and_a_folder_with_pooling_alone_is_read(start: Any, tmp_path: Path) -> None:
+def test_several_poolings_are_concatenated_and_a_folder_with_pooling_alone_is_read(
+    start: Any, tmp_path: Path
+) -> None:
     folder, hidden = start
     place = copy(folder, tmp_path / "two", [("Pooling", "1_Pooling")])
     written(place, "1_Pooling/config.json", {"pooling_mode_max_tokens": True, "pooling_mode_cls_token": True})
@@ -100,7 +104,12 @@ def test_layers_behind_the_pooling_are_applied_in_their_order(start: Any, tmp_pa
     folder, hidden = start
     random = np.random.default_rng(0)
     kernel, bias = random.normal(size=(8, WIDTH)).astype("f4"), random.normal(size=8).astype("f4")
-    parts = [("Pooling", "1_Pooling"), ("Normalize", "2_Normalize"), ("Dense", "3_Dense"), ("Dropout", "4_Dropout")]
+    parts = [
+        ("Pooling", "1_Pooling"),
+        ("Normalize", "2_Normalize"),
+        ("Dense", "3_Dense"),
+        ("Dropout", "4_Dropout"),
+    ]
     place = copy(folder, tmp_path / "st", parts, encoder="0_Transformer")
     written(place, "1_Pooling/config.json", {"pooling_mode": "mean"})
     said = {"in_features": WIDTH, "out_features": 8, "bias": True}
@@ -116,7 +125,9 @@ def test_layers_behind_the_pooling_are_applied_in_their_order(start: Any, tmp_pa
     with pytest.raises(WeightsError, match=r"activation_function = 'my.Swish'; supported: Identity, Tanh"):
         lk.EmbeddingPipeline(str(place))
     written(place, "3_Dense/config.json", said | {"out_features": 9})
-    with pytest.raises(WeightsError, match=r"linear\.weight has the shape \(8, 32\); config\.json states \(9, 32\)"):
+    with pytest.raises(
+        WeightsError, match=r"linear\.weight has the shape \(8, 32\); config\.json states \(9, 32\)"
+    ):
         lk.EmbeddingPipeline(str(place))
 
 
@@ -132,7 +143,9 @@ def test_prompts_length_and_case_are_those_of_the_folder(start: Any, tmp_path: P
     assert cosine(place, POOLED["mean"], hidden, prompt="") == pytest.approx([1, 1], abs=1e-5)
     model = lk.EmbeddingPipeline(str(place))
     assert dict(model.prompts) == settings["prompts"]
-    with pytest.raises(ConfigError, match=r"unknown prompt 'querry'. Did you mean 'query'\?.*has: query, document"):
+    with pytest.raises(
+        ConfigError, match=r"unknown prompt 'querry'. Did you mean 'query'\?.*has: query, document"
+    ):
         model.embed(TEXTS, prompt="querry")
     written(place, "1_Pooling/config.json", {"pooling_mode": "mean", "include_prompt": False})
     with pytest.raises(ConfigError, match=r"include_prompt = false.*without the prompt 'query'"):

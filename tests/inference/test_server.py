@@ -45,7 +45,9 @@ def ask(
     given = usual | {name.replace("_", "-"): value for name, value in headers.items()}
     connection = HTTPConnection("127.0.0.1", endpoint.port, timeout=60)
     try:
-        connection.request(method, path, data, {name: value for name, value in given.items() if value is not None})
+        connection.request(
+            method, path, data, {name: value for name, value in given.items() if value is not None}
+        )
         answer = connection.getresponse()
         text = answer.read()
         return answer.status, json.loads(text) if text else {}, dict(answer.getheaders())
@@ -58,9 +60,9 @@ def test_it_answers_as_the_predictor_does(endpoint: Endpoint, finished: Any) -> 
     assert status == 200
     for told, known in zip(answer["predictions"], finished.predict(TEXTS), strict=True):
         assert told["label"] == known.label
-        assert told["probability"] == pytest.approx(known.probability) and told["confidence"] == pytest.approx(
-            known.confidence
-        )
+        assert told["probability"] == pytest.approx(known.probability) and told[
+            "confidence"
+        ] == pytest.approx(known.confidence)
     assert not any(name.lower().startswith("access-control") for name in headers)
     assert headers["Server"].strip() == "labkit" and headers["Cache-Control"] == "no-store"
 
@@ -70,7 +72,8 @@ def test_health_needs_no_token_and_tells_nothing(endpoint: Endpoint) -> None:
 
 
 @pytest.mark.parametrize(
-    ("token", "status"), [(None, 401), ("Bearer wrong", 401), ("Basic eDp5", 401), ("Bearer ", 401), ("Bearer ü", 401)]
+    ("token", "status"),
+    [(None, 401), ("Bearer wrong", 401), ("Basic eDp5", 401), ("Bearer ", 401), ("Bearer ü", 401)],
 )
 def test_a_stranger_is_refused(endpoint: Endpoint, token: str | None, status: int) -> None:
     found, answer, headers = ask(endpoint, {"texts": TEXTS}, Authorization=token)
@@ -108,7 +111,9 @@ def test_its_own_names_are_not(endpoint: Endpoint, host: str) -> None:
         (b'{"texts": ["' + b"x" * BYTES + b'"]}', 413, "1,048,576 bytes"),
     ],
 )
-def test_what_is_no_request_is_refused_in_a_sentence(endpoint: Endpoint, body: Any, status: int, said: str) -> None:
+def test_what_is_no_request_is_refused_in_a_sentence(
+    endpoint: Endpoint, body: Any, status: int, said: str
+) -> None:
     found, answer, _ = ask(endpoint, body)
     assert found == status and said in answer["error"] and "Traceback" not in answer["error"]
 
@@ -231,7 +236,9 @@ def test_settings_that_cannot_be_used_are_refused(endpoint: Endpoint) -> None:
         Endpoint(endpoint.predictor, token="short")
     with pytest.raises(lk.LabkitError, match=r"rate = 0; must be at least 1 request"):
         Endpoint(endpoint.predictor, rate=0)
-    with pytest.raises(lk.LabkitError, match=rf"cannot listen on 127\.0\.0\.1:{endpoint.port}: .*Choose another port"):
+    with pytest.raises(
+        lk.LabkitError, match=rf"cannot listen on 127\.0\.0\.1:{endpoint.port}: .*Choose another port"
+    ):
         Endpoint(endpoint.predictor, port=endpoint.port)
 
 
@@ -241,7 +248,9 @@ def test_the_command_serves_until_it_is_interrupted(finished: Any, tmp_path: Pat
     folder = finished.export(tmp_path / "model")
     command = [sys.executable, "-m", "labkit", "serve", str(folder), "--port", "0"]
     token = "a token of the tests, long enough".replace(" ", "-")
-    served = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "LABKIT_TOKEN": token})
+    served = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env={**os.environ, "LABKIT_TOKEN": token}
+    )
     try:
         assert served.stderr is not None
         lines = [served.stderr.readline() for _ in range(3)]
@@ -272,7 +281,9 @@ def quick() -> Iterator[Endpoint]:
         yield made
 
 
-def raw(endpoint: Endpoint, head: bytes, body: bytes = b"", *, close: bool = True) -> tuple[int, dict[str, Any]]:
+def raw(
+    endpoint: Endpoint, head: bytes, body: bytes = b"", *, close: bool = True
+) -> tuple[int, dict[str, Any]]:
     """Status and JSON of the answer to these bytes; ``TOKEN`` stands for the header with the token."""
     token = f"Authorization: Bearer {endpoint.token}".encode()
     with socket.create_connection(("127.0.0.1", endpoint.port), 10) as client:
@@ -343,7 +354,11 @@ LENGTH = b"Content-Length: %d\n" % len(BODY)
     ],
 )  # fmt: skip
 def test_ambiguous_requests_are_refused(
-    quick: Endpoint, head: bytes, status: int, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    quick: Endpoint,
+    head: bytes,
+    status: int,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     with caplog.at_level("DEBUG"):
         found, answer = raw(quick, head, BODY)
@@ -502,7 +517,9 @@ def test_a_panic_of_a_library_is_an_answer(caplog: pytest.LogCaptureFixture) -> 
     assert "PanicException at" in caplog.text and "SECRET" not in caplog.text
 
 
-def test_a_client_that_sends_a_byte_at_a_time_wakes_its_thread_rarely(quick: Endpoint, monkeypatch: Any) -> None:
+def test_a_client_that_sends_a_byte_at_a_time_wakes_its_thread_rarely(
+    quick: Endpoint, monkeypatch: Any
+) -> None:
     reads, read = [], http.RequestBody.readinto
 
     def counted(self: Any, buffer: Any) -> int:

@@ -34,7 +34,9 @@ def test_an_adapter_of_a_decoder_gives_the_logits_of_peft() -> None:
     config, kept = GptConfig(weights=str(KEPT / "adapter-qwen2")), answers("adapter-qwen2")
     model = opened(config)
     assert config.family == "qwen2"
-    assert_close(model.logits(model(kept["ids"], kept["real"]).hidden), kept["logits"], np.asarray(kept["real"]))
+    assert_close(
+        model.logits(model(kept["ids"], kept["real"]).hidden), kept["logits"], np.asarray(kept["real"])
+    )
     base = opened(GptConfig(weights=str(KEPT / "qwen2")))
     assert not np.allclose(base.logits(base(kept["ids"], kept["real"]).hidden), kept["logits"], atol=0.1)
 
@@ -107,7 +109,10 @@ def trained(name: str, folder: Path, **settings: Any) -> tuple[Any, Path]:
     config = BASES[name].replace(vocab_size=spell.get_vocab_size())
     config.save(config.build(nnx.Rngs(0)), base)
     spell.save(str(base / "tokenizer.json"))
-    rows = [{"text": f"the {('film', 'plot')[place % 2]} {place}", "label": "ab"[place % 2]} for place in range(40)]
+    rows = [
+        {"text": f"the {('film', 'plot')[place % 2]} {place}", "label": "ab"[place % 2]}
+        for place in range(40)
+    ]
     run = lk.fit(
         rows, type(config)(weights=str(base)), folder=folder / "lab", background=False, epochs=1, batch_size=8,
         trainable="lora", lora_rank=2, lora_alpha=8.0, learning_rate=0.02, keep="last", max_length=32, buckets=1,

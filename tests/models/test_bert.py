@@ -38,7 +38,9 @@ SENTENCES = (
 # The independent implementation: plain NumPy, float64, one text at a time and never padded, names as in the file.
 
 
-def reference(folder: Path, ids: list[int], types: list[int], heads: int) -> tuple[list[np.ndarray], np.ndarray | None]:
+def reference(
+    folder: Path, ids: list[int], types: list[int], heads: int
+) -> tuple[list[np.ndarray], np.ndarray | None]:
     """Hidden states [t, d] after every layer, and tanh(pooler) of the first token where the file has a pooler."""
     stored = load_file(folder / "model.safetensors")
     endings = {"gamma": "weight", "beta": "bias"}
@@ -61,7 +63,9 @@ def reference(folder: Path, ids: list[int], types: list[int], heads: int) -> tup
         q, k, v = (split(dense(x, f"{name}.self.{part}")) for part in ("query", "key", "value"))
         odds = np.exp(q @ k.transpose(0, 2, 1) / math.sqrt(q.shape[-1]))
         mixed = odds / odds.sum(-1, keepdims=True) @ v
-        return norm(x + dense(np.concatenate(list(mixed), -1), f"{name}.output.dense"), f"{name}.output.LayerNorm")
+        return norm(
+            x + dense(np.concatenate(list(mixed), -1), f"{name}.output.dense"), f"{name}.output.LayerNorm"
+        )
 
     gelu = np.vectorize(lambda a: a * 0.5 * (1 + math.erf(a / math.sqrt(2))))
     x = w["embeddings.word_embeddings.weight"][ids] + w["embeddings.position_embeddings.weight"][: len(ids)]
@@ -85,7 +89,9 @@ def padded(rows: list[list[int]]) -> tuple[jax.Array, jax.Array]:
 
 
 @partial(jax.jit, static_argnums=0)
-def compiled(graph: nnx.GraphDef, params: nnx.State, *batch: jax.Array, key: jax.Array | None = None) -> EncoderOutput:
+def compiled(
+    graph: nnx.GraphDef, params: nnx.State, *batch: jax.Array, key: jax.Array | None = None
+) -> EncoderOutput:
     return nnx.merge(graph, params)(*batch, key=key)
 
 
@@ -95,7 +101,9 @@ def run(model: Bert, *batch: jax.Array, key: jax.Array | None = None) -> Encoder
 
 
 @partial(jax.jit, static_argnums=0)
-def every_layer(graph: nnx.GraphDef, params: nnx.State, ids: jax.Array, mask: jax.Array, types: jax.Array) -> jax.Array:
+def every_layer(
+    graph: nnx.GraphDef, params: nnx.State, ids: jax.Array, mask: jax.Array, types: jax.Array
+) -> jax.Array:
     """Hidden states after every layer, [L, b, t, d]."""
     model = nnx.merge(graph, params)
     layer_graph, layers = nnx.split(model.layers)
@@ -125,7 +133,9 @@ def noisy(config: BertConfig, seed: int = 0) -> Bert:
     """A model whose every parameter, norms and biases too, is away from its initial value."""
     model = config.build(nnx.Rngs(seed))
     keys = iter(jax.random.split(jax.random.key(seed + 1), 100))
-    nnx.update(model, jax.tree.map(lambda p: p + 0.2 * jax.random.normal(next(keys), p.shape), nnx.state(model)))
+    nnx.update(
+        model, jax.tree.map(lambda p: p + 0.2 * jax.random.normal(next(keys), p.shape), nnx.state(model))
+    )
     return model
 
 
@@ -190,7 +200,9 @@ def test_a_preset_says_what_config_json_says(name: str) -> None:
 
 def settings_of(config: BertConfig) -> dict[str, object]:
     return {
-        name: getattr(config, name) for name in BertConfig.__dataclass_fields__ if name not in ("preset", "weights")
+        name: getattr(config, name)
+        for name in BertConfig.__dataclass_fields__
+        if name not in ("preset", "weights")
     }
 
 
@@ -288,12 +300,16 @@ def test_padding_changes_nothing_at_real_tokens(small: Bert, batch: tuple[jax.Ar
     whole, again = run(small, ids, mask), run(small, other, mask)
     np.testing.assert_array_equal(jnp.where(mask[..., None], whole.hidden - again.hidden, 0), 0)
     np.testing.assert_array_equal(whole.pooled, again.pooled)
-    np.testing.assert_allclose(run(small, ids[:1, :5], mask[:1, :5]).hidden[0], whole.hidden[0, :5], atol=2e-6)
+    np.testing.assert_allclose(
+        run(small, ids[:1, :5], mask[:1, :5]).hidden[0], whole.hidden[0, :5], atol=2e-6
+    )
 
 
 def test_segments_default_to_the_first(small: Bert, batch: tuple[jax.Array, jax.Array]) -> None:
     ids, mask = batch
-    np.testing.assert_array_equal(run(small, ids, mask).hidden, run(small, ids, mask, jnp.zeros_like(ids)).hidden)
+    np.testing.assert_array_equal(
+        run(small, ids, mask).hidden, run(small, ids, mask, jnp.zeros_like(ids)).hidden
+    )
     assert abs(run(small, ids, mask).hidden - run(small, ids, mask, jnp.ones_like(ids)).hidden).max() > 1e-3
 
 
@@ -315,7 +331,9 @@ def test_each_kind_of_dropout_acts_alone(
     assert abs(run(model, *batch, key=jax.random.key(0)).hidden - run(model, *batch).hidden).max() > 1e-3
 
 
-def test_no_random_number_is_compiled_without_a_key_or_a_rate(small: Bert, batch: tuple[jax.Array, jax.Array]) -> None:
+def test_no_random_number_is_compiled_without_a_key_or_a_rate(
+    small: Bert, batch: tuple[jax.Array, jax.Array]
+) -> None:
     still = like(small, dropout=0.0, attention_dropout=0.0)
     assert "random_bits" in str(jax.make_jaxpr(lambda key: small(*batch, key=key))(jax.random.key(0)))
     assert "random" not in str(jax.make_jaxpr(lambda: small(*batch))())
@@ -332,7 +350,9 @@ def test_dropout_keeps_the_mean_and_drops_the_share_it_says(rate: float, shape: 
 
 
 def test_neighbours_are_dropped_independently() -> None:
-    kept = np.asarray(parts.dropout(jnp.ones((500, 400)), 0.5, jax.random.key(4))) > 0  # two elements share a draw
+    kept = (
+        np.asarray(parts.dropout(jnp.ones((500, 400)), 0.5, jax.random.key(4))) > 0
+    )  # two elements share a draw
     for shifted in (kept[:, 1:] == kept[:, :-1], kept[1:] == kept[:-1]):
         assert shifted.mean() == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(shifted.size))
 
@@ -348,11 +368,15 @@ def test_attention_equals_that_of_jax() -> None:
 def test_gradients_are_finite_and_reach_every_parameter(pooling: str) -> None:
     model = noisy(SMALL.replace(pooling=pooling))
     ids = jnp.asarray([[2, 5, 6, 3], [2, 0, 0, 0], [0, 0, 0, 0]])
-    mask = jnp.asarray([[True] * 4, [True, False, False, False], [False] * 4])  # the last row has no token at all
+    mask = jnp.asarray(
+        [[True] * 4, [True, False, False, False], [False] * 4]
+    )  # the last row has no token at all
     graph, params = nnx.split(model)
 
     def loss(params: nnx.State) -> jax.Array:
-        pooled = nnx.merge(graph, params)(ids, mask, jnp.asarray([[0, 0, 1, 1]] * 3), key=jax.random.key(0)).pooled
+        pooled = nnx.merge(graph, params)(
+            ids, mask, jnp.asarray([[0, 0, 1, 1]] * 3), key=jax.random.key(0)
+        ).pooled
         return (pooled * jnp.arange(32.0)[None]).sum()
 
     with jax.numpy_rank_promotion("raise"):
@@ -382,12 +406,19 @@ def test_activations_differ_as_they_should(small: Bert, batch: tuple[jax.Array, 
         return run(like(small, activation=activation), *batch).hidden
 
     np.testing.assert_array_equal(hidden("gelu"), run(small, *batch).hidden)
-    assert 1e-6 < abs(hidden("gelu") - hidden("gelu_tanh")).max() < 2e-2 < abs(hidden("gelu") - hidden("relu")).max()
+    assert (
+        1e-6
+        < abs(hidden("gelu") - hidden("gelu_tanh")).max()
+        < 2e-2
+        < abs(hidden("gelu") - hidden("relu")).max()
+    )
 
 
 def test_rows_longer_than_the_positions_are_refused(small: Bert) -> None:
     ids = jnp.ones((1, 25), jnp.int32)
-    with pytest.raises(ConfigError, match=r"rows of 25 tokens exceed max_length = 24.*Truncate the texts to 24"):
+    with pytest.raises(
+        ConfigError, match=r"rows of 25 tokens exceed max_length = 24.*Truncate the texts to 24"
+    ):
         jax.jit(small.__call__)(ids, ids > 0)
 
 
@@ -444,7 +475,10 @@ def test_another_preset_brings_its_sizes_and_own_choices_stay() -> None:
     [
         ({"preset": "minilm"}, "BertConfig.preset = 'minilm' is not one of .* Did you mean 'minilm-l6'?"),
         ({"preset": "tiny", "heads": 3}, "width = 128 is not a multiple of heads = 3"),
-        ({"preset": "tiny", "pooling": "median"}, "pooling = 'median' is not one of auto, cls, mean, first, max"),
+        (
+            {"preset": "tiny", "pooling": "median"},
+            "pooling = 'median' is not one of auto, cls, mean, first, max",
+        ),
         ({"preset": "tiny", "dropout": 1.0}, "dropout = 1.0 is above the maximum, 0.9"),
         ({"preset": "tiny", "depht": 3}, "no setting 'depht'. Did you mean 'depth'?"),
         ({"preset": "tiny", "width": "128"}, "width = '128' is a str; it must be int"),

@@ -34,7 +34,9 @@ FOLLOWS = "cls.seq_relationship"
 def noisy(module: Any, seed: int = 0) -> Any:
     """A module whose every parameter is away from its initial value."""
     keys = iter(jax.random.split(jax.random.key(seed), 100))
-    nnx.update(module, jax.tree.map(lambda p: p + 0.3 * jax.random.normal(next(keys), p.shape), nnx.state(module)))
+    nnx.update(
+        module, jax.tree.map(lambda p: p + 0.3 * jax.random.normal(next(keys), p.shape), nnx.state(module))
+    )
     return module
 
 
@@ -42,7 +44,9 @@ def made(config: BertConfig = SMALL) -> tuple[Any, PretrainingHeads]:
     return noisy(config.build(nnx.Rngs(0))), noisy(PretrainingHeads(config, nnx.Rngs(1)), 1)
 
 
-def reference(stored: dict[str, np.ndarray], layout: str, hidden: np.ndarray, eps: float = 1e-12) -> np.ndarray:
+def reference(
+    stored: dict[str, np.ndarray], layout: str, hidden: np.ndarray, eps: float = 1e-12
+) -> np.ndarray:
     """Scores of all words for hidden states [m, d], float64, from the tensors of a file."""
     dense, norm, last = NAMES[layout]
     endings = (".gamma", ".weight"), (".beta", ".bias")
@@ -80,7 +84,9 @@ def test_scores_are_those_of_numpy(layout: str, tmp_path: Path) -> None:
 
 
 def sizes() -> dict[str, int]:
-    return {name: getattr(SMALL, name) for name in ("vocab_size", "depth", "heads", "mlp_width", "max_length")}
+    return {
+        name: getattr(SMALL, name) for name in ("vocab_size", "depth", "heads", "mlp_width", "max_length")
+    }
 
 
 @pytest.mark.samples
@@ -111,12 +117,18 @@ def test_all_goes_out_and_comes_back(layout: str, tmp_path: Path) -> None:
     model, heads = made(config)
     folder = bert_heads.save(config, model, heads, tmp_path, note="kept")
     said = json.loads((folder / "config.json").read_text())
-    architecture = {"bert": "BertForPreTraining", "roberta": "RobertaForMaskedLM"}.get(layout, "DistilBertForMaskedLM")
+    architecture = {"bert": "BertForPreTraining", "roberta": "RobertaForMaskedLM"}.get(
+        layout, "DistilBertForMaskedLM"
+    )
     assert (said["architectures"], said["note"]) == ([architecture], "kept")
     stored = load_file(folder / "model.safetensors")
     dense, norm, last = NAMES[layout]
     follows = {f"{FOLLOWS}.weight", f"{FOLLOWS}.bias"} if layout == "bert" else set()
-    own = {f"{part}.{kind}" for part in (dense, norm) for kind in ("weight", "bias")} | {f"{last}.bias"} | follows
+    own = (
+        {f"{part}.{kind}" for part in (dense, norm) for kind in ("weight", "bias")}
+        | {f"{last}.bias"}
+        | follows
+    )
     pooler = {"pre_classifier.weight", "pre_classifier.bias"} if layout == "distilbert" else set()
     assert {name for name in stored if not name.startswith(f"{layout}.")} == own | pooler
     other, again = config.build(nnx.Rngs(5)), PretrainingHeads(config, nnx.Rngs(5))
@@ -139,13 +151,19 @@ def test_parameters_of_a_run_are_named_as_the_module_s() -> None:
     one, two = bert_heads.tensors_of(flat), bert_heads.tensors_of(heads)
     assert one.keys() == two.keys() and all(np.array_equal(one[name], two[name]) for name in one)
     assert one["cls.predictions.transform.dense.weight"].flags.c_contiguous
-    np.testing.assert_array_equal(one["cls.predictions.transform.dense.weight"], heads.transform.kernel[...].T)
+    np.testing.assert_array_equal(
+        one["cls.predictions.transform.dense.weight"], heads.transform.kernel[...].T
+    )
 
 
 def rewritten(folder: Path, change: dict[str, np.ndarray | None]) -> Path:
     """The folder with some tensors changed, or gone (None)."""
-    stored = {name: np.array(value) for name, value in load_file(folder / "model.safetensors").items()} | change
-    save_file({name: value for name, value in stored.items() if value is not None}, folder / "model.safetensors")
+    stored = {
+        name: np.array(value) for name, value in load_file(folder / "model.safetensors").items()
+    } | change
+    save_file(
+        {name: value for name, value in stored.items() if value is not None}, folder / "model.safetensors"
+    )
     return folder
 
 
@@ -198,7 +216,9 @@ def test_older_names_and_tied_tables(tmp_path: Path) -> None:
 
 def test_heads_of_another_width_or_vocabulary_do_not_fit(tmp_path: Path) -> None:
     config = SMALL.replace(vocab_size=41)
-    assert "cls.predictions.bias: file [41], model [40]" in read_error(bert_heads.save(config, *made(config), tmp_path))
+    assert "cls.predictions.bias: file [41], model [40]" in read_error(
+        bert_heads.save(config, *made(config), tmp_path)
+    )
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("mixed", 0.1), ("bfloat16", 0.2), ("float16", 0.02)])
@@ -213,7 +233,9 @@ def test_precision_shortens_products_and_nothing_else(dtype: str, tolerance: flo
 
     def slopes(heads: PretrainingHeads) -> Any:
         def loss(heads: PretrainingHeads, table: jax.Array) -> jax.Array:
-            return (jax.nn.log_softmax(heads.mlm_logits(hidden, table))[:, 3] + heads.nsp_logits(hidden)[:, 0]).sum()
+            return (
+                jax.nn.log_softmax(heads.mlm_logits(hidden, table))[:, 3] + heads.nsp_logits(hidden)[:, 0]
+            ).sum()
 
         with jax.numpy_rank_promotion("raise"):
             return nnx.grad(loss, argnums=(0, 1))(heads, table)

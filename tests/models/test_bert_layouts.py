@@ -116,7 +116,10 @@ def reference(kind: str, stored: dict[str, np.ndarray], ids: list[int]) -> tuple
     gelu = np.vectorize(lambda a: a * 0.5 * (1 + math.erf(a / math.sqrt(2))))
     # RoBERTa numbers the tokens of a text from padding_idx + 1 = 2.
     places = [2 + at for at in range(len(ids))] if roberta else list(range(len(ids)))
-    x = w[f"{kind}.embeddings.word_embeddings.weight"][ids] + w[f"{kind}.embeddings.position_embeddings.weight"][places]
+    x = (
+        w[f"{kind}.embeddings.word_embeddings.weight"][ids]
+        + w[f"{kind}.embeddings.position_embeddings.weight"][places]
+    )
     if roberta:
         x = x + w["roberta.embeddings.token_type_embeddings.weight"][0]
     x = norm(x, f"{kind}.embeddings.LayerNorm")
@@ -188,7 +191,9 @@ def test_packed_rows_are_read_text_by_text(kind: str, pooling: str) -> None:
     whole = run(model, jnp.asarray(packed), jnp.asarray(segment > 0), jnp.asarray(types), segments)
     alone = run(model, jnp.asarray(IDS), jnp.asarray(MASK), jnp.zeros_like(IDS))
     for row, (start, length) in enumerate(((0, 5), (5, 2), (7, 12))):
-        np.testing.assert_allclose(whole.hidden[0, start : start + length], alone.hidden[row, :length], atol=2e-5)
+        np.testing.assert_allclose(
+            whole.hidden[0, start : start + length], alone.hidden[row, :length], atol=2e-5
+        )
         np.testing.assert_allclose(whole.pooled[0, row], alone.pooled[row], atol=2e-5)
 
 
@@ -269,9 +274,16 @@ def test_a_head_on_the_pooler_is_the_classifier_of_the_layout(
     kind: str, names: str, architecture: str, tmp_path: Path
 ) -> None:
     config = BertConfig(preset="tiny", vocab_size=5, width=4, heads=1, max_length=3, layout=kind)
-    model, kernel, bias = config.build(nnx.Rngs(0)), np.arange(8.0, dtype=np.float32).reshape(4, 2), np.ones(2)
+    model, kernel, bias = (
+        config.build(nnx.Rngs(0)),
+        np.arange(8.0, dtype=np.float32).reshape(4, 2),
+        np.ones(2),
+    )
     config.save_classifier(model, tmp_path, kernel, bias, max_length=3)
-    stored, said = load_file(tmp_path / "model.safetensors"), json.loads((tmp_path / "config.json").read_text())
+    stored, said = (
+        load_file(tmp_path / "model.safetensors"),
+        json.loads((tmp_path / "config.json").read_text()),
+    )
     assert said["architectures"] == [architecture] and said["model_type"] == kind
     encoder = {name for name in stored if name.startswith(f"{kind.removeprefix('xlm-')}.")}
     outside = {name.removesuffix(".weight") for name in set(stored) - encoder if name.endswith(".weight")}
@@ -288,8 +300,14 @@ def test_a_head_on_the_pooler_is_the_classifier_of_the_layout(
 @pytest.mark.parametrize("pooling", layouts.POOLINGS[1:])
 def test_a_head_on_another_pooling_is_a_sentence_folder(kind: str, pooling: str, tmp_path: Path) -> None:
     """No config.json at the root: there is no class of transformers that would compute this."""
-    config = BertConfig(preset="tiny", vocab_size=5, width=4, heads=1, max_length=3, layout=kind, pooling=pooling)
-    model, kernel, bias = config.build(nnx.Rngs(0)), np.arange(8.0, dtype=np.float32).reshape(4, 2), np.ones(2, "f4")
+    config = BertConfig(
+        preset="tiny", vocab_size=5, width=4, heads=1, max_length=3, layout=kind, pooling=pooling
+    )
+    model, kernel, bias = (
+        config.build(nnx.Rngs(0)),
+        np.arange(8.0, dtype=np.float32).reshape(4, 2),
+        np.ones(2, "f4"),
+    )
     config.save_classifier(model, tmp_path, kernel, bias, max_length=3)
     assert not (tmp_path / "config.json").exists() and not (tmp_path / "model.safetensors").exists()
     said = json.loads((tmp_path / "0_Transformer" / "config.json").read_text())
@@ -309,7 +327,8 @@ def test_a_head_on_another_pooling_is_a_sentence_folder(kind: str, pooling: str,
 def test_the_first_layer_of_a_classifier_comes_before_an_older_pooler(tmp_path: Path) -> None:
     stored = stored_by("roberta")
     old = {
-        f"roberta.pooler.dense.{name}": value for name, value in (("weight", np.eye(WIDTH)), ("bias", np.ones(WIDTH)))
+        f"roberta.pooler.dense.{name}": value
+        for name, value in (("weight", np.eye(WIDTH)), ("bias", np.ones(WIDTH)))
     }
     more = {name: value.astype(np.float32) for name, value in old.items()}
     more |= {
@@ -329,7 +348,8 @@ def test_the_first_layer_of_a_classifier_comes_before_an_older_pooler(tmp_path: 
 def test_heads_of_pretraining_are_left_and_a_pooler_that_is_not_there_stays_fresh(tmp_path: Path) -> None:
     stored = {name: value for name, value in stored_by("distilbert").items() if "classifier" not in name}
     more = {
-        f"{part}.bias": np.zeros(3, np.float32) for part in ("vocab_transform", "vocab_layer_norm", "vocab_projector")
+        f"{part}.bias": np.zeros(3, np.float32)
+        for part in ("vocab_transform", "vocab_layer_norm", "vocab_projector")
     }
     config = BertConfig(weights=str(write(tmp_path, "distilbert", stored | more)))
     report = config.load(config.build(nnx.Rngs(0)))
@@ -340,10 +360,14 @@ def test_heads_of_pretraining_are_left_and_a_pooler_that_is_not_there_stays_fres
 def test_rows_of_positions_that_no_token_reads(tmp_path: Path) -> None:
     config = BertConfig(layout="roberta", vocab_size=5, width=4, depth=1, heads=1, max_length=3)
     model = config.build(nnx.Rngs(0))
-    stored = load_file(config.save(model, tmp_path) / "model.safetensors")["embeddings.position_embeddings.weight"]
+    stored = load_file(config.save(model, tmp_path) / "model.safetensors")[
+        "embeddings.position_embeddings.weight"
+    ]
     assert stored.shape == (5, 4) and not stored[:2].any() and stored[2:].all()
     ids = jnp.ones((1, 3), jnp.int32)
-    slopes = jax.grad(lambda table: (set_positions(model, table)(ids, ids > 0).pooled * jnp.arange(4.0)).sum())
+    slopes = jax.grad(
+        lambda table: (set_positions(model, table)(ids, ids > 0).pooled * jnp.arange(4.0)).sum()
+    )
     moved = np.asarray(slopes(model.embeddings.position.embedding[...])).any(axis=1)
     assert moved.tolist() == [False, False, True, True, True]
     with pytest.raises(ConfigError, match="rows of 4 tokens exceed max_length = 3"):
@@ -393,8 +417,18 @@ def test_published_sizes(settings: dict[str, Any], count: int) -> None:
 
 def test_presets_of_the_layouts() -> None:
     roberta, distilbert = BertConfig(preset="roberta-base"), BertConfig(preset="distilbert-base")
-    assert (roberta.layout, roberta.types, roberta.norm_eps, roberta.vocabulary) == ("roberta", 1, 1e-5, 50265)
-    assert (distilbert.layout, distilbert.types, distilbert.depth, distilbert.vocabulary) == ("distilbert", 0, 6, 30522)
+    assert (roberta.layout, roberta.types, roberta.norm_eps, roberta.vocabulary) == (
+        "roberta",
+        1,
+        1e-5,
+        50265,
+    )
+    assert (distilbert.layout, distilbert.types, distilbert.depth, distilbert.vocabulary) == (
+        "distilbert",
+        0,
+        6,
+        30522,
+    )
     assert roberta.weights == distilbert.weights == "" and roberta.vocab_size is None
 
 
@@ -410,7 +444,11 @@ def test_settings_travel_and_other_weights_bring_their_layout(tmp_path: Path) ->
     assert (other.layout, other.types, other.unroll) == ("distilbert", 0, 2)
     assert roberta.replace(preset="tiny", weights="") == BertConfig(preset="tiny", unroll=2)
     # Settings written before there were layouts are BERT's.
-    old = {name: value for name, value in BertConfig(preset="tiny", weights="x").to_dict().items() if name != "layout"}
+    old = {
+        name: value
+        for name, value in BertConfig(preset="tiny", weights="x").to_dict().items()
+        if name != "layout"
+    }
     assert BertConfig.from_dict(old).layout == "bert"
 
 
@@ -426,7 +464,14 @@ def test_what_config_json_leaves_out_is_what_transformers_takes_it_for(tmp_path:
     for kind in FOREIGN:
         (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
         config = BertConfig(weights=str(tmp_path))
-        found = (config.vocab_size, config.depth, config.width, config.max_length, config.types, config.norm_eps)
+        found = (
+            config.vocab_size,
+            config.depth,
+            config.width,
+            config.max_length,
+            config.types,
+            config.norm_eps,
+        )
         assert found == {
             "roberta": (50265, 12, 768, 510, 2, 1e-12), "distilbert": (30522, 6, 768, 512, 0, 1e-12),
         }[kind]  # fmt: skip
@@ -435,8 +480,14 @@ def test_what_config_json_leaves_out_is_what_transformers_takes_it_for(tmp_path:
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"layout": "distilbert", "types": 2}, r"types = 2, but layout 'distilbert' always has 0: omit types"),
-        ({"layout": "distilbert", "norm_eps": 1e-5}, "norm_eps = 1e-05, but layout 'distilbert' always has 1e-12"),
+        (
+            {"layout": "distilbert", "types": 2},
+            r"types = 2, but layout 'distilbert' always has 0: omit types",
+        ),
+        (
+            {"layout": "distilbert", "norm_eps": 1e-5},
+            "norm_eps = 1e-05, but layout 'distilbert' always has 1e-12",
+        ),
         ({"types": 0}, "types = 0, but layout 'bert' has at least 1 segment type"),
         (
             {"layout": "robert"},
@@ -451,7 +502,9 @@ def test_what_a_layout_cannot_hold_is_refused(settings: dict[str, Any], text: st
 
 def test_folders_that_are_not_as_supported(tmp_path: Path) -> None:
     write(tmp_path, "roberta", {}, pad_token_id="<pad>")
-    with pytest.raises(WeightsError, match="pad_token_id = '<pad>'; positions are counted from it: expected a number"):
+    with pytest.raises(
+        WeightsError, match="pad_token_id = '<pad>'; positions are counted from it: expected a number"
+    ):
         BertConfig(weights=str(tmp_path))
     write(tmp_path, "distilbert", {}, activation="silu")
     with pytest.raises(WeightsError, match="activation 'silu'"):
@@ -467,8 +520,12 @@ def test_a_head_that_is_not_there_or_does_not_fit() -> None:
         WeightsError, match=r"no classifier.out_proj.weight and no classifier.out_proj.bias: .*'roberta'"
     ):
         config.head_of({"classifier.weight": np.zeros((2, 128))})
-    with pytest.raises(WeightsError, match=r"classifier.weight \[2, 64\] .* not a classifier for vectors of width 128"):
-        config.replace(layout="bert").head_of({"classifier.weight": np.zeros((2, 64)), "classifier.bias": np.zeros(2)})
+    with pytest.raises(
+        WeightsError, match=r"classifier.weight \[2, 64\] .* not a classifier for vectors of width 128"
+    ):
+        config.replace(layout="bert").head_of(
+            {"classifier.weight": np.zeros((2, 64)), "classifier.bias": np.zeros(2)}
+        )
 
 
 def test_a_file_of_another_layout_is_not_taken(tmp_path: Path) -> None:

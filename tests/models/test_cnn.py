@@ -43,7 +43,8 @@ def correlate(x, layer, same):
 def pool(x, function):
     rows, columns = x.shape[1] // 2, x.shape[2] // 2
     squares = [
-        [function(x[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2], (1, 2)) for j in range(columns)] for i in range(rows)
+        [function(x[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2], (1, 2)) for j in range(columns)]
+        for i in range(rows)
     ]
     return np.array(squares).transpose(2, 0, 1, 3)
 
@@ -77,7 +78,13 @@ def test_lenet_is_that_of_numpy_and_reads_bytes():
 # Three stages (blocks of both kinds of shape), on pictures of odd and even sides.
 RESIDUAL = {
     "pad": {"widths": (2, 3, 5), "blocks": (1, 2, 1), "halving": "pad"},
-    "project": {"widths": (4, 2), "blocks": (1, 2), "stem": "large", "input_shape": (23, 18, 3), "activation": "tanh"},
+    "project": {
+        "widths": (4, 2),
+        "blocks": (1, 2),
+        "stem": "large",
+        "input_shape": (23, 18, 3),
+        "activation": "tanh",
+    },
     "pool": {"widths": (2, 4, 4), "blocks": (0, 1, 0), "halving": "pool", "norm": "group", "dense": (5,)},
     "no norm": {"widths": (3, 4), "blocks": (2, 1), "norm": "none"},
 }
@@ -111,10 +118,15 @@ class Numpy:
         half = len(kernel) // 2
         x = np.pad(x, ((0, 0), (half, half), (half, half), (0, 0)))
         places = [
-            [x[:, i : i + len(kernel), j : j + len(kernel)] for j in range(0, x.shape[2] - len(kernel) + 1, stride)]
+            [
+                x[:, i : i + len(kernel), j : j + len(kernel)]
+                for j in range(0, x.shape[2] - len(kernel) + 1, stride)
+            ]
             for i in range(0, x.shape[1] - len(kernel) + 1, stride)
         ]
-        x = np.array([[np.tensordot(place, kernel, 3) for place in row] for row in places]).transpose(2, 0, 1, 3)
+        x = np.array([[np.tensordot(place, kernel, 3) for place in row] for row in places]).transpose(
+            2, 0, 1, 3
+        )
         return x + np.asarray(unit.conv.bias[...]) if unit.norm is None else self.norm(unit.norm, x)
 
     def norm(self, norm, x):
@@ -140,7 +152,10 @@ class Numpy:
 
     def __call__(self, x):
         net, config = self.model.residual, self.config
-        x, blocks = self.activate(self.unit(net.stem, x, 2 if config.stem == "large" else 1)), iter(net.blocks)
+        x, blocks = (
+            self.activate(self.unit(net.stem, x, 2 if config.stem == "large" else 1)),
+            iter(net.blocks),
+        )
         if config.stem == "large":
             y = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
             rows, columns = range(0, x.shape[1], 2), range(0, x.shape[2], 2)
@@ -196,7 +211,10 @@ def test_in_training_the_batch_decides_and_is_remembered(case):
     np.testing.assert_allclose(pooled, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
     nnx.update(model, seen)
     net = model.residual
-    order = [net.stem, *(unit for block in net.blocks for unit in (block.first, block.second, block.shortcut))]
+    order = [
+        net.stem,
+        *(unit for block in net.blocks for unit in (block.first, block.second, block.shortcut)),
+    ]
     order = [unit.norm for unit in order if unit is not None]
     assert len(order) == len(reference.running) == len(jax.tree.leaves(seen)) / 2
     for norm, (mean, variance) in zip(order, reference.running, strict=True):
@@ -208,7 +226,10 @@ def test_in_training_the_batch_decides_and_is_remembered(case):
 def test_a_plain_network_with_batch_norm_is_that_of_numpy():
     model = CnnConfig(widths=(3, 4), norm="batch", input_shape=(9, 8, 2), dtype="float32").build(nnx.Rngs(0))
     for norm in model.norms:
-        norm.bias[...], norm.mean[...] = jnp.linspace(-1, 1, len(norm.bias)), jnp.linspace(0, 1, len(norm.bias))
+        norm.bias[...], norm.mean[...] = (
+            jnp.linspace(-1, 1, len(norm.bias)),
+            jnp.linspace(0, 1, len(norm.bias)),
+        )
     x = np.random.default_rng(0).normal(size=(4, 9, 8, 2))
     real, expected, reference = np.array([True, False, True, True]), x, Numpy(model)
     reference.real = real
@@ -250,10 +271,20 @@ def test_published_sizes(preset, shape, head, published, depth):
 
 
 LAYERS = {
-    "resnet-9": [("0/first",), ("1/first",), ("1/second",), ("2/first",), ("3/first",), ("4/first",), ("4/second",)],
+    "resnet-9": [
+        ("0/first",),
+        ("1/first",),
+        ("1/second",),
+        ("2/first",),
+        ("3/first",),
+        ("4/first",),
+        ("4/second",),
+    ],
     "resnet-20": [(f"{number}/{part}",) for number in range(9) for part in ("first", "second")],
     "resnet-18": [
-        (f"{number}/first", f"{number}/shortcut") if part == "first" and number in (2, 4, 6) else (f"{number}/{part}",)
+        (f"{number}/first", f"{number}/shortcut")
+        if part == "first" and number in (2, 4, 6)
+        else (f"{number}/{part}",)
         for number in range(8)
         for part in ("first", "second")
     ],
@@ -267,7 +298,9 @@ def test_layer_ids_of_a_residual_network_count_from_the_input(preset):
     paths = [tuple(map(str, path)) for path, _ in nnx.to_flat_state(nnx.state(module))]
     found = {}
     for path in paths:
-        found.setdefault(module.layer_ids(path), set()).add("/".join(path[:-2] if path[0] == "residual" else path[:2]))
+        found.setdefault(module.layer_ids(path), set()).add(
+            "/".join(path[:-2] if path[0] == "residual" else path[:2])
+        )
     blocks = [{f"residual/blocks/{name}" for name in names} for names in LAYERS[preset]]
     assert [found[number + 1] for number in range(len(found))] == [{"residual/stem"}, *blocks, {"dense/0"}]
     assert len(found) == config.depth
@@ -291,7 +324,9 @@ def test_it_learns_and_drops():
 
 def test_layer_ids_count_from_the_input():
     module = CnnConfig(preset="lenet-5", input_shape=(32, 32, 1)).build(nnx.Rngs(0))
-    found = {path[:2]: module.layer_ids(tuple(map(str, path))) for path, _ in nnx.to_flat_state(nnx.state(module))}
+    found = {
+        path[:2]: module.layer_ids(tuple(map(str, path))) for path, _ in nnx.to_flat_state(nnx.state(module))
+    }
     assert found == {("convs", 0): 1, ("convs", 1): 2, ("dense", 0): 3, ("dense", 1): 4}
 
 
@@ -306,7 +341,9 @@ def test_what_is_wrong_is_said():
         ConfigError, match="8 x 8 pixels are too small for 2 stages with kernels of 5 and padding VALID"
     ):
         CnnConfig(preset="lenet-5", input_shape=(8, 8, 1)).build(nnx.Rngs(0))
-    with pytest.raises(ConfigError, match=r"input_shape = \(8, 8\) is not the shape of one example: \(height"):
+    with pytest.raises(
+        ConfigError, match=r"input_shape = \(8, 8\) is not the shape of one example: \(height"
+    ):
         CnnConfig(input_shape=(8, 8)).build(nnx.Rngs(0))
     with pytest.raises(ConfigError, match="input_shape is not set"):
         CnnConfig().count()
@@ -318,7 +355,9 @@ def test_what_is_wrong_is_said():
         ConfigError, match=r"blocks = \(1,\) must hold a number for each of the widths \(2, 4\): at leas"
     ):
         CnnConfig(widths=(2, 4), blocks=(1,))
-    with pytest.raises(ConfigError, match=r"blocks = \(0, 0\) must .* at least 0, 1 with halving = 'project'"):
+    with pytest.raises(
+        ConfigError, match=r"blocks = \(0, 0\) must .* at least 0, 1 with halving = 'project'"
+    ):
         CnnConfig(widths=(2, 4), blocks=(0, 0))
     with pytest.raises(ConfigError, match=r"kernel = 4 with padding = 'SAME' changes .* Use an odd kernel"):
         CnnConfig(preset="resnet-20", kernel=4)

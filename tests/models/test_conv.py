@@ -52,7 +52,9 @@ def close(ours, theirs):
     padding=st.sampled_from(conv.PADDINGS),
     seed=st.integers(0, 99),
 )
-@example(high=2, wide=2, size=3, stride=1, padding="SAME", seed=0)  # smaller than the kernel: far below the kernel
+@example(
+    high=2, wide=2, size=3, stride=1, padding="SAME", seed=0
+)  # smaller than the kernel: far below the kernel
 @example(high=8, wide=8, size=5, stride=2, padding="SAME", seed=0)  # the result is smaller than the kernel
 @example(high=8, wide=6, size=1, stride=2, padding="HALF", seed=0)  # the shortcut of a residual block
 @example(high=8, wide=10, size=3, stride=2, padding="HALF", seed=0)  # which SAME would shift by a pixel
@@ -60,7 +62,9 @@ def close(ours, theirs):
 def test_convolve_and_its_gradients_are_those_of_xla(high, wide, size, stride, padding, seed):
     x, kernel = numbers(seed, 2, high, wide, 3), numbers(seed + 1, size, size, 3, 4)
     if padding == "VALID" and min(high, wide) < size:
-        with pytest.raises(ConfigError, match=f"{high} x {wide} pixels is too small for a kernel of {size} x {size}"):
+        with pytest.raises(
+            ConfigError, match=f"{high} x {wide} pixels is too small for a kernel of {size} x {size}"
+        ):
             conv.convolve(jnp.asarray(x), jnp.asarray(kernel), (stride, stride), padding)
         return
     forms = [partial(form, strides=(stride, stride), padding=padding) for form in (conv.convolve, xla)]
@@ -73,7 +77,9 @@ def test_no_slow_convolution_is_left_on_a_cpu(side, size, padding):
     x, kernel = numbers(0, 2, side, side, 3), numbers(1, size, size, 3, 4)
 
     def compiled(function):
-        return jax.jit(jax.grad(lambda *given: function(*given, (1, 1), padding).sum(), (0, 1))).lower(x, kernel)
+        return jax.jit(jax.grad(lambda *given: function(*given, (1, 1), padding).sum(), (0, 1))).lower(
+            x, kernel
+        )
 
     assert "stablehlo.convolution" not in compiled(conv.convolve).as_text()
     assert "stablehlo.convolution" in compiled(xla).as_text()
@@ -90,7 +96,12 @@ def test_other_backends_keep_xla_s_form(monkeypatch):
 
 @pytest.mark.parametrize(
     ("shape", "size", "stride", "padding"),
-    [((2, 5, 4), 3, 1, "SAME"), ((1, 2, 2), 3, 1, "SAME"), ((2, 7, 6), 3, 2, "VALID"), ((1, 6, 5), 5, 2, "SAME")],
+    [
+        ((2, 5, 4), 3, 1, "SAME"),
+        ((1, 2, 2), 3, 1, "SAME"),
+        ((2, 7, 6), 3, 2, "VALID"),
+        ((1, 6, 5), 5, 2, "SAME"),
+    ],
 )
 def test_mixed_products_are_those_of_rounded_numbers(shape, size, stride, padding):
     c = o = 2 * conv.LEAST_INTENSITY
@@ -111,11 +122,17 @@ def test_mixed_products_are_those_of_rounded_numbers(shape, size, stride, paddin
 def test_mixed_multiplies_bfloat16_into_float32():
     x, kernel = numbers(0, 1, 4, 4, 80), numbers(1, 3, 3, 80, 80)
     slopes = jax.grad(lambda *given: (conv.convolve(*given, mixed=True) ** 2).sum(), (0, 1))
-    lines = [line for line in jax.jit(slopes).lower(x, kernel).as_text().splitlines() if "dot_general" in line]
+    lines = [
+        line for line in jax.jit(slopes).lower(x, kernel).as_text().splitlines() if "dot_general" in line
+    ]
     assert len(lines) == 3 * 9, "forward and two gradients, once for each place"
     for line in lines:
-        assert line.count("bf16>") == 2 and line.rstrip().split("-> ")[1].split(" loc")[0].endswith("xf32>"), line
-        assert "contracting_dims = [1] x" in line, "summed over the last axis of the left factor: XLA's fast form"
+        assert line.count("bf16>") == 2 and line.rstrip().split("-> ")[1].split(" loc")[0].endswith(
+            "xf32>"
+        ), line
+        assert "contracting_dims = [1] x" in line, (
+            "summed over the last axis of the left factor: XLA's fast form"
+        )
 
 
 @pytest.mark.parametrize(
@@ -131,7 +148,9 @@ def test_mixed_is_float32_where_that_is_faster_or_smaller(shape, channels):
 def test_a_mixed_layer_returns_float32_and_has_other_numbers():
     x = numbers(0, 2, 4, 4, 80)
     ours, theirs = (conv.Conv(80, 80, dtype=dtype, rngs=nnx.Rngs(0))(x) for dtype in ("mixed", "float32"))
-    assert ours.dtype == jnp.float32 and 0 < float(jnp.abs(ours - theirs).max()) < 0.02 * float(jnp.abs(theirs).max())
+    assert ours.dtype == jnp.float32 and 0 < float(jnp.abs(ours - theirs).max()) < 0.02 * float(
+        jnp.abs(theirs).max()
+    )
 
 
 def reduced(x, window):
@@ -139,7 +158,12 @@ def reduced(x, window):
 
 
 @settings(max_examples=12, deadline=None)
-@given(high=st.integers(2, 9), wide=st.integers(2, 9), window=st.integers(1, 3), levels=st.sampled_from([2, 3, 1000]))
+@given(
+    high=st.integers(2, 9),
+    wide=st.integers(2, 9),
+    window=st.integers(1, 3),
+    levels=st.sampled_from([2, 3, 1000]),
+)
 def test_max_pool_is_reduce_window_also_where_values_are_equal(high, wide, window, levels):
     window = min(window, high, wide)
     x = jnp.asarray(np.random.default_rng(high * wide).integers(0, levels, (2, high, wide, 3)), jnp.float32)
@@ -190,7 +214,9 @@ def test_a_layer_adds_its_bias_and_computes_in_its_own_type():
     x = jnp.asarray(numbers(0, 2, 9, 9, 3))
     y = layer(x)
     assert y.dtype == jnp.bfloat16 and y.shape == (2, 5, 5, 4)
-    np.testing.assert_allclose(y, xla(x, layer.kernel[...], (2, 2), "SAME") + np.arange(4), rtol=0.05, atol=0.05)
+    np.testing.assert_allclose(
+        y, xla(x, layer.kernel[...], (2, 2), "SAME") + np.arange(4), rtol=0.05, atol=0.05
+    )
     spread = float(conv.Conv(64, 64, rngs=nnx.Rngs(0)).kernel[...].std())
     assert spread == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.03), "He et al. 2015"
 
@@ -272,7 +298,9 @@ def test_the_gradients_of_batch_norm_are_those_of_its_formula(real):
 
     after, (of_params, of_x) = ours(params, seen, x)
     given = (x, layer.scale[...], layer.bias[...])
-    expected = jax.jit(jax.grad(lambda *given: (plain_batch_norm(*given, real) * slope).sum(), (0, 1, 2)))(*given)
+    expected = jax.jit(jax.grad(lambda *given: (plain_batch_norm(*given, real) * slope).sum(), (0, 1, 2)))(
+        *given
+    )
     close((of_x, of_params["scale"][...], of_params["bias"][...]), expected)
     before = {name: np.asarray(seen[name][...]) for name in ("mean", "var")}
     layer(x, True, real)
@@ -308,7 +336,9 @@ def test_group_norm_is_that_of_numpy():
     even = even.reshape(2, 2, 12, 3).transpose(0, 2, 1, 3).reshape(2, 3, 4, 6)
     expected = even * np.asarray(layer.scale[...]) + np.asarray(layer.bias[...])
     for training in (False, True):
-        np.testing.assert_allclose(layer(x, training, jnp.array([True, False])), expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(
+            layer(x, training, jnp.array([True, False])), expected, rtol=1e-5, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize(

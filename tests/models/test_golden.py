@@ -48,7 +48,9 @@ def opened(config: Any) -> Any:
 def changed(name: str, folder: Path, **settings: Any) -> str:
     """A copy of a folder with other settings in its config.json; those that are None are taken out."""
     config = {**json.loads((KEPT / name / "config.json").read_text()), **settings}
-    (folder / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+    (folder / "config.json").write_text(
+        json.dumps({key: value for key, value in config.items() if value is not None})
+    )
     (folder / "model.safetensors").write_bytes((KEPT / name / "model.safetensors").read_bytes())
     return str(folder)
 
@@ -57,7 +59,9 @@ def changed(name: str, folder: Path, **settings: Any) -> str:
 def test_a_decoder_gives_the_logits_of_transformers(name: str) -> None:
     config, kept = GptConfig(weights=str(KEPT / name)), answers(name)
     model = opened(config)
-    assert_close(model.logits(model(kept["ids"], kept["real"]).hidden), kept["logits"], np.asarray(kept["real"]))
+    assert_close(
+        model.logits(model(kept["ids"], kept["real"]).hidden), kept["logits"], np.asarray(kept["real"])
+    )
 
 
 @pytest.mark.parametrize("name", DECODERS)
@@ -134,7 +138,9 @@ def test_a_classifier_is_written_back_as_it_was(name: str, tmp_path: Path) -> No
     ({"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}, "rope_type = 'yarn'"),
     ({"num_hidden_layers": 10_000}, "num_hidden_layers = 10,000"),
 ))  # fmt: skip
-def test_a_modernbert_that_labkit_does_not_have(settings: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_a_modernbert_that_labkit_does_not_have(
+    settings: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     with pytest.raises(WeightsError, match=message):
         ModernBertConfig(weights=changed("modernbert", tmp_path, **settings))
 

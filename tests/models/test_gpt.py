@@ -142,7 +142,9 @@ def test_real_weights_give_the_logits_of_the_reference_and_write_sense():
     model = nnx.eval_shape(lambda: config.build(nnx.Rngs(0)))
     config.load(model)
     tokenizer = Tokenizer.load(config.folder())
-    ids, more = (tokenizer.encode([text]).ids[1:-1] for text in ("The capital of France is", "Two plus two equals"))
+    ids, more = (
+        tokenizer.encode([text]).ids[1:-1] for text in ("The capital of France is", "Two plus two equals")
+    )
     expected, other = (llama(config.folder(), each) for each in (ids, more))
     graph, state = nnx.split(model)
 
@@ -157,7 +159,9 @@ def test_real_weights_give_the_logits_of_the_reference_and_write_sense():
         ["The capital of France is", "Two plus two equals"], max_new_tokens=12
     )
     # Of two plus two it is unsure: "five" is a hair before "four", in both programs.
-    assert told[0].startswith(" Paris.") and told[1].startswith(tokenizer.decode([int(other[-1].argmax())])), told
+    assert told[0].startswith(" Paris.") and told[1].startswith(
+        tokenizer.decode([int(other[-1].argmax())])
+    ), told
 
 
 @pytest.mark.parametrize(
@@ -191,13 +195,17 @@ def test_packed_texts_are_read_as_if_alone(model, read):
     a, b = IDS[0, :6], IDS[1, :4]
     row = jnp.concatenate([a, b, jnp.zeros(2, int)])[None]
     segments = Segments(
-        jnp.array([[1] * 6 + [2] * 4 + [0] * 2]), jnp.array([[*range(6), *range(4), 0, 0]]), jnp.array([[0, 6, 0]])
+        jnp.array([[1] * 6 + [2] * 4 + [0] * 2]),
+        jnp.array([[*range(6), *range(4), 0, 0]]),
+        jnp.array([[0, 6, 0]]),
     )
     packed = jax.jit(lambda: model(row, segments.segment > 0, None, segments))()
     for place, text in enumerate((a, b)):
         alone = read(jnp.pad(text, (0, 8 - len(text)))[None], (jnp.arange(8) < len(text))[None])
         start = 6 * place
-        np.testing.assert_allclose(packed.hidden[0, start : start + len(text)], alone.hidden[0, : len(text)], atol=2e-5)
+        np.testing.assert_allclose(
+            packed.hidden[0, start : start + len(text)], alone.hidden[0, : len(text)], atol=2e-5
+        )
         np.testing.assert_allclose(packed.pooled[0, place], alone.pooled[0], atol=2e-5)
 
 
@@ -215,7 +223,9 @@ def test_the_cache_gives_the_numbers_of_a_whole_reading(model, read):
         np.testing.assert_allclose(hidden[0, 0], whole[0, 2 + turn], atol=2e-5)
         np.testing.assert_allclose(hidden[1, 0], whole[1, 4 + turn], atol=2e-5)
     before, found = cache, []
-    assert count_traces(lambda: found.append(step(ids, np.array([0, 1]), before))) == 0, "single tokens share a program"
+    assert count_traces(lambda: found.append(step(ids, np.array([0, 1]), before))) == 0, (
+        "single tokens share a program"
+    )
     _, cache = found[0]
     assert cache.used.tolist() == [6, 9]
     np.testing.assert_array_equal(cache.keys[:, 0], before.keys[:, 0])
@@ -239,7 +249,9 @@ def test_fresh_layers_keep_the_size_of_the_sum(config):
 
 def test_a_folder_gives_back_the_same_bits(config, model, folder):
     again = GptConfig(weights=str(folder))
-    kept = set(layout.FIELDS) - ({"kv_heads", "rope_base", "tied"} if config.family == "gpt2" else {"dropout"})
+    kept = set(layout.FIELDS) - (
+        {"kv_heads", "rope_base", "tied"} if config.family == "gpt2" else {"dropout"}
+    )
     assert {name: getattr(again, name) for name in kept} == {name: getattr(config, name) for name in kept}
     loaded = again.build(nnx.Rngs(5))
     report = again.load(loaded)
@@ -256,9 +268,15 @@ def test_a_head_is_stored_as_transformers_has_it(config, model, tmp_path):
     kernel, bias = random.normal(size=(16, 3)).astype("f4"), 100 + random.normal(size=3).astype("f4")
     biased = config.head_bias(3)
     assert biased == (config.family == "gpt2") and not config.head_bias(17)
-    config.save_classifier(model, tmp_path, kernel, bias if biased else None, specials=weights.Specials(1, 2, 3))
+    config.save_classifier(
+        model, tmp_path, kernel, bias if biased else None, specials=weights.Specials(1, 2, 3)
+    )
     stored, said = weights.Tensors(tmp_path), json.loads((tmp_path / "config.json").read_text())
-    assert "score.bias" not in stored and [said[f"{name}_token_id"] for name in ("pad", "bos", "eos")] == [1, 2, 3]
+    assert "score.bias" not in stored and [said[f"{name}_token_id"] for name in ("pad", "bos", "eos")] == [
+        1,
+        2,
+        3,
+    ]
     kept, none = config.load_classifier(tmp_path)
     np.testing.assert_array_equal(kept, kernel)
     assert none is None

@@ -40,7 +40,9 @@ def test_merged_is_added(dtype):
     lora.add(model, 2, 3.0, ("layers/*",), nnx.Rngs(1))
     flat = flatten(nnx.to_pure_dict(nnx.state(model)))
     random = np.random.default_rng(0)
-    flat = {n: random.normal(0, 1, v.shape).astype("f4") if n.endswith("lora_b") else v for n, v in flat.items()}
+    flat = {
+        n: random.normal(0, 1, v.shape).astype("f4") if n.endswith("lora_b") else v for n, v in flat.items()
+    }
     nested: dict = {}
     for name, value in flat.items():
         *place, last = name.split("/")

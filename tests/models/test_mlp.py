@@ -46,7 +46,9 @@ def test_forward_is_that_of_numpy(activation, widths):
 def test_the_two_layer_network_of_textbooks():
     config = MlpConfig(preset="two-layer", input_shape=(3,))
     model = filled(config)
-    (w1, b1), (w2, b2) = ((np.asarray(layer.kernel[...]), np.asarray(layer.bias[...])) for layer in model.layers)
+    (w1, b1), (w2, b2) = (
+        (np.asarray(layer.kernel[...]), np.asarray(layer.bias[...])) for layer in model.layers
+    )
     x = np.array([[0.5, -1, 2]], np.float32)
     hidden = 1 / (1 + np.exp(-(x @ w1 + b1)))
     np.testing.assert_allclose(model(jnp.asarray(x)).pooled, 1 / (1 + np.exp(-(hidden @ w2 + b2))), rtol=1e-5)
@@ -121,7 +123,8 @@ def test_mixed_is_float32_but_for_products_of_bfloat16():
         return nnx.value_and_grad(lambda model: (model(x).pooled ** 2).sum())(model)
 
     models = [
-        MlpConfig(widths=(32, 16), input_shape=(20,), dtype=dtype).build(nnx.Rngs(0)) for dtype in ("mixed", "float32")
+        MlpConfig(widths=(32, 16), input_shape=(20,), dtype=dtype).build(nnx.Rngs(0))
+        for dtype in ("mixed", "float32")
     ]
     (ours, mixed), (theirs, exact) = map(slopes, models)
     assert 0 < abs(float(ours - theirs)) < 0.05 * float(theirs)

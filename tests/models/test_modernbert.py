@@ -24,7 +24,14 @@ ROWS = [{"text": f"the {('film', 'plot', 'play')[place % 3]} number {place} was 
 
 def fit(folder: Path, task: str = "classify", model: Any = None, **settings: Any) -> Any:
     rows = ROWS if task == "classify" else lk.load(ROWS, text="text", label="label")
-    usual = {"epochs": 2, "batch_size": 8, "max_length": 32, "vocabulary": 100, "learning_rate": 5e-3, "buckets": 1}
+    usual = {
+        "epochs": 2,
+        "batch_size": 8,
+        "max_length": 32,
+        "vocabulary": 100,
+        "learning_rate": 5e-3,
+        "buckets": 1,
+    }
     return lk.fit(
         rows, model or ModernBertConfig(**SIZES), task=task, folder=folder, background=False, **{**usual, **settings}
     )  # fmt: skip

@@ -17,7 +17,9 @@ from labkit.models import layers as parts
 @given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 9), st.integers(1, 9))
 def test_a_mixed_product_is_that_of_rounded_numbers_and_so_are_its_gradients(b, t, n, m):
     random = np.random.default_rng(0)
-    x, kernel, weight = (random.standard_normal(shape, np.float32) for shape in ((b, t, n), (n, m), (b, t, m)))
+    x, kernel, weight = (
+        random.standard_normal(shape, np.float32) for shape in ((b, t, n), (n, m), (b, t, m))
+    )
 
     def rounded(values):
         return np.asarray(jnp.asarray(values, jnp.bfloat16), np.float64)
@@ -43,7 +45,9 @@ def test_the_products_of_mixed_precision_are_compiled_as_such():
     shapes = jax.ShapeDtypeStruct((2, 64, 64), jnp.float32), jax.ShapeDtypeStruct((128, 64), jnp.float32)
     text = jax.jit(jax.grad(loss)).lower(*shapes).as_text()
     products = [line for line in text.splitlines() if "dot_general" in line]
-    assert len(products) == 3 and all(line.count("bf16>") == 2 and "xf32>" in line for line in products), products
+    assert len(products) == 3 and all(line.count("bf16>") == 2 and "xf32>" in line for line in products), (
+        products
+    )
 
 
 def test_layers_of_one_input_are_the_same_together_and_alone():
@@ -107,7 +111,11 @@ def test_every_pooling_is_that_of_each_text_alone(how):
     packed = parts.pool_segments(jnp.asarray(hidden), SEGMENTS, how)
     mask = np.arange(6) < np.array([[6], [2]])
     padded = parts.pool(jnp.asarray(hidden), jnp.asarray(mask), how)
-    for found, text in ((packed[0, 0], hidden[0, :2]), (packed[0, 1], hidden[0, 2:5]), (padded[1], hidden[1, :2])):
+    for found, text in (
+        (packed[0, 0], hidden[0, :2]),
+        (packed[0, 1], hidden[0, 2:5]),
+        (padded[1], hidden[1, :2]),
+    ):
         np.testing.assert_allclose(found, expected(text), rtol=1e-5, atol=1e-6)
 
 

@@ -21,7 +21,9 @@ LENGTHS = (0, 1, 4, 5, 6, 7, 14, 22, 31)
 
 def filled(config):
     model = config.build(nnx.Rngs(0))
-    model.embedding.embedding[...] = jax.random.normal(jax.random.key(1), model.embedding.embedding[...].shape)
+    model.embedding.embedding[...] = jax.random.normal(
+        jax.random.key(1), model.embedding.embedding[...].shape
+    )
     for stage in model.stages:
         stage.bias[...] = jnp.linspace(-0.5, 0.5, stage.bias[...].size)
     return model
@@ -48,7 +50,12 @@ def reference(model, ids, activate=lambda x: np.maximum(x, 0)):
 
 @pytest.mark.parametrize(
     "more",
-    [{}, {"pooling": "max", "activation": "tanh"}, {"kernel": 3, "pool": 2, "depth": 3}, {"kernel": 1, "pool": 1}],
+    [
+        {},
+        {"pooling": "max", "activation": "tanh"},
+        {"kernel": 3, "pool": 2, "depth": 3},
+        {"kernel": 1, "pool": 1},
+    ],
     ids=str,
 )
 def test_every_text_is_that_of_numpy(more):
@@ -141,14 +148,18 @@ def test_a_classifier_learns_and_dropout_needs_a_key():
 def test_other_precisions_are_close(dtype):
     ids, mask = map(jnp.asarray, texts(LENGTHS, 31))
     sizes = {**SMALL, "embedding": 80, "filters": 80}
-    ours, exact = (filled(TextCnnConfig(**{**sizes, "dtype": kind}))(ids, mask).pooled for kind in (dtype, "float32"))
+    ours, exact = (
+        filled(TextCnnConfig(**{**sizes, "dtype": kind}))(ids, mask).pooled for kind in (dtype, "float32")
+    )
     off = float(jnp.linalg.norm(ours - exact) / jnp.linalg.norm(exact))
     assert ours.dtype == jnp.float32 and 0 < off < 0.02
 
 
 def test_layer_ids_count_from_the_input():
     module = TextCnnConfig(**SMALL).build(nnx.Rngs(0))
-    found = {path[:2]: module.layer_ids(tuple(map(str, path))) for path, _ in nnx.to_flat_state(nnx.state(module))}
+    found = {
+        path[:2]: module.layer_ids(tuple(map(str, path))) for path, _ in nnx.to_flat_state(nnx.state(module))
+    }
     assert found == {("embedding", "embedding"): 0, ("stages", 0): 1, ("stages", 1): 2}
 
 
@@ -163,7 +174,10 @@ def test_it_reads_no_packed_rows():
 
 @pytest.mark.parametrize("preset", ["", *PRESETS])
 def test_a_config_travels_to_toml_and_back(preset):
-    for config in (TextCnnConfig(preset=preset), TextCnnConfig(preset=preset, depth=1, vocab_size=9, pooling="max")):
+    for config in (
+        TextCnnConfig(preset=preset),
+        TextCnnConfig(preset=preset, depth=1, vocab_size=9, pooling="max"),
+    ):
         assert loads(TextCnnConfig, dumps(config)) == config
 
 

@@ -30,7 +30,9 @@ TARGETS = [[0, 11, 12], [0, 13, 14, 15, 16, 17, 18], [0]]
 # The independent implementation: plain NumPy, float64, one pair at a time and never padded, names as in the file.
 
 
-def reference(folder: Path, source: list[int], target: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def reference(
+    folder: Path, source: list[int], target: list[int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Memory [s, d], hidden states of the decoder [t, d] and scores [t, v], from a folder alone."""
     w = {name: value.astype(np.float64) for name, value in load_file(folder / "model.safetensors").items()}
     config = json.loads((folder / "config.json").read_text())
@@ -59,20 +61,31 @@ def reference(folder: Path, source: list[int], target: list[int]) -> tuple[np.nd
 
     def embedded(ids: list[int]) -> np.ndarray:
         d = config["d_model"]
-        angle = [[place / 10000 ** (2 * (column // 2) / d) for column in range(d)] for place in range(len(ids))]
+        angle = [
+            [place / 10000 ** (2 * (column // 2) / d) for column in range(d)] for place in range(len(ids))
+        ]
         turns = np.where(np.arange(d) % 2, np.cos(angle), np.sin(angle))  # by turns, as in the paper
-        return w["model.shared.weight"][ids] * math.sqrt(d) + np.concatenate([turns[:, ::2], turns[:, 1::2]], 1)
+        return w["model.shared.weight"][ids] * math.sqrt(d) + np.concatenate(
+            [turns[:, ::2], turns[:, 1::2]], 1
+        )
 
     def stack(x: np.ndarray, side: str, memory: np.ndarray | None) -> np.ndarray:
         for i in range(config[f"{side}_layers"]):
             at = f"model.{side}.layers.{i}"
             work = [
-                (f"{at}.self_attn_layer_norm", lambda y, at=at: attention(y, y, f"{at}.self_attn", side == "decoder"))
+                (
+                    f"{at}.self_attn_layer_norm",
+                    lambda y, at=at: attention(y, y, f"{at}.self_attn", side == "decoder"),
+                )
             ]
             if memory is not None:
                 across = f"{at}.encoder_attn"
-                work.append((f"{across}_layer_norm", lambda y, across=across: attention(y, memory, across, False)))
-            work.append((f"{at}.final_layer_norm", lambda y, at=at: dense(act(dense(y, f"{at}.fc1")), f"{at}.fc2")))
+                work.append(
+                    (f"{across}_layer_norm", lambda y, across=across: attention(y, memory, across, False))
+                )
+            work.append(
+                (f"{at}.final_layer_norm", lambda y, at=at: dense(act(dense(y, f"{at}.fc1")), f"{at}.fc2"))
+            )
             for name, part in work:
                 x = x + part(norm(x, name)) if first else norm(x + part(x), name)
         return norm(x, f"model.{side}.layer_norm") if first else x
@@ -123,7 +136,10 @@ def noisy(config: TransformerConfig, seed: int = 0) -> Transformer:
     """A model whose every parameter, norms and biases too, is away from its initial value."""
     random, (graph, shapes) = np.random.default_rng(seed), nnx.split(abstract(config))
     values = [
-        (path, leaf.replace(jnp.asarray((path[-1] == "scale") + random.normal(0, 0.2, leaf.shape), jnp.float32)))
+        (
+            path,
+            leaf.replace(jnp.asarray((path[-1] == "scale") + random.normal(0, 0.2, leaf.shape), jnp.float32)),
+        )
         for path, leaf in nnx.to_flat_state(shapes)
     ]
     return nnx.merge(graph, nnx.from_flat_state(values))
@@ -149,7 +165,9 @@ either = pytest.mark.parametrize("first", [False, True], ids=["post-norm", "pre-
 
 
 @either
-def test_parity_on_random_weights(first: bool, models: dict[bool, Transformer], batch: tuple, tmp_path: Path) -> None:
+def test_parity_on_random_weights(
+    first: bool, models: dict[bool, Transformer], batch: tuple, tmp_path: Path
+) -> None:
     model = models[first]
     model.config.save(model, tmp_path)
     (hidden, memory), logits = run(model, *batch)
@@ -186,12 +204,16 @@ def parameters(v: int, d: int, m: int, encoder: int, decoder: int) -> int:
     return v * d + encoder * (attention + mlp + 2 * norm) + decoder * (2 * attention + mlp + 3 * norm)
 
 
-@pytest.mark.parametrize(("preset", "exact", "published"), [("base", 63_082_496, 65e6), ("big", 214_245_376, 213e6)])
+@pytest.mark.parametrize(
+    ("preset", "exact", "published"), [("base", 63_082_496, 65e6), ("big", 214_245_376, 213e6)]
+)
 def test_published_sizes(preset: str, exact: int, published: float) -> None:
     config = TransformerConfig(preset=preset)
     d = config.width
     assert config.count() == exact == parameters(37_000, d, 4 * d, 6, 6)
-    assert exact == pytest.approx(published, rel=0.03)  # table 3; no vocabulary gives both of its numbers exactly
+    assert exact == pytest.approx(
+        published, rel=0.03
+    )  # table 3; no vocabulary gives both of its numbers exactly
 
 
 def test_what_the_options_add() -> None:
@@ -230,7 +252,9 @@ def test_the_program_does_not_grow_with_depth(batch: tuple) -> None:
 
 
 @either
-def test_a_target_token_changes_nothing_before_it(first: bool, models: dict[bool, Transformer], batch: tuple) -> None:
+def test_a_target_token_changes_nothing_before_it(
+    first: bool, models: dict[bool, Transformer], batch: tuple
+) -> None:
     source, source_mask, target, mask = batch
     base = run(models[first], *batch)[0].hidden
     other = run(models[first], source, source_mask, target.at[1, 4].set(40), mask)[0].hidden
@@ -249,7 +273,9 @@ def test_every_source_token_reaches_every_target_token(models: dict[bool, Transf
 
 
 @either
-def test_padding_changes_nothing_at_real_tokens(first: bool, models: dict[bool, Transformer], batch: tuple) -> None:
+def test_padding_changes_nothing_at_real_tokens(
+    first: bool, models: dict[bool, Transformer], batch: tuple
+) -> None:
     source, source_mask, target, mask = batch
     (hidden, memory), _ = run(models[first], *batch)
     (again, memory_again), _ = run(
@@ -271,7 +297,9 @@ def test_encode_is_the_memory_of_a_call(models: dict[bool, Transformer], batch: 
 
 
 @either
-def test_cached_decoding_equals_the_full_call(first: bool, models: dict[bool, Transformer], batch: tuple) -> None:
+def test_cached_decoding_equals_the_full_call(
+    first: bool, models: dict[bool, Transformer], batch: tuple
+) -> None:
     """Rows of 3, 7 and 1 tokens: prompts of 2, 5 and 1, then one by one; a row that has ended waits."""
     split, mask = nnx.split(models[first]), batch[1]
     (expected, memory), _ = run(models[first], *batch)
@@ -336,12 +364,16 @@ def test_dropout_is_a_function_of_the_key(models: dict[bool, Transformer], batch
         assert abs(values[1] - values[2]).max() > 1e-3 and abs(values[1] - values[0]).max() > 1e-3
 
 
-def test_no_random_number_is_compiled_without_a_key_or_a_rate(models: dict[bool, Transformer], batch: tuple) -> None:
+def test_no_random_number_is_compiled_without_a_key_or_a_rate(
+    models: dict[bool, Transformer], batch: tuple
+) -> None:
     def program(model: Transformer, key: jax.Array | None) -> str:
         return str(jax.make_jaxpr(lambda key: model(*batch, key=key))(key))
 
     still = like(models[False], dropout=0.0)
-    draws = {rates: program(like(still, **dict(rates)), jax.random.key(0)).count("random_bits") for rates in RATES}
+    draws = {
+        rates: program(like(still, **dict(rates)), jax.random.key(0)).count("random_bits") for rates in RATES
+    }
     # Each layer once in its scan: 2 embeddings, 2 and 3 sums; 1 and 2 attentions, which have a rate of their own.
     assert list(draws.values()) == [0, 7, 3]
     assert "random" not in program(models[False], None)
@@ -370,7 +402,9 @@ def test_mixed_products_are_close(models: dict[bool, Transformer], batch: tuple)
 def test_gradients_are_finite_and_reach_every_parameter(first: bool, models: dict[bool, Transformer]) -> None:
     graph, params = nnx.split(like(models[first], remat=first))
     ids = jnp.asarray([[2, 5, 6, 3], [2, 0, 0, 0], [0, 0, 0, 0]])
-    mask = jnp.asarray([[True] * 4, [True, False, False, False], [False] * 4])  # the last row has no token at all
+    mask = jnp.asarray(
+        [[True] * 4, [True, False, False, False], [False] * 4]
+    )  # the last row has no token at all
 
     def loss(params: nnx.State, key: jax.Array | None = None) -> jax.Array:
         model = nnx.merge(graph, params)
@@ -407,7 +441,10 @@ def test_it_learns_to_copy() -> None:
     @jax.jit
     def train(params: nnx.State, key: jax.Array) -> jax.Array:
         def loss(params: nnx.State, ids: jax.Array) -> jax.Array:
-            model, shifted = nnx.merge(graph, params), jnp.pad(ids[:, :-1], ((0, 0), (1, 0)), constant_values=start)
+            model, shifted = (
+                nnx.merge(graph, params),
+                jnp.pad(ids[:, :-1], ((0, 0), (1, 0)), constant_values=start),
+            )
             logits = model.logits(model(ids, mask, shifted, mask).hidden)
             return optax.softmax_cross_entropy_with_integer_labels(logits, ids).mean()
 

@@ -34,7 +34,10 @@ def noisy(config: TransformerConfig, seed: int = 0) -> Transformer:
     """A model whose every parameter, norms and biases too, is away from its initial value."""
     random, (graph, shapes) = np.random.default_rng(seed), nnx.split(abstract(config))
     values = [
-        (path, leaf.replace(jnp.asarray((path[-1] == "scale") + random.normal(0, 0.2, leaf.shape), jnp.float32)))
+        (
+            path,
+            leaf.replace(jnp.asarray((path[-1] == "scale") + random.normal(0, 0.2, leaf.shape), jnp.float32)),
+        )
         for path, leaf in nnx.to_flat_state(shapes)
     ]
     return nnx.merge(graph, nnx.from_flat_state(values))
@@ -63,16 +66,25 @@ def test_a_folder_gives_back_the_same_bits_and_settings(changes: dict, kind: str
     report = found.load(other)
     assert not report.missing and not report.cast
     positions = tuple(f"model.{side}.embed_positions.weight" for side in ("decoder", "encoder"))
-    assert sorted(report.ignored) == [*["final_logits_bias"] * (not config.output_bias), *positions * config.norm_first]
-    for ours, theirs in zip(jax.tree.leaves(nnx.state(model)), jax.tree.leaves(nnx.state(other)), strict=True):
+    assert sorted(report.ignored) == [
+        *["final_logits_bias"] * (not config.output_bias),
+        *positions * config.norm_first,
+    ]
+    for ours, theirs in zip(
+        jax.tree.leaves(nnx.state(model)), jax.tree.leaves(nnx.state(other)), strict=True
+    ):
         np.testing.assert_array_equal(ours, theirs)
 
 
 def test_tied_copies_and_stored_sinusoids_are_left_unread(tmp_path: Path) -> None:
     model = noisy(SMALL.replace(output_bias=True))
     table = np.asarray(model.word.embedding[...])
-    copies = {f"model.{side}.embed_tokens.weight": table for side in ("encoder", "decoder")} | {"lm_head.weight": table}
-    model.config.save(model, tmp_path, {**copies, "model.encoder.embed_positions.weight": layers.sinusoids(24, 32)})
+    copies = {f"model.{side}.embed_tokens.weight": table for side in ("encoder", "decoder")} | {
+        "lm_head.weight": table
+    }
+    model.config.save(
+        model, tmp_path, {**copies, "model.encoder.embed_positions.weight": layers.sinusoids(24, 32)}
+    )
     report = model.config.load(noisy(model.config, seed=5), tmp_path)
     assert set(report.ignored) == {*copies, "model.encoder.embed_positions.weight"}
 
@@ -105,7 +117,10 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         ({"model_type": "bart"}, "of type 'bart'; supported: 'marian', 'pegasus'"),
         ({"scale_embedding": False}, "scale_embedding = False; supported: True"),
         ({"scale_embedding": None}, "scale_embedding = False; supported: True"),  # left out
-        ({"share_encoder_decoder_embeddings": False}, "share_encoder_decoder_embeddings = False; supported: True"),
+        (
+            {"share_encoder_decoder_embeddings": False},
+            "share_encoder_decoder_embeddings = False; supported: True",
+        ),
         ({"tie_word_embeddings": False}, "tie_word_embeddings = False"),
         ({"decoder_ffn_dim": 99}, "encoder_ffn_dim = 48 and decoder_ffn_dim = 99; they must agree"),
         ({"decoder_attention_heads": 2}, "encoder_attention_heads = 4 and decoder_attention_heads = 2"),
@@ -155,20 +170,35 @@ def test_a_preset_is_one_line_of_toml(preset: str) -> None:
         (TransformerConfig(width=128), {"width": 128, "heads": 2, "mlp_width": 512}),
     ],
 )
-def test_settings_keep_what_differs_and_round_trip(config: TransformerConfig, kept: dict[str, object]) -> None:
+def test_settings_keep_what_differs_and_round_trip(
+    config: TransformerConfig, kept: dict[str, object]
+) -> None:
     assert config.to_dict() == kept
     assert loads(TransformerConfig, dumps(config)) == config
 
 
 def test_sizes_are_those_of_the_paper() -> None:
-    fields = ("encoder_depth", "decoder_depth", "width", "heads", "mlp_width", "dropout", "norm_first", "activation")
-    sizes = {name: tuple(getattr(TransformerConfig(preset=name), field) for field in fields) for name in PRESETS}
+    fields = (
+        "encoder_depth",
+        "decoder_depth",
+        "width",
+        "heads",
+        "mlp_width",
+        "dropout",
+        "norm_first",
+        "activation",
+    )
+    sizes = {
+        name: tuple(getattr(TransformerConfig(preset=name), field) for field in fields) for name in PRESETS
+    }
     assert sizes == {
         "tiny": (2, 2, 128, 4, 512, 0.1, False, "relu"),
         "base": (6, 6, 512, 8, 2048, 0.1, False, "relu"),
         "big": (6, 6, 1024, 16, 4096, 0.3, False, "relu"),
     }
-    assert TransformerConfig(preset="tiny", dropout=0.2).replace(preset="big") == TransformerConfig("big", dropout=0.2)
+    assert TransformerConfig(preset="tiny", dropout=0.2).replace(preset="big") == TransformerConfig(
+        "big", dropout=0.2
+    )
     assert TransformerConfig.modality == "pair" and not TransformerConfig.packs
 
 

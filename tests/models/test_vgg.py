@@ -30,7 +30,8 @@ def convolved(layer, picture):
     """One picture [y, x, c], channel by channel with SciPy, in float64."""
     kernel, bias = np.asarray(layer.kernel[...], np.float64), np.asarray(layer.bias[...], np.float64)
     maps = [
-        sum(correlate(picture[:, :, c], kernel[:, :, c, o], "same") for c in range(picture.shape[2])) + bias[o]
+        sum(correlate(picture[:, :, c], kernel[:, :, c, o], "same") for c in range(picture.shape[2]))
+        + bias[o]
         for o in range(len(bias))
     ]
     return np.stack(maps, -1)
@@ -143,8 +144,12 @@ def test_every_parameter_learns_and_dropout_needs_a_key():
 def test_layer_ids_count_from_the_input():
     config = VggConfig(base_width=2, head_width=3, batch_norm=True, input_shape=(32, 32, 1))
     module = nnx.eval_shape(lambda: config.build(nnx.Rngs(0)))
-    found = {path[:2]: module.layer_ids(tuple(map(str, path))) for path, _ in nnx.to_flat_state(nnx.state(module))}
-    assert {path[1]: number for path, number in found.items() if path[0] == "norms"} == {i: i + 1 for i in range(8)}
+    found = {
+        path[:2]: module.layer_ids(tuple(map(str, path))) for path, _ in nnx.to_flat_state(nnx.state(module))
+    }
+    assert {path[1]: number for path, number in found.items() if path[0] == "norms"} == {
+        i: i + 1 for i in range(8)
+    }
     found = {path: number for path, number in found.items() if path[0] != "norms"}
     assert sorted(found.values()) == list(range(1, config.depth + 1))
     assert found["convs", 0] == 1 and found["dense", 0] == 9 and found["dense", 1] == 10
@@ -169,7 +174,9 @@ def test_what_is_wrong_is_said():
 def stored(tmp_path_factory):
     """A folder of convolutions and the model they are of."""
     folder = tmp_path_factory.mktemp("vgg")
-    model = filled(VggConfig(stages=(1, 2), base_width=3, head_width=0, pixels="imagenet", input_shape=(8, 8, 3)))
+    model = filled(
+        VggConfig(stages=(1, 2), base_width=3, head_width=0, pixels="imagenet", input_shape=(8, 8, 3))
+    )
     params = {"/".join(path): np.asarray(leaf) for path, leaf in weights.flatten(model).items()}
     pixels = {"range": [0, 255], "channels": "BGR", "mean": [104.007, 116.669, 122.679], "scale": 1.0}
     said = {"model_type": "vgg", "stages": [1, 2], "base_width": 3, "head_width": 0, "pixels": pixels}
@@ -202,7 +209,10 @@ def test_the_first_stages_serve_alone_and_dense_layers_start_fresh(stored):
     part = config.build(nnx.Rngs(5))
     before = np.array(part.dense[0].kernel[...])
     report = config.load(part)
-    assert report.loaded == ("convs/0/kernel", "convs/0/bias") and len(report.missing) == len(report.ignored) == 4
+    assert (
+        report.loaded == ("convs/0/kernel", "convs/0/bias")
+        and len(report.missing) == len(report.ignored) == 4
+    )
     np.testing.assert_array_equal(part.convs[0].kernel[...], model.convs[0].kernel[...])
     np.testing.assert_array_equal(part.dense[0].kernel[...], before)
 
@@ -252,7 +262,11 @@ def many(model, stages, pictures):
         for layer in [next(layers) for _ in range(times)]:
             kernel, bias = np.asarray(layer.kernel[...], np.float64), np.asarray(layer.bias[...], np.float64)
             wide = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-            parts = (wide[:, i : i + x.shape[1], j : j + x.shape[2]] @ kernel[i, j] for i in range(3) for j in range(3))
+            parts = (
+                wide[:, i : i + x.shape[1], j : j + x.shape[2]] @ kernel[i, j]
+                for i in range(3)
+                for j in range(3)
+            )
             x = np.maximum(sum(parts) + bias, 0)
         x = x.reshape(len(x), x.shape[1] // 2, 2, x.shape[2] // 2, 2, -1).max((2, 4))
     return x

@@ -88,7 +88,9 @@ def test_a_module_a_state_and_dicts_are_saved_alike(model: Bert, folder: Path, t
 
 
 def test_reading_needs_shapes_only(model: Bert, folder: Path) -> None:
-    shapes = {path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for path, leaf in weights.flatten(model).items()}
+    shapes = {
+        path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for path, leaf in weights.flatten(model).items()
+    }
     values, _ = weights.read(shapes, folder, LAYOUTS["bert"].reading(()))
     assert all(value.dtype == np.float32 and value.flags.c_contiguous for value in values.values())
     assert_equal(values, model)
@@ -111,7 +113,9 @@ def test_the_file_has_the_names_and_axes_of_hugging_face(model: Bert, folder: Pa
 
 def test_a_head_is_saved_beside_the_encoder_and_ignored_on_loading(model: Bert, tmp_path: Path) -> None:
     head = {"classifier.weight": jnp.ones((3, 8)), "classifier.bias": np.zeros(3, np.float32)}
-    folder = CONFIG.save(model, tmp_path, head, architectures=["BertForSequenceClassification"], id2label={"0": "no"})
+    folder = CONFIG.save(
+        model, tmp_path, head, architectures=["BertForSequenceClassification"], id2label={"0": "no"}
+    )
     stored = weights.Tensors(folder)
     assert {name.split(".")[0] for name in stored} == {"bert", "classifier"}
     np.testing.assert_array_equal(stored["classifier.weight"], np.ones((3, 8)))
@@ -127,7 +131,9 @@ def test_older_names_and_other_heads(model: Bert, folder: Path) -> None:
     def older(stored: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         named = {
             "bert."
-            + name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value
+            + name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+                "LayerNorm.bias", "LayerNorm.beta"
+            ): value
             for name, value in stored.items()
         }
         extra = (
@@ -156,7 +162,9 @@ def test_a_pooler_that_the_file_lacks_stays_as_it_was(folder: Path) -> None:
 
 
 def test_half_a_pooler_is_an_error(folder: Path) -> None:
-    rewrite(folder, lambda stored: {name: value for name, value in stored.items() if name != "pooler.dense.bias"})
+    rewrite(
+        folder, lambda stored: {name: value for name, value in stored.items() if name != "pooler.dense.bias"}
+    )
     assert "1 missing in the file:\n  pooler.dense.bias\n" in read_error(folder)
 
 
@@ -188,7 +196,9 @@ def test_shards_with_an_index(model: Bert, folder: Path) -> None:
 
 def shard(folder: Path) -> None:
     stored = load_file(folder / "model.safetensors")
-    files = {name: f"model-0000{1 + index % 3}-of-00003.safetensors" for index, name in enumerate(sorted(stored))}
+    files = {
+        name: f"model-0000{1 + index % 3}-of-00003.safetensors" for index, name in enumerate(sorted(stored))
+    }
     for file in set(files.values()):
         save_file({name: stored[name] for name in stored if files[name] == file}, folder / file)
     (folder / "model.safetensors").unlink()
@@ -205,7 +215,10 @@ def test_all_mismatches_are_listed_at_once(folder: Path) -> None:
         stored["embeddings.word_embeddings.weight"] = np.zeros((30, 8), np.float32)
         stored["encoder.layer.0.output.dense.weight"] = np.zeros((12, 8), np.float32)  # not transposed
         stored["pooler.dense.weight"] = stored["pooler.dense.weight"].astype(np.float64)
-        return stored | {"encoder.layer.12.surprise": np.zeros(1), "bert.pooler.dense.bias": np.zeros(8, np.float32)}
+        return stored | {
+            "encoder.layer.12.surprise": np.zeros(1),
+            "bert.pooler.dense.bias": np.zeros(8, np.float32),
+        }
 
     rewrite(folder, spoil)
     lines = read_error(folder).splitlines()
@@ -255,7 +268,9 @@ class Canary:
         return os.mkdir, (str(self.path),)
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "weights.pt", "model.PKL", "tf_model.h5", "flax_model.msgpack"])
+@pytest.mark.parametrize(
+    "name", ["pytorch_model.bin", "weights.pt", "model.PKL", "tf_model.h5", "flax_model.msgpack"]
+)
 def test_other_formats_are_refused_by_name(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(pickle.dumps(Canary(tmp_path / "escaped")))
     message = read_error(tmp_path)
@@ -274,7 +289,10 @@ def as_zip(file: Path) -> None:
         (as_zip, "is a ZIP archive, as torch.save writes"),
         (lambda file: file.write_bytes(pickle.dumps(Canary(file.parent / "escaped"))), "is a pickle"),
         (lambda file: file.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64)), "is an HDF5 file"),
-        (lambda file: file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00"), "git lfs pull"),
+        (
+            lambda file: file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00"),
+            "git lfs pull",
+        ),
         (lambda file: file.write_bytes(file.read_bytes()[:-9]), "is damaged or not safetensors"),
         (lambda file: file.write_bytes(b""), "is damaged or not safetensors"),
     ],
@@ -290,7 +308,9 @@ def test_an_index_that_leaves_the_folder_is_refused(folder: Path) -> None:
     save_file({"pooler.dense.bias": np.zeros(8, np.float32)}, secret)
     (folder / "model.safetensors").unlink()
     for name in ("../other.safetensors", str(secret), "gone.safetensors", 7):
-        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"pooler.dense.bias": name}}))
+        (folder / "model.safetensors.index.json").write_text(
+            json.dumps({"weight_map": {"pooler.dense.bias": name}})
+        )
         assert f"lists files that are not in the folder: {name}" in read_error(folder)
     (folder / "model.safetensors.index.json").write_text("[]")
     assert "is not an index of weights" in read_error(folder)
@@ -301,7 +321,9 @@ def test_an_empty_or_absent_folder(tmp_path: Path) -> None:
     assert "contains no model.safetensors" in read_error(tmp_path / "nowhere")
 
 
-def test_a_failed_save_leaves_the_old_file(model: Bert, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_save_leaves_the_old_file(
+    model: Bert, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
 
     def full(tensors: Any, file: Path, metadata: Any) -> None:
@@ -340,7 +362,10 @@ def test_pooling_and_activation_survive_a_save(tmp_path: Path) -> None:
     config.save(config.build(nnx.Rngs(0)), tmp_path)
     read = BertConfig(weights=str(tmp_path))
     assert (read.pooling, read.activation, read.dropout) == ("mean", "gelu_tanh", 0.2)
-    assert json.loads((tmp_path / "config.json").read_text())["hidden_act"] in ("gelu_new", "gelu_pytorch_tanh")
+    assert json.loads((tmp_path / "config.json").read_text())["hidden_act"] in (
+        "gelu_new",
+        "gelu_pytorch_tanh",
+    )
 
 
 def test_pooling_is_settled_by_the_task_and_the_folder(folder: Path) -> None:
@@ -348,7 +373,10 @@ def test_pooling_is_settled_by_the_task_and_the_folder(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     del config["labkit_pooling"]
     (folder / "config.json").write_text(json.dumps(config))
-    assert BertConfig(weights=str(folder)).pooling == "auto" and BertConfig(weights=str(folder)).pooled_by == "cls"
+    assert (
+        BertConfig(weights=str(folder)).pooling == "auto"
+        and BertConfig(weights=str(folder)).pooled_by == "cls"
+    )
     vectors = lambda **more: BertConfig(weights=str(folder), **more).settled(vectors=True).pooling  # noqa: E731
     assert vectors() == "mean" and BertConfig(preset="tiny").settled(vectors=True).pooling == "mean"
     (folder / "1_Pooling").mkdir()
@@ -363,7 +391,9 @@ def test_pooling_is_settled_by_the_task_and_the_folder(folder: Path) -> None:
         assert BertConfig(weights=str(folder)).settled(vectors=False).pooling == "cls"
     for text, said in (('["mean", "max"]', "mean and max"), ('"lasttoken"', "last")):
         (folder / "1_Pooling" / "config.json").write_text(f'{{"pooling_mode": {text}}}')
-        with pytest.raises(WeightsError, match=f"uses the pooling {said}; training supports cls, mean, first, max"):
+        with pytest.raises(
+            WeightsError, match=f"uses the pooling {said}; training supports cls, mean, first, max"
+        ):
             vectors()
     assert vectors(pooling="max") == "max"
     (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode": "median"}')
@@ -375,13 +405,18 @@ def test_other_weights_bring_their_own_sizes(folder: Path) -> None:
     assert BertConfig(weights=str(folder), unroll=2).replace(preset="tiny", weights="") == BertConfig(
         preset="tiny", unroll=2
     )
-    assert BertConfig(preset="tiny").replace(preset="", weights=str(folder)) == BertConfig(weights=str(folder))
+    assert BertConfig(preset="tiny").replace(preset="", weights=str(folder)) == BertConfig(
+        weights=str(folder)
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"model_type": "t5"}, "a model of type 't5'; supported: 'bert', 'roberta', 'xlm-roberta', 'distilbert'"),
+        (
+            {"model_type": "t5"},
+            "a model of type 't5'; supported: 'bert', 'roberta', 'xlm-roberta', 'distilbert'",
+        ),
         ({"position_embedding_type": "relative_key"}, "'relative_key' positions; supported: 'absolute'"),
         ({"is_decoder": True}, "contains a decoder"),
         ({"hidden_act": "silu"}, "activation 'silu'; supported: gelu, gelu_new, gelu_pytorch_tanh, relu"),
@@ -423,7 +458,9 @@ def test_names_that_lead_nowhere(name: str, text: str) -> None:
 FILES = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
 
 
-def test_the_hub_is_asked_for_one_revision_and_safe_files_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hub_is_asked_for_one_revision_and_safe_files_only(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: dict[str, Any] = {}
 
     def download(repo: str, **options: Any) -> str:

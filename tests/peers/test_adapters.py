@@ -12,7 +12,10 @@ import labkit as lk
 
 from ..models.test_adapters import BASES, trained
 
-pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("default")]  # warnings of torch are its own business
+pytestmark = [
+    pytest.mark.peers,
+    pytest.mark.filterwarnings("default"),
+]  # warnings of torch are its own business
 
 
 @pytest.mark.parametrize("name", BASES)

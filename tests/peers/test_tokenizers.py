@@ -18,7 +18,10 @@ from labkit.models.seq2seq.model import TransformerConfig
 from ..data.vocabularies import CORPUS, MADE, TEXTS, byte_level
 from ..inference.test_ends import loud
 
-pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("default")]  # warnings of torch are its own business
+pytestmark = [
+    pytest.mark.peers,
+    pytest.mark.filterwarnings("default"),
+]  # warnings of torch are its own business
 
 #: Model types that labkit writes, and some that others give its folders.
 TYPES = ("bert", "roberta", "xlm-roberta", "distilbert", "gpt2", "llama", "marian", "pegasus", "bart")
@@ -50,7 +53,9 @@ def test_an_exported_tokenizer_there(kind: str, model_type: str, theirs: Any, tm
     assert seen.input_ids == rows(two) and seen.token_type_ids == rows(two, "types")
     assert (peer.pad_token_id, peer.eos_token_id) == (tokenizer.pad_id, tokenizer.end_id)
     padded = peer(texts, padding=True)
-    assert [sum(mask) for mask in padded.attention_mask] == tokenizer.encode(texts, max_length=4096).lengths.tolist()
+    assert [sum(mask) for mask in padded.attention_mask] == tokenizer.encode(
+        texts, max_length=4096
+    ).lengths.tolist()
 
 
 @pytest.mark.parametrize("kind", MADE)
@@ -81,7 +86,9 @@ def test_their_vocabulary_files_here(kind: str, theirs: Any, tmp_path: Path) -> 
     if kind == "BertTokenizer":
         words = Tokenizer.train(CORPUS, vocab_size=300, lowercase=False)
         (tmp_path / "vocab.txt").write_text("\n".join(words.names(range(words.vocab_size))), encoding="utf-8")
-        (tmp_path / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False, "tokenizer_class": kind}))
+        (tmp_path / "tokenizer_config.json").write_text(
+            json.dumps({"do_lower_case": False, "tokenizer_class": kind})
+        )
     else:
         byte_level(special).model.save(str(tmp_path))
         (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": kind}))
@@ -111,7 +118,9 @@ def test_texts_end_where_theirs_end(ends: Any, theirs: Any, tmp_path: Path) -> N
             parameter.mul_(12)
     model.save_pretrained(tmp_path)
     said = json.loads((tmp_path / "generation_config.json").read_text())
-    likely = model.generate(torch.tensor([[40]]), max_new_tokens=5, do_sample=False, eos_token_id=None)[0, 1:].tolist()
+    likely = model.generate(torch.tensor([[40]]), max_new_tokens=5, do_sample=False, eos_token_id=None)[
+        0, 1:
+    ].tolist()
     if ends is None:
         (tmp_path / "generation_config.json").unlink()
         (tmp_path / "config.json").write_text(json.dumps({**config.to_dict(), "eos_token_id": likely[2]}))
@@ -141,7 +150,14 @@ def test_target_texts_there(form: str, said: dict[str, Any], theirs: Any, tmp_pa
     from labkit.inference.translation import TranslationPipeline
 
     tokenizer = MADE["Marian"]()
-    sizes = {"width": 32, "encoder_depth": 1, "decoder_depth": 1, "heads": 2, "mlp_width": 64, "max_length": 32}
+    sizes = {
+        "width": 32,
+        "encoder_depth": 1,
+        "decoder_depth": 1,
+        "heads": 2,
+        "mlp_width": 64,
+        "max_length": 32,
+    }
     config = TransformerConfig(vocab_size=tokenizer.vocab_size, norm_first=form == "pegasus", **sizes)
     config.save(loud(config.build(nnx.Rngs(1))), tmp_path, **said)
     tokenizer.export(tmp_path, 32, types=False)
@@ -149,7 +165,9 @@ def test_target_texts_there(form: str, said: dict[str, Any], theirs: Any, tmp_pa
     peer = theirs.AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
     own = TranslationPipeline(str(tmp_path))
     for text in ("the film was dull", "电影不好看", "a"):
-        made = peer.generate(**spell(text, return_tensors="pt"), max_new_tokens=7, do_sample=False, num_beams=1)[0]
+        made = peer.generate(
+            **spell(text, return_tensors="pt"), max_new_tokens=7, do_sample=False, num_beams=1
+        )[0]
         expected = spell.decode(made[1:], skip_special_tokens=True)
         assert own.translate(text, max_new_tokens=7) == expected
 
@@ -158,10 +176,15 @@ def test_prompts_with_a_start_token_there(theirs: Any, tmp_path: Path) -> None:
     tokenizer = MADE["Llama 3"]()
     sizes = {"width": 32, "depth": 1, "heads": 2, "mlp_width": 64, "max_length": 48}
     config = GptConfig(vocab_size=tokenizer.vocab_size, family="llama", **sizes)
-    config.save(loud(config.build(nnx.Rngs(0))), tmp_path, eos_token_id=[1, 2], bos_token_id=0, pad_token_id=1)
+    config.save(
+        loud(config.build(nnx.Rngs(0))), tmp_path, eos_token_id=[1, 2], bos_token_id=0, pad_token_id=1
+    )
     tokenizer.export(tmp_path, 48, types=False, prompts=True)
     spell = theirs.AutoTokenizer.from_pretrained(tmp_path)
-    peer, own = theirs.AutoModelForCausalLM.from_pretrained(tmp_path), lk.TextGenerationPipeline(str(tmp_path))
+    peer, own = (
+        theirs.AutoModelForCausalLM.from_pretrained(tmp_path),
+        lk.TextGenerationPipeline(str(tmp_path)),
+    )
     texts = ["the film was", "电影", "a"]
     batch = spell(texts, return_tensors="pt", padding=True)
     made = peer.generate(**batch, max_new_tokens=8, do_sample=False)[:, batch.input_ids.shape[1] :]

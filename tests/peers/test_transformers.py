@@ -24,7 +24,10 @@ from labkit.models.gpt.model import GptConfig
 from labkit.models.modernbert import ModernBertConfig
 from labkit.models.seq2seq.model import TransformerConfig
 
-pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("default")]  # warnings of torch are its own business
+pytestmark = [
+    pytest.mark.peers,
+    pytest.mark.filterwarnings("default"),
+]  # warnings of torch are its own business
 
 SIZES = {"vocab_size": 60, "width": 32, "depth": 3, "heads": 4, "mlp_width": 48, "max_length": 24}
 ENCODERS = {name: BertConfig(layout=name, **SIZES) for name in ("bert", "roberta", "distilbert")}
@@ -32,12 +35,18 @@ DECODERS = {
     "gpt2": GptConfig(**SIZES),
     "llama": GptConfig(**SIZES, family="llama", kv_heads=2),
     "llama, untied": GptConfig(**SIZES, family="llama", kv_heads=1, tied=False, rope_base=500.0),
-    "llama 3": GptConfig(**SIZES, family="llama", kv_heads=2, rope_scaling=(8.0, 1.0, 4.0, 16.0), rope_base=200.0),
+    "llama 3": GptConfig(
+        **SIZES, family="llama", kv_heads=2, rope_scaling=(8.0, 1.0, 4.0, 16.0), rope_base=200.0
+    ),
     "linear": GptConfig(**SIZES, family="llama", head_dim=6, rope_scaling=(2.5,)),
     "qwen2": GptConfig(**SIZES, family="qwen2", kv_heads=2),
     "qwen3": GptConfig(**SIZES, family="qwen3", kv_heads=2, head_dim=12, tied=False),
 }
-_TWO = {**{name: value for name, value in SIZES.items() if name != "depth"}, "encoder_depth": 3, "decoder_depth": 2}
+_TWO = {
+    **{name: value for name, value in SIZES.items() if name != "depth"},
+    "encoder_depth": 3,
+    "decoder_depth": 2,
+}
 SEQ2SEQ = {
     "marian": TransformerConfig(**_TWO, activation="swish", output_bias=True),
     "pegasus": TransformerConfig(**_TWO, norm_first=True, activation="gelu_tanh"),
@@ -60,7 +69,9 @@ def theirs() -> Any:
 def noisy(module: Any, seed: int = 0) -> Any:
     """A module whose every parameter, norms and biases too, is away from its initial value."""
     keys = iter(jax.random.split(jax.random.key(seed), 200))
-    nnx.update(module, jax.tree.map(lambda p: p + 0.1 * jax.random.normal(next(keys), p.shape), nnx.state(module)))
+    nnx.update(
+        module, jax.tree.map(lambda p: p + 0.1 * jax.random.normal(next(keys), p.shape), nnx.state(module))
+    )
     return module
 
 
@@ -95,7 +106,10 @@ def test_an_encoder_there(layout: str, torch: Any, theirs: Any, tmp_path: Path) 
     model = noisy(config.build(nnx.Rngs(0)))
     config.save(model, tmp_path)
     peer = theirs.AutoModel.from_pretrained(tmp_path).eval()
-    out, seen = peer(**asked(torch, input_ids=IDS, attention_mask=REAL)), model(jnp.asarray(IDS), jnp.asarray(REAL))
+    out, seen = (
+        peer(**asked(torch, input_ids=IDS, attention_mask=REAL)),
+        model(jnp.asarray(IDS), jnp.asarray(REAL)),
+    )
     equal(seen.hidden, out.last_hidden_state, REAL, f"{layout}, hidden states")
     if layout != "distilbert":  # which has no pooler
         equal(seen.pooled, out.pooler_output, what=f"{layout}, pooled")
@@ -111,11 +125,19 @@ def test_a_classifier_there(layout: str, torch: Any, theirs: Any, tmp_path: Path
     config.save(model, tmp_path, tensors, architectures=[name], id2label={str(i): "abc"[i] for i in range(3)})
     peer = opened(theirs.AutoModelForSequenceClassification, tmp_path)
     logits = peer(**asked(torch, input_ids=IDS, attention_mask=REAL)).logits
-    equal(model(jnp.asarray(IDS), jnp.asarray(REAL)).pooled @ kernel + bias, logits, what=f"{layout}, classifier")
+    equal(
+        model(jnp.asarray(IDS), jnp.asarray(REAL)).pooled @ kernel + bias,
+        logits,
+        what=f"{layout}, classifier",
+    )
     peer.save_pretrained(tmp_path / "back")
     back = BertConfig(weights=str(tmp_path / "back"))
     again, head = loaded(back), back.head_of(weights.Tensors(tmp_path / "back"))
-    equal(again(jnp.asarray(IDS), jnp.asarray(REAL)).pooled @ head[0] + head[1], logits, what=f"{layout}, and back")
+    equal(
+        again(jnp.asarray(IDS), jnp.asarray(REAL)).pooled @ head[0] + head[1],
+        logits,
+        what=f"{layout}, and back",
+    )
 
 
 @pytest.mark.parametrize("pooling", ("cls", "mean_head"))
@@ -136,7 +158,10 @@ def test_a_modernbert_there(pooling: str, torch: Any, theirs: Any, tmp_path: Pat
     bert_heads.save(config, plain, heads, tmp_path / "masked")
     peer = opened(theirs.AutoModelForMaskedLM, tmp_path / "masked")
     equal(
-        heads.mlm_logits(seen.hidden, model.embeddings.word.embedding[...]), peer(**given).logits, REAL, "masked words"
+        heads.mlm_logits(seen.hidden, model.embeddings.word.embedding[...]),
+        peer(**given).logits,
+        REAL,
+        "masked words",
     )
 
 
@@ -145,8 +170,13 @@ def test_the_heads_of_pretraining_there(layout: str, torch: Any, theirs: Any, tm
     config = ENCODERS[layout]
     model, heads = noisy(config.build(nnx.Rngs(0))), noisy(PretrainingHeads(config, nnx.Rngs(1)), 1)
     bert_heads.save(config, model, heads, tmp_path)
-    peer = opened(theirs.AutoModelForPreTraining if layout == "bert" else theirs.AutoModelForMaskedLM, tmp_path)
-    out, seen = peer(**asked(torch, input_ids=IDS, attention_mask=REAL)), model(jnp.asarray(IDS), jnp.asarray(REAL))
+    peer = opened(
+        theirs.AutoModelForPreTraining if layout == "bert" else theirs.AutoModelForMaskedLM, tmp_path
+    )
+    out, seen = (
+        peer(**asked(torch, input_ids=IDS, attention_mask=REAL)),
+        model(jnp.asarray(IDS), jnp.asarray(REAL)),
+    )
     table = model.embeddings.word.embedding[...]
     scores = out.prediction_logits if layout == "bert" else out.logits
     equal(heads.mlm_logits(seen.hidden, table), scores, REAL, f"{layout}, masked words")
@@ -170,7 +200,9 @@ def test_an_encoder_and_decoder_there(name: str, torch: Any, theirs: Any, tmp_pa
     model = noisy(config.build(nnx.Rngs(0)))
     config.save(model, tmp_path)
     peer = opened(theirs.AutoModelForSeq2SeqLM, tmp_path)
-    given = asked(torch, input_ids=IDS, attention_mask=REAL, decoder_input_ids=AIM, decoder_attention_mask=AIM_REAL)
+    given = asked(
+        torch, input_ids=IDS, attention_mask=REAL, decoder_input_ids=AIM, decoder_attention_mask=AIM_REAL
+    )
     seen = model(*map(jnp.asarray, (IDS, REAL, AIM, AIM_REAL)))
     equal(model.logits(seen.hidden), peer(**given).logits, AIM_REAL, f"{name}, logits")
 
@@ -196,7 +228,9 @@ def test_a_model_of_theirs_here(name: str, torch: Any, theirs: Any, tmp_path: Pa
     usual = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
     usual |= {"vocab_size": 60, "max_position_embeddings": 24}
     if name in ("distilbert", "gpt2", "marian"):
-        usual = {"vocab_size": 60, "max_position_embeddings": 24} if name == "distilbert" else {"vocab_size": 60}
+        usual = (
+            {"vocab_size": 60, "max_position_embeddings": 24} if name == "distilbert" else {"vocab_size": 60}
+        )
     made = getattr(theirs, kind)
     torch.manual_seed(3)
     peer = made(made.config_class(**usual | more)).eval()
@@ -225,8 +259,13 @@ def test_a_model_of_theirs_here(name: str, torch: Any, theirs: Any, tmp_path: Pa
         equal(seen.hidden, peer(**given).last_hidden_state, REAL, f"{name} of theirs, hidden states")
 
 
-def test_a_run_is_used_there_with_its_tokenizer_and_its_classes(torch: Any, theirs: Any, tmp_path: Path) -> None:
-    random, words = np.random.default_rng(0), {"bad": ("awful", "dull", "poor"), "good": ("fine", "great", "lovely")}
+def test_a_run_is_used_there_with_its_tokenizer_and_its_classes(
+    torch: Any, theirs: Any, tmp_path: Path
+) -> None:
+    random, words = (
+        np.random.default_rng(0),
+        {"bad": ("awful", "dull", "poor"), "good": ("fine", "great", "lovely")},
+    )
     rows = [
         {"text": f"{random.choice(words[label])} film , number {number} .", "label": label}
         for number, label in enumerate(["bad", "good"] * 80)
@@ -245,7 +284,9 @@ def test_a_run_is_used_there_with_its_tokenizer_and_its_classes(torch: Any, thei
     given = cut(texts, return_tensors="pt", padding=True)
     equal(ours, torch.softmax(peer(**given).logits, -1), what="a trained classifier, probabilities")
     said = json.loads((folder / "config.json").read_text())["id2label"]
-    assert [peer.config.id2label[i] for i in range(2)] == [said["0"], said["1"]] == list(run.predictor.classes)
+    assert (
+        [peer.config.id2label[i] for i in range(2)] == [said["0"], said["1"]] == list(run.predictor.classes)
+    )
 
 
 @pytest.mark.samples

@@ -58,7 +58,9 @@ def test_an_estimate_of_a_small_model():
 
 
 def test_what_is_frozen_needs_less():
-    free, frozen = (estimate(steps_of(TINY, freeze=f), empty_batch((4, 16)), 4) for f in ((), ("*embeddings*",)))
+    free, frozen = (
+        estimate(steps_of(TINY, freeze=f), empty_batch((4, 16)), 4) for f in ((), ("*embeddings*",))
+    )
     assert frozen.trainable < free.trainable and frozen.parameters == free.parameters
     assert frozen.memory_bytes < free.memory_bytes and frozen.flops_per_step < free.flops_per_step
     assert frozen.step_seconds is None

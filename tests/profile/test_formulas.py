@@ -83,7 +83,9 @@ def check(found, xla, *what):
     """Within 15 %, and never more than 10 % low."""
     print(*what, f"{xla.total / 2**20:,.1f} MiB, by formula {found.total / xla.total - 1:+.1%}", flush=True)
     assert 0.9 * xla.total <= found.total <= 1.15 * xla.total
-    assert found.arguments == pytest.approx(xla.arguments, rel=0.01)  # XLA leaves out what the step does not read
+    assert found.arguments == pytest.approx(
+        xla.arguments, rel=0.01
+    )  # XLA leaves out what the step does not read
 
 
 CHEAP = [
@@ -112,11 +114,17 @@ SETTINGS = [
 ]
 
 
-MIXED = [("cnn", "resnet-9", 32), ("vgg", "vgg-11", 128), ("vgg", "vgg-11-bn", 32), ("vgg", "vgg16-trunk", 32)]
+MIXED = [
+    ("cnn", "resnet-9", 32),
+    ("vgg", "vgg-11", 128),
+    ("vgg", "vgg-11-bn", 32),
+    ("vgg", "vgg16-trunk", 32),
+]
 
 
 @pytest.mark.parametrize(
-    ("name", "preset", "rows"), [("cnn", "small", 48), *(pytest.param(*case, marks=pytest.mark.soak) for case in MIXED)]
+    ("name", "preset", "rows"),
+    [("cnn", "small", 48), *(pytest.param(*case, marks=pytest.mark.soak) for case in MIXED)],
 )
 def test_the_peak_of_convolutions_in_mixed_precision(name, preset, rows):
     """Whose products are in memory for all places of a kernel at once."""
@@ -124,7 +132,9 @@ def test_the_peak_of_convolutions_in_mixed_precision(name, preset, rows):
     check(found, xla, name, preset, "mixed")
 
 
-@pytest.mark.parametrize("change", [*SETTINGS[:2], *(pytest.param(x, marks=pytest.mark.soak) for x in SETTINGS[2:])])
+@pytest.mark.parametrize(
+    "change", [*SETTINGS[:2], *(pytest.param(x, marks=pytest.mark.soak) for x in SETTINGS[2:])]
+)
 def test_the_peak_follows_the_settings(change):
     steps, shape = steps_of("bert", "mini", 96, **change), (16, 96)
     (_, found), xla = compared(steps, *shape)

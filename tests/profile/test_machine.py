@@ -12,7 +12,9 @@ from labkit.core.errors import ConfigError
 from labkit.profile import hardware
 from labkit.profile.hardware import ACCELERATORS, Machine, Work, accelerator, calibrate, roofline
 
-MINE = Machine("m", "cpu", float32=1e11, bfloat16=5e10, bandwidth=1e10, elementwise=1e9, dispatch=1e-5, measured=0.0)
+MINE = Machine(
+    "m", "cpu", float32=1e11, bfloat16=5e10, bandwidth=1e10, elementwise=1e9, dispatch=1e-5, measured=0.0
+)
 
 
 @pytest.fixture
@@ -48,7 +50,9 @@ def test_a_stale_or_damaged_calibration_is_made_again(cache, spoil):
 
 def test_the_roofline_by_hand():
     work = Work(flops=3e10 + 1e9, transcendentals=0.0, products={"float32": 2e10, "bfloat16": 1e10})
-    assert roofline(MINE, work, 1e9) == pytest.approx(0.2 + 0.2 + 1.0 + 1e-5)  # element-wise work takes longest
+    assert roofline(MINE, work, 1e9) == pytest.approx(
+        0.2 + 0.2 + 1.0 + 1e-5
+    )  # element-wise work takes longest
     assert roofline(MINE, work, 2e10) == pytest.approx(0.2 + 0.2 + 2.0 + 1e-5)  # memory traffic does
     assert roofline(replace(MINE, float32=2e11), work, 1e9) < roofline(MINE, work, 1e9)
 

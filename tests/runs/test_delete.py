@@ -33,6 +33,9 @@ def test_a_run_is_deleted_with_its_rows_and_its_folder(tmp_path) -> None:
 def test_a_run_that_is_worked_on_stays(tmp_path) -> None:
     store = Store(tmp_path)
     info = store.create("a", "first", status="finished")
-    with file_lock.exclusive(info.folder / "lock", 1.0), pytest.raises(RunError, match="stop it before you delete it"):
+    with (
+        file_lock.exclusive(info.folder / "lock", 1.0),
+        pytest.raises(RunError, match="stop it before you delete it"),
+    ):
         store.delete("a")
     assert store.run("a").folder.is_dir()

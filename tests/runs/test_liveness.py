@@ -58,7 +58,9 @@ def test_a_run_of_a_living_process_is_not_lost_however_silent(store, sleeper, of
     for values in ({}, {"process": process_record(sleeper.pid)}):
         store.update("a", status="compiling", pid=sleeper.pid, heartbeat=time.time() + off, **values)
         assert store.run("a").status == "compiling"
-        with pytest.raises(RunError, match=rf"'first' is compiling, by process {sleeper.pid}; it cannot be started"):
+        with pytest.raises(
+            RunError, match=rf"'first' is compiling, by process {sleeper.pid}; it cannot be started"
+        ):
             store.claim("a", STARTABLE)
 
 
@@ -108,7 +110,9 @@ def test_the_process_that_watches_keeps_a_run_alive_between_two_workers(store, s
 def test_heartbeats_decide_only_where_the_process_is_on_another_host(store):
     far = {"pid": os.getpid(), "host": "elsewhere", "started": "x"}
     store.update("a", status="running", pid=os.getpid(), process=far, heartbeat=time.time() - SILENCE - 1)
-    with pytest.raises(RunError, match=f"is running, by process {os.getpid()} on elsewhere; it cannot be started"):
+    with pytest.raises(
+        RunError, match=f"is running, by process {os.getpid()} on elsewhere; it cannot be started"
+    ):
         store.claim("a", STARTABLE)
     store.update("a", heartbeat=time.time() - liveness.FAR_SILENCE - 1)
     assert store.run("a").status == "lost"
@@ -120,7 +124,9 @@ def test_of_many_that_start_a_run_at_once_one_wins(store):
     def start() -> None:
         barrier.wait()
         try:
-            won.append(store.claim("a", STARTABLE, status="preparing", pid=os.getpid(), process=process_record()))
+            won.append(
+                store.claim("a", STARTABLE, status="preparing", pid=os.getpid(), process=process_record())
+            )
         except RunError as error:
             refused.append(str(error))
 
@@ -167,5 +173,7 @@ def test_a_thread_that_ended_without_a_word_does_not_keep_its_run_alive(store):
     thread.join()
     info = store.run("a")
     assert (info.status, info.cure) == ("lost", "Make room.") and "No space left" in info.error
-    with pytest.raises(RunError, match=r"run 'first' could not record its final status: OSError.* Make room\."):
+    with pytest.raises(
+        RunError, match=r"run 'first' could not record its final status: OSError.* Make room\."
+    ):
         RunHandle(store, "a").wait(10)

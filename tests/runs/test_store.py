@@ -65,7 +65,10 @@ def test_a_command_is_taken_once_and_remembers_the_step(store):
     first = store.command("a", "set", {"learning_rate": 1e-3})
     second = store.command("a", "stop")
     assert store.taken(first) is None
-    assert [(c.name, c.value) for c in store.take("a", 7)] == [("set", {"learning_rate": 1e-3}), ("stop", None)]
+    assert [(c.name, c.value) for c in store.take("a", 7)] == [
+        ("set", {"learning_rate": 1e-3}),
+        ("stop", None),
+    ]
     assert store.take("a", 8) == []
     assert store.taken(first) == store.taken(second) == 7
 
@@ -92,7 +95,9 @@ for step in range(500):
 
 
 def test_store_race_of_eight_processes_loses_nothing(store):
-    workers = [subprocess.Popen([sys.executable, "-c", WRITER, str(store.folder), name]) for name in "abcdefgh"]
+    workers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(store.folder), name]) for name in "abcdefgh"
+    ]
     assert [worker.wait(300) for worker in workers] == [0] * 8
     assert store.connection().execute("PRAGMA integrity_check").fetchone() == ("ok",)
     for name in "abcdefgh":

@@ -85,7 +85,10 @@ def test_the_program_of_a_step_does_not_grow_with_depth(name, rows, tmp_path):
 @pytest.mark.parametrize("name", [name for name in SMALL if models[name].modality in ("text", "pair")])
 def test_it_packs_or_says_that_it_cannot(name, rows, tmp_path):
     if name == "transformer":  # its rows are pairs, one by one
-        assert not models[name].packs and "a row holds one pair" in planned(name, rows, tmp_path).summary["layout"]
+        assert (
+            not models[name].packs
+            and "a row holds one pair" in planned(name, rows, tmp_path).summary["layout"]
+        )
     elif getattr(models[name], "packs", True):
         batch = planned(name, rows, tmp_path, packing="always").batches.at(0)
         assert batch["segment"].max() > 1, "several texts share a row"

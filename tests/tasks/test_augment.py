@@ -21,7 +21,9 @@ def test_a_moved_picture_is_a_window_of_the_padded_one():
     padded = np.pad(np.asarray(PICTURES), ((0, 0), (1, 1), (1, 1), (0, 0)))
     corners = set()
     for picture, whole in zip(found, padded, strict=True):
-        where = [(y, x) for y in range(3) for x in range(3) if np.array_equal(picture, whole[y : y + 8, x : x + 8])]
+        where = [
+            (y, x) for y in range(3) for x in range(3) if np.array_equal(picture, whole[y : y + 8, x : x + 8])
+        ]
         assert len(where) == 1
         corners.update(where)
     assert len(corners) > 1  # each picture by a chance of its own
@@ -45,7 +47,9 @@ def test_mixing_is_linear_and_leaves_filler_out():
     mixed, partner, share = mixup(PICTURES.astype(jnp.uint8), weight, 0.4, jax.random.key(3))
     assert 0 <= float(share) <= 1
     partner = np.asarray(partner)
-    assert partner[4:].tolist() == [4, 5] and set(partner[:4]) <= {0, 1, 2, 3} and len(set(partner.tolist())) > 1
+    assert (
+        partner[4:].tolist() == [4, 5] and set(partner[:4]) <= {0, 1, 2, 3} and len(set(partner.tolist())) > 1
+    )
     x = np.asarray(PICTURES.astype(jnp.uint8)) / np.float32(255)
     np.testing.assert_allclose(mixed, float(share) * x + (1 - float(share)) * x[partner], atol=1e-6)
 

@@ -17,7 +17,9 @@ LABELS = np.array([0, 0, 0, 0, 1, 2, 2, -1])
 
 @pytest.fixture(scope="module")
 def model():
-    return lk.models["bert"](preset="tiny", width=8, depth=1, heads=2, mlp_width=8, max_length=16, vocab_size=30)
+    return lk.models["bert"](
+        preset="tiny", width=8, depth=1, heads=2, mlp_width=8, max_length=16, vocab_size=30
+    )
 
 
 def batch_of(rows: int, fill: int = 0, seed: int = 0) -> dict[str, jax.Array]:
@@ -31,7 +33,8 @@ def batch_of(rows: int, fill: int = 0, seed: int = 0) -> dict[str, jax.Array]:
         "weight": np.ones(rows, np.float32),
     }
     batch = {
-        name: np.concatenate([array, np.zeros((fill, *array.shape[1:]), array.dtype)]) for name, array in real.items()
+        name: np.concatenate([array, np.zeros((fill, *array.shape[1:]), array.dtype)])
+        for name, array in real.items()
     }
     batch["mask"][rows:, 0] = True
     kinds = {"mask": jnp.bool_, "weight": jnp.float32}
@@ -61,7 +64,9 @@ def test_the_loss_is_the_weighted_mean_of_cross_entropy(model):
 def test_filler_rows_change_nothing(model):
     task = Classify().build(("a", "b", "c"), LABELS)
     module = task.init(model, nnx.Rngs(0))
-    (bare, weight, some), (filled, equal, same) = (task.loss(module, batch_of(5, fill), None) for fill in (0, 3))
+    (bare, weight, some), (filled, equal, same) = (
+        task.loss(module, batch_of(5, fill), None) for fill in (0, 3)
+    )
     assert float(bare) == pytest.approx(float(filled), rel=1e-6) and weight == equal == 5
     np.testing.assert_array_equal(some.confusion, same.confusion)
 
@@ -87,7 +92,10 @@ def packed(batch: dict[str, jax.Array], width: int, slots: int) -> dict[str, jax
                 new[name][row, place] = np.asarray(batch[name])[example, : lengths[example]]
             new["segment"][row, place], new["position"][row, place] = slot + 1, np.arange(lengths[example])
             new["start"][row, slot], new["index"][row, slot] = start, example
-            new["label"][row, slot], new["weight"][row, slot] = batch["label"][example], batch["weight"][example]
+            new["label"][row, slot], new["weight"][row, slot] = (
+                batch["label"][example],
+                batch["weight"][example],
+            )
             start += lengths[example]
     return {name: jnp.asarray(array) for name, array in new.items()}
 
@@ -116,7 +124,9 @@ def test_packed_rows_give_the_loss_and_the_gradients_of_single_ones(model, pooli
 def test_a_key_switches_dropout_on(model):
     task = Classify().build(("a", "b", "c"), LABELS)
     module, batch = task.init(model, nnx.Rngs(0)), batch_of(5)
-    losses = [float(task.loss(module, batch, key)[0]) for key in (None, None, jax.random.key(1), jax.random.key(2))]
+    losses = [
+        float(task.loss(module, batch, key)[0]) for key in (None, None, jax.random.key(1), jax.random.key(2))
+    ]
     assert losses[0] == losses[1] and len({*losses[1:]}) == 3
 
 
@@ -126,9 +136,13 @@ def test_one_class_cannot_be_learnt():
 
 
 def test_pairs_of_texts_are_trained_on_and_answered(tiny, settings, tmp_path):
-    table = [{"one": f"word{i % 5}", "two": f"word{(i % 5 + i % 2) % 5}", "same": 1 - i % 2} for i in range(120)]
+    table = [
+        {"one": f"word{i % 5}", "two": f"word{(i % 5 + i % 2) % 5}", "same": 1 - i % 2} for i in range(120)
+    ]
     rows = lk.load(table, text=("one", "two"), label="same")
-    run = lk.fit(rows, tiny, folder=tmp_path, background=False, accept_leakage=True, **{**settings, "epochs": 1})
+    run = lk.fit(
+        rows, tiny, folder=tmp_path, background=False, accept_leakage=True, **{**settings, "epochs": 1}
+    )
     answers = run.predictor.probabilities(["word1", "word1"], ["word1", "word2"])
     assert answers.shape == (2, 2) and not np.array_equal(*answers)
     assert run.evaluate(baselines=False).scores["accuracy"] >= 0

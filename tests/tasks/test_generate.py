@@ -99,7 +99,10 @@ def test_what_may_be_drawn():
 def test_the_examples_of_a_cache():
     cache = {"keys": jnp.arange(2 * 3).reshape(2, 3, 1, 1, 1), "used": jnp.arange(3)}
     turned = map_rows(lambda x: x[::-1], cache)
-    assert turned["used"].tolist() == [2, 1, 0] and turned["keys"][:, :, 0, 0, 0].tolist() == [[2, 1, 0], [5, 4, 3]]
+    assert turned["used"].tolist() == [2, 1, 0] and turned["keys"][:, :, 0, 0, 0].tolist() == [
+        [2, 1, 0],
+        [5, 4, 3],
+    ]
 
 
 def test_a_beam_search_has_no_chance():

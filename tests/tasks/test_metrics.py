@@ -48,7 +48,9 @@ def batch(c, truth, predicted, weight, loss):
 @given(predictions())
 def test_scores_agree_with_scikit_learn(case):
     _, truth, predicted, weight, loss = case
-    found = {name: value for name, value in counted(*batch(*case)).compute().items() if not name.startswith("f1/")}
+    found = {
+        name: value for name, value in counted(*batch(*case)).compute().items() if not name.startswith("f1/")
+    }
     kept = weight > 0
     if not kept.any():
         assert np.isnan(list(found.values())).all()
@@ -58,7 +60,9 @@ def test_scores_agree_with_scikit_learn(case):
     for average in ("macro", "micro", "weighted"):
         suffix = "" if average == "macro" else f"_{average}"
         rates = sk.precision_recall_fscore_support(truth, predicted, average=average, zero_division=0)
-        expected |= {name + suffix: value for name, value in zip(("precision", "recall", "f1"), rates, strict=False)}
+        expected |= {
+            name + suffix: value for name, value in zip(("precision", "recall", "f1"), rates, strict=False)
+        }
     assert found == pytest.approx(expected, abs=1e-6)
 
 
@@ -72,7 +76,9 @@ def test_per_class_agrees_with_scikit_learn(case):
     np.add.at(expected, (truth[kept], predicted[kept]), 1)
     np.testing.assert_array_equal(confusion, expected)
     if kept.any():
-        rates = sk.precision_recall_fscore_support(truth[kept], predicted[kept], labels=range(c), zero_division=0)
+        rates = sk.precision_recall_fscore_support(
+            truth[kept], predicted[kept], labels=range(c), zero_division=0
+        )
         for value, reference in zip(per_class(confusion).values(), rates, strict=True):
             np.testing.assert_allclose(value, reference, atol=1e-12)
 
@@ -91,7 +97,10 @@ def test_batches_merge_to_the_whole_and_not_to_a_mean_of_means():
 def test_what_is_not_counted():
     logits = jnp.array([[0.0, 1.0], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
     found = count(
-        logits, jnp.array([1, -1, 2, 0]), jnp.array([1.0, 1.0, 1.0, 0.0]), jnp.array([0.5, jnp.nan, jnp.inf, jnp.nan])
+        logits,
+        jnp.array([1, -1, 2, 0]),
+        jnp.array([1.0, 1.0, 1.0, 0.0]),
+        jnp.array([0.5, jnp.nan, jnp.inf, jnp.nan]),
     )
     np.testing.assert_array_equal(found.confusion, [[0, 0], [0, 1]])
     assert (float(found.loss_sum), float(found.weight)) == (0.5, 1.0)

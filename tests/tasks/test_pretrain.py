@@ -64,7 +64,11 @@ def tokenizer():
 def test_what_is_never_hidden_and_what_goes_on(tokenizer):
     task = Pretrain().build((), np.zeros(0, int), tokenizer)
     special = [tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id]
-    assert task.reserved[special].all() and not task.reserved[tokenizer.unk_id] and task.mask_id == tokenizer.mask_id
+    assert (
+        task.reserved[special].all()
+        and not task.reserved[tokenizer.unk_id]
+        and task.mask_id == tokenizer.mask_id
+    )
     pieces = tokenizer.pieces("playing gamers")
     for piece, number, _ in pieces:
         assert task.goes_on[number] == piece.startswith("##")
@@ -93,7 +97,9 @@ def test_the_loss_is_of_the_hidden_tokens_and_the_pairs(tokenizer):
     free = ~jnp.asarray(task.reserved)[ids] & (batch["weight"][:, None] > 0)
     masked = hide(ids, free, None, 0.15, task.mask_id, tokenizer.vocab_size, hiding)
     seen = module.backbone(masked.ids, batch["mask"], batch["types"])
-    logs = jax.nn.log_softmax(module.head.mlm_logits(seen.hidden, module.backbone.embeddings.word.embedding[...]))
+    logs = jax.nn.log_softmax(
+        module.head.mlm_logits(seen.hidden, module.backbone.embeddings.word.embedding[...])
+    )
     places = np.argwhere(np.asarray(masked.weight) > 0)
     losses = [-float(logs[i, int(masked.place[i, j]), int(masked.target[i, j])]) for i, j in places]
     follows = jax.nn.log_softmax(module.head.nsp_logits(seen.pooled))

@@ -22,7 +22,16 @@ from labkit.inference.question_answering import QuestionAnsweringPipeline
 from labkit.tasks.qa import best_span, best_threshold, exact, normalised, overlap, right_answers
 
 NAMES = ["anna", "berta", "carl", "dora", "emil", "frida", "georg", "hanna"]
-PLACES = ["the old mill", "a small harbour", "rome", "the north gate", "paris", "a red house", "kyoto", "the last inn"]
+PLACES = [
+    "the old mill",
+    "a small harbour",
+    "rome",
+    "the north gate",
+    "paris",
+    "a red house",
+    "kyoto",
+    "the last inn",
+]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +93,9 @@ def test_the_best_span_is_that_of_trying_all():
     found = best_span(jnp.asarray(begins), jnp.asarray(ends), 3)
     for row in range(6):
         all_of = [
-            (begins[row, i] + ends[row, j], i, j) for i, j in itertools.product(range(1, 9), repeat=2) if 0 <= j - i < 3
+            (begins[row, i] + ends[row, j], i, j)
+            for i, j in itertools.product(range(1, 9), repeat=2)
+            if 0 <= j - i < 3
         ]
         score, start, end = max(all_of)
         assert (int(found.start[row]), int(found.end[row])) == (start, end)
@@ -93,13 +104,19 @@ def test_the_best_span_is_that_of_trying_all():
 
 def test_answers_are_compared_by_the_published_rules():
     assert normalised("The  Cat's, an  A-Team!") == "cats ateam"
-    assert exact("the Eiffel tower.", ["Paris", "Eiffel Tower"]) == 1 and exact("tower", ["Eiffel Tower"]) == 0
+    assert (
+        exact("the Eiffel tower.", ["Paris", "Eiffel Tower"]) == 1 and exact("tower", ["Eiffel Tower"]) == 0
+    )
     assert overlap("in the old mill", ["old mill"]) == pytest.approx(0.8)
     assert overlap("mill mill", ["old mill", "mill"]) == pytest.approx(2 / 3)
-    assert exact("", [""]) == overlap("", [""]) == 1 and exact("x", [""]) == overlap("x", [""]) == 0  # unanswerable
+    assert (
+        exact("", [""]) == overlap("", [""]) == 1 and exact("x", [""]) == overlap("x", [""]) == 0
+    )  # unanswerable
     assert exact("x", []) == overlap("x", []) == 0
     assert (
-        exact("B-52's", ["the b52s"]) == 1 and exact("an answer", ["answer", "x"]) == 1 and normalised("another") != ""
+        exact("B-52's", ["the b52s"]) == 1
+        and exact("an answer", ["answer", "x"]) == 1
+        and normalised("another") != ""
     )
     assert overlap("the", ["a"]) == 1 and overlap("", ["mill"]) == 0 and overlap("x", ["mill"]) == 0
 
@@ -134,9 +151,9 @@ def squad_scores(answer, truths):
     )
 
 
-said = st.lists(st.sampled_from(["the", "A", "an", "mill", "Old", "mill.", "U.S.", "it's", "b-52", "$5", "_"])).map(
-    " ".join
-)
+said = st.lists(
+    st.sampled_from(["the", "A", "an", "mill", "Old", "mill.", "U.S.", "it's", "b-52", "$5", "_"])
+).map(" ".join)
 
 
 @given(said, st.lists(said, max_size=3))
@@ -195,7 +212,14 @@ def test_answers_that_do_not_stand_there_are_said():
 
 def small():
     return lk.models["bert"](
-        preset="tiny", depth=1, width=32, heads=2, mlp_width=64, dropout=0.0, attention_dropout=0.0, max_length=64
+        preset="tiny",
+        depth=1,
+        width=32,
+        heads=2,
+        mlp_width=64,
+        dropout=0.0,
+        attention_dropout=0.0,
+        max_length=64,
     )
 
 
@@ -234,7 +258,11 @@ FORMS = ("empty lists", "none", "empty text", "start -1", "flag", "missing")
 def test_questions_without_answers_are_read_in_every_form(form):
     rows = lk.load(with_answers(form, 20), text=("question", "context"), label=False)
     texts, spans = answers_of(rows["train"])
-    assert [span is None for span in spans] == [not text for text in texts] == [number % 2 == 1 for number in range(20)]
+    assert (
+        [span is None for span in spans]
+        == [not text for text in texts]
+        == [number % 2 == 1 for number in range(20)]
+    )
     reason = "answer of an unanswerable question dropped" if form == "flag" else "question without an answer"
     assert rows.report.counts() == {"counted": {reason: 10}}
     assert [note.row for note in rows.report.of("counted")[reason]] == list(range(1, 20, 2))
@@ -245,7 +273,9 @@ def squad_best(margins, f1, answerable):
     F1, and how many questions are then answered."""
     total = greatest = sum(not has_answer for has_answer in answerable)
     count = 0
-    for place, (_, score, has_answer) in enumerate(sorted(zip(margins, f1, answerable, strict=True)), start=1):
+    for place, (_, score, has_answer) in enumerate(
+        sorted(zip(margins, f1, answerable, strict=True)), start=1
+    ):
         total += score if has_answer else -1
         if total > greatest:
             greatest, count = total, place
@@ -274,7 +304,12 @@ def test_the_threshold_of_no_answer_gives_the_f1_that_the_script_of_squad_finds(
         ([-4.0, 2.0], [1.0, 1.0], [True, True], 2.0),
         ([4.0, 2.0], [0.0, 0.0], [False, False], 0.0),
         ([-4.0, 2.0], [0.0, 0.0], [False, False], -5.0),
-        ([1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.5], [True, False, False, True], 0.5),  # equal margins: together
+        (
+            [1.0, 1.0, 1.0, 0.0],
+            [1.0, 1.0, 0.0, 0.5],
+            [True, False, False, True],
+            0.5,
+        ),  # equal margins: together
     ],
 )
 def test_where_the_threshold_of_no_answer_lies(margins, f1, answerable, threshold):
@@ -330,7 +365,9 @@ def test_a_model_learns_that_there_is_no_answer(tmp_path):
 
 
 def window_texts(answerer, question, text):
-    made = windows([question], [text], answerer.tokenizer, answerer.max_length, answerer.experiment.task.stride)
+    made = windows(
+        [question], [text], answerer.tokenizer, answerer.max_length, answerer.experiment.task.stride
+    )
     for begin, end, first in zip(made.tokens.offsets, made.tokens.offsets[1:], made.first, strict=False):
         yield text[made.spans[begin + first, 0] : made.spans[end - 2, 1]]
 

@@ -47,7 +47,9 @@ def test_portions_change_no_number_and_no_gradient(monkeypatch, smoothing):
 
 def test_scores_of_sums():
     scores = TokenSums(jnp.float32(6.0), jnp.float32(4.0), jnp.int32(3), jnp.int32(5)).compute()
-    assert scores == pytest.approx({"loss": 1.5, "perplexity": np.exp(1.5), "bits": 1.5 / np.log(2), "accuracy": 0.6})
+    assert scores == pytest.approx(
+        {"loss": 1.5, "perplexity": np.exp(1.5), "bits": 1.5 / np.log(2), "accuracy": 0.6}
+    )
     assert all(np.isnan(value) for value in TokenSums.empty().compute().values())
 
 

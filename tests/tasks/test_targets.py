@@ -72,7 +72,8 @@ def test_sums_of_batches_are_the_sums_of_all(model):
         module, batch = bound.init(model, nnx.Rngs(0)), batch_of(target, 0)
         whole = bound.loss(module, batch, None)[2]
         parts = [
-            bound.loss(module, {k: v[part] for k, v in batch.items()}, None)[2] for part in np.split(np.arange(6), 2)
+            bound.loss(module, {k: v[part] for k, v in batch.items()}, None)[2]
+            for part in np.split(np.arange(6), 2)
         ]
         added = jax.tree.map(jnp.add, *parts)
         assert added.compute() == pytest.approx(whole.compute(), rel=1e-4)
@@ -88,7 +89,9 @@ def test_a_regression_learns_in_deviations_and_answers_in_units(model, kind):
     answer = np.asarray(task.predict(module, batch), np.float64)[:6]
     off = (answer - target) / target.std(0)
     amount = np.abs(off)
-    each = {"squared": off**2, "absolute": amount, "huber": np.where(amount < 1, off**2 / 2, amount - 0.5)}[kind]
+    each = {"squared": off**2, "absolute": amount, "huber": np.where(amount < 1, off**2 / 2, amount - 0.5)}[
+        kind
+    ]
     weight = np.asarray(batch["weight"], np.float64)[:6]
     assert float(total) == pytest.approx((each.mean(-1) * weight).sum(), rel=1e-4)
     scores = sums.compute()
@@ -96,7 +99,10 @@ def test_a_regression_learns_in_deviations_and_answers_in_units(model, kind):
     assert scores["r2"] == pytest.approx(sk.r2_score(target, answer), rel=1e-3)
     rmse = np.mean([np.sqrt(sk.mean_squared_error(target[:, i], answer[:, i])) for i in range(2)])
     assert scores["rmse"] == pytest.approx(rmse, rel=1e-4)
-    params = {"head/kernel": np.asarray(module.head.kernel[...]), "head/bias": np.asarray(module.head.bias[...])}
+    params = {
+        "head/kernel": np.asarray(module.head.kernel[...]),
+        "head/bias": np.asarray(module.head.bias[...]),
+    }
     kept, plain = task.finalize(params), task.config.restore(task.classes)
     nnx.update(module, {"head": {name.split("/")[1]: jnp.asarray(value) for name, value in kept.items()}})
     np.testing.assert_allclose(np.asarray(plain.predict(module, batch))[:6], answer, rtol=2e-4)
@@ -172,7 +178,9 @@ def test_a_number_end_to_end_on_texts(coloured, reader, tmp_path):
 @pytest.mark.samples
 def test_a_number_end_to_end_on_a_table(tmp_path):
     rows = lk.load("diabetes").split(validation=0.15, test=0.2, seed=0)
-    run = lk.fit(rows, lk.models["mlp"](widths=(32,)), folder=tmp_path, epochs=30, background=False, learning_rate=3e-3)
+    run = lk.fit(
+        rows, lk.models["mlp"](widths=(32,)), folder=tmp_path, epochs=30, background=False, learning_rate=3e-3
+    )
     report = run.evaluate()
     assert report.scores["r2"] > 0.3 and set(report.baselines) == {"mean", "ridge regression"}
     record = rows["test"].with_format(None)[0]

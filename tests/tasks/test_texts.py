@@ -53,7 +53,9 @@ def test_pretraining_tells_hidden_words_and_what_follows(text, tmp_path):
     model = lk.models["bert"](preset="tiny", depth=1, **TINY)
     run = lk.fit(text, model, task="pretrain", folder=tmp_path, epochs=8, vocabulary=100, **COMMON)
     scores = run.evaluate("validation")
-    assert scores["masked_loss"] < 3.2 < np.log(100) and {"next_accuracy", "next_f1", "perplexity"} <= set(scores)
+    assert scores["masked_loss"] < 3.2 < np.log(100) and {"next_accuracy", "next_f1", "perplexity"} <= set(
+        scores
+    )
     summary = run.info.summary
     assert scores["loss"] == pytest.approx(summary["validation_loss"], rel=1e-4)
     stored = run.export(tmp_path / "out")
@@ -67,10 +69,14 @@ def test_pretraining_tells_hidden_words_and_what_follows(text, tmp_path):
 
 def test_a_language_model_learns_the_grammar_and_writes_it(text, tmp_path):
     model = lk.models["gpt"](preset="nano", depth=1, width=32, heads=2, dropout=0.0, max_length=64)
-    run = lk.fit(text, model, task="lm", folder=tmp_path, epochs=20, vocabulary=300, tokenizer="wordpiece", **COMMON)
+    run = lk.fit(
+        text, model, task="lm", folder=tmp_path, epochs=20, vocabulary=300, tokenizer="wordpiece", **COMMON
+    )
     scores = run.evaluate("validation")
     assert scores["loss"] == pytest.approx(run.info.summary["validation_loss"], rel=1e-4)
-    assert scores["perplexity"] < 6  # of eighteen words; with two that may follow each, and the end, it is about three
+    assert (
+        scores["perplexity"] < 6
+    )  # of eighteen words; with two that may follow each, and the end, it is about three
     told = run.generate(["the", "dog"], max_new_tokens=8)
     assert len(told) == 2 and all(word in WORDS for line in told for word in line.split()) and told[0].split()
     assert run.generate("the", max_new_tokens=8) == told[0]  # a text alone is what it is among others
@@ -94,7 +100,9 @@ def test_a_source_becomes_its_target(pairs, tmp_path):
     told = run.translate(lines, max_new_tokens=7)
     assert told == [run.translate(line, max_new_tokens=7) for line in lines] == greedy(run, lines, 7)
     assert isinstance(run.translate("", beams=2), str) and run.translate([]) == []
-    assert run.translate(lines[0], temperature=2.0, seed=1) != run.translate(lines[0], temperature=2.0, seed=2)
+    assert run.translate(lines[0], temperature=2.0, seed=1) != run.translate(
+        lines[0], temperature=2.0, seed=2
+    )
     with pytest.raises(ConfigError, match="max_new_tokens = 32 exceeds the 31 that this model can generate"):
         run.translate("the dog", max_new_tokens=32)
     with pytest.raises(DataError, match="source text 1 is 3, a int; a string is needed"):

@@ -195,7 +195,9 @@ def test_a_callback_may_compute_log_and_end_the_run(rows, tmp_path):
     np.testing.assert_allclose(history["double"], 2 * history["loss"], rtol=1e-6)
 
 
-@pytest.mark.parametrize("failing", ["on_begin", "on_step", "on_evaluate", "on_checkpoint", "on_end", "state_dict"])
+@pytest.mark.parametrize(
+    "failing", ["on_begin", "on_step", "on_evaluate", "on_checkpoint", "on_end", "state_dict"]
+)
 def test_an_exception_ends_the_run_with_its_traceback_and_it_can_be_resumed(rows, tmp_path, failing, module):
     ends = []
 
@@ -208,10 +210,16 @@ def test_an_exception_ends_the_run_with_its_traceback_and_it_can_be_resumed(rows
 
     bad = type("Bad", (Bad,), {failing: fail})
     totals = module.Totals()
-    with pytest.raises(RunError, match=rf"callback .*Bad raised ValueError: a mistake of mine in {failing}.*resume"):
+    with pytest.raises(
+        RunError, match=rf"callback .*Bad raised ValueError: a mistake of mine in {failing}.*resume"
+    ):
         fit(rows, tmp_path, [bad(), totals])
     run = lk.runs(tmp_path)[0]
-    assert run.status == "failed" and "in fail" in run.info.traceback and "a mistake of mine" in run.info.traceback
+    assert (
+        run.status == "failed"
+        and "in fail" in run.info.traceback
+        and "a mistake of mine" in run.info.traceback
+    )
     assert ends == ([] if failing == "on_end" else ["failed"])
     with pytest.raises(RunError, match=r"Bad.*run\.resume\(callbacks=\[\]\)"):
         run.resume()
@@ -240,7 +248,9 @@ def test_states_resume_bit_for_bit_in_another_process_that_was_killed(rows, tmp_
     ]
 
 
-def test_a_callback_of_a_notebook_or_a_function_is_refused_for_another_process(rows, tmp_path, module, monkeypatch):
+def test_a_callback_of_a_notebook_or_a_function_is_refused_for_another_process(
+    rows, tmp_path, module, monkeypatch
+):
     class Local(lk.Callback):
         pass
 
@@ -261,7 +271,10 @@ def test_a_callback_of_a_notebook_or_a_function_is_refused_for_another_process(r
         with pytest.raises(ConfigError, match=said):
             fit(rows, tmp_path, [callback], processes=2)
     assert len(lk.runs(tmp_path)) == 0
-    for wrong, said in ((module.Totals, r"Create it first: Totals\(\)"), (print, "subclass of labkit.Callback")):
+    for wrong, said in (
+        (module.Totals, r"Create it first: Totals\(\)"),
+        (print, "subclass of labkit.Callback"),
+    ):
         with pytest.raises(ConfigError, match=said):
             fit(rows, tmp_path, [wrong])
 
@@ -277,7 +290,10 @@ def test_callbacks_are_part_of_the_experiment_and_its_toml(rows, tmp_path, modul
     made = callbacks_of(again.callbacks)
     assert [type(each) for each in made] == [module.Totals, module.Plain]
     assert made[0].settings == module.TotalsSettings(every=2)
-    assert "import my_totals" in run.code() and "my_totals.Totals(my_totals.Totals.Settings(every=2" in code_of(again)
+    assert (
+        "import my_totals" in run.code()
+        and "my_totals.Totals(my_totals.Totals.Settings(every=2" in code_of(again)
+    )
     file = tmp_path / "experiment.toml"
     source = tmp_path / "rows.csv"
     source.write_text("a,b,label\n" + "".join(f"{i},{i % 7},{'x' if i % 2 else 'y'}\n" for i in range(60)))
@@ -313,7 +329,9 @@ def test_an_entry_that_names_no_callback_is_refused(module, spec, said):
 def test_states_come_back_as_they_were(tmp_path):
     import ml_dtypes
 
-    arrays = [np.arange(6, dtype=dtype).reshape(2, 3) for dtype in ("int8", "uint32", "int64", "float16", "float64")]
+    arrays = [
+        np.arange(6, dtype=dtype).reshape(2, 3) for dtype in ("int8", "uint32", "int64", "float16", "float64")
+    ]
     arrays += [
         np.array([True, False]),
         np.zeros((0, 3), np.float32),
@@ -321,8 +339,22 @@ def test_states_come_back_as_they_were(tmp_path):
         np.ones(3, ml_dtypes.bfloat16),
     ]
     arrays += [np.array(2.5), np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.arange(9.0)[::-2]]
-    scalars = [None, True, 3, 2**80, 0.1, float("inf"), "text \u4e2d", np.float32(0.1), np.int64(7), np.float64(1 / 3)]
-    states = {"a:B": {"arrays": arrays, "nested": {"list": [1], "array": {}}, "scalars": scalars}, "a:B #2": {"x": []}}
+    scalars = [
+        None,
+        True,
+        3,
+        2**80,
+        0.1,
+        float("inf"),
+        "text \u4e2d",
+        np.float32(0.1),
+        np.int64(7),
+        np.float64(1 / 3),
+    ]
+    states = {
+        "a:B": {"arrays": arrays, "nested": {"list": [1], "array": {}}, "scalars": scalars},
+        "a:B #2": {"x": []},
+    }
     path = tmp_path / "file"
     path.write_bytes(encode(states))
     found = decode(path)
@@ -332,7 +364,9 @@ def test_states_come_back_as_they_were(tmp_path):
     back = found["a:B"].pop("scalars")
     assert [(type(a), a) for a in back] == [(type(a), a) for a in scalars]
     assert found == {"a:B": {"nested": {"list": [1], "array": {}}}, "a:B #2": {"x": []}}
-    assert np.array_equal(next(iter(decode_of({"x": {"y": jax.numpy.arange(3)}}, path)["x"].values())), [0, 1, 2])
+    assert np.array_equal(
+        next(iter(decode_of({"x": {"y": jax.numpy.arange(3)}}, path)["x"].values())), [0, 1, 2]
+    )
 
 
 def decode_of(states, path):

@@ -37,7 +37,9 @@ def calls(source: str) -> list[tuple[str, list[Any], dict[str, Any]]]:
         call = line.value
         assert isinstance(call, ast.Call)
         read = [each.id if isinstance(each, ast.Name) else ast.literal_eval(each) for each in call.args]
-        found.append((ast.unparse(call.func), read, {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}))
+        found.append(
+            (ast.unparse(call.func), read, {str(k.arg): ast.literal_eval(k.value) for k in call.keywords})
+        )
     return found
 
 
@@ -46,7 +48,9 @@ def test_a_literal_is_read_back_as_it_was(value):
     assert ast.literal_eval(source_code.line(source_code.literal(value))) == value
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**5000, object(), {"a": {1, 2}}, b"x"], ids=type)
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), 10**5000, object(), {"a": {1, 2}}, b"x"], ids=type
+)
 def test_what_is_no_literal_is_refused(value):
     with pytest.raises(ConfigError, match="cannot be written as Python code"):
         source_code.literal(value)
@@ -63,7 +67,11 @@ def test_what_is_no_name_of_an_argument_is_refused(name):
 @example(*PAYLOADS[:2], PAYLOADS, {name: name for name in PAYLOADS}, PAYLOADS[0])
 def test_code_of_an_experiment_makes_the_same_calls_and_no_other(source, column, names, classes, group):
     options = {"text": column, "names": names, "classes": classes}
-    steps = ({"do": "split", "group": group, "seed": 3}, {"do": "dedupe", "near": True}, {"do": "sample", "n": 5})
+    steps = (
+        {"do": "split", "group": group, "seed": 3},
+        {"do": "dedupe", "near": True},
+        {"do": "sample", "n": 5},
+    )
     data = DataConfig(source, options, steps)
     whole = Experiment(models["mlp"](widths=(4,)), data, name=group)
     load, split, dedupe, sample, model, fit = calls(code_of(whole))
@@ -79,7 +87,9 @@ def test_code_of_an_experiment_makes_the_same_calls_and_no_other(source, column,
         assert "UTF-8 cannot represent" in str(error)
 
 
-@pytest.mark.parametrize("key", ["label='label')\nimport os\nrows = dict(a", "x", "options", "min_score", "Text", ""])
+@pytest.mark.parametrize(
+    "key", ["label='label')\nimport os\nrows = dict(a", "x", "options", "min_score", "Text", ""]
+)
 def test_a_setting_that_load_does_not_have_is_refused_wherever_it_is_read(key, tmp_path):
     refused = "load has no setting"
     with pytest.raises(ConfigError, match=refused):
@@ -115,7 +125,9 @@ def test_a_folder_of_rows_with_a_damaged_source_is_refused(source, tmp_path):
         lk.load(saved(tmp_path, source=source))
 
 
-@pytest.mark.parametrize("file", ["../other/0.arrow", "/etc/passwd", "", ".", 5, None, ["0.arrow"], "a\0", "x" * 5000])
+@pytest.mark.parametrize(
+    "file", ["../other/0.arrow", "/etc/passwd", "", ".", 5, None, ["0.arrow"], "a\0", "x" * 5000]
+)
 def test_a_split_is_a_file_of_its_folder(file, tmp_path):
     lk.load([{"text": "a", "label": 1}, {"text": "b", "label": 0}]).save(tmp_path / "other")
     with pytest.raises(DataError, match="does not contain complete saved rows"):
@@ -126,7 +138,9 @@ def test_a_split_is_a_file_of_its_folder(file, tmp_path):
         lk.load(saved(tmp_path, splits={"train": "1.arrow"}))
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "5", "null", "[]", '"x"', "{}", "\0", "é"])
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a":' * 100_000, "5", "null", "[]", '"x"', "{}", "\0", "é"]
+)
 def test_a_damaged_list_of_the_splits_is_refused(text, tmp_path):
     folder = saved(tmp_path)
     (folder / "rows.json").write_text(text, encoding="latin-1")

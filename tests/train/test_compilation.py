@@ -37,7 +37,8 @@ print("cleared", cleared)
 
 @linux
 @pytest.mark.skipif(
-    Path("/proc/sys/vm/max_map_count").exists() and int(Path("/proc/sys/vm/max_map_count").read_text()) > 100_000,
+    Path("/proc/sys/vm/max_map_count").exists()
+    and int(Path("/proc/sys/vm/max_map_count").read_text()) > 100_000,
     reason="too many mappings to be taken in a test",
 )
 def test_a_process_survives_more_programs_than_it_has_mappings():

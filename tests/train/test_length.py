@@ -33,7 +33,9 @@ def test_a_run_names_the_length_it_chose(words, expected, tmp_path):
     usual = {"folder": tmp_path, "background": False, "epochs": 1, "vocabulary": 200, "accept_leakage": True}
     run = lk.fit(data, BERT, **usual)
     length = run.experiment.task.max_length
-    whole = lk.Tokenizer.load(run.info.folder / "model").encode(data["train"]["text"], max_length=READ).lengths
+    whole = (
+        lk.Tokenizer.load(run.info.folder / "model").encode(data["train"]["text"], max_length=READ).lengths
+    )
     assert length == (expected or -(-int(whole.max()) // 32) * 32)
     assert f"max_length = {length}" in run.toml() and f"max_length={length}" in run.code()
     assert loads(Experiment, (run.info.folder / "experiment.toml").read_text()).task.max_length == length
@@ -49,6 +51,8 @@ def test_pictures_have_no_length(tmp_path):
     assert run.predict(lk.load("digits")["train"].with_format("numpy")["image"][:2])
 
 
-@pytest.mark.parametrize(("characters", "pieces"), [(0, 1000), (80_000, 1000), (160_079, 2000), (10_000_000, 8000)])
+@pytest.mark.parametrize(
+    ("characters", "pieces"), [(0, 1000), (80_000, 1000), (160_079, 2000), (10_000_000, 8000)]
+)
 def test_the_default_vocabulary_has_a_piece_for_every_eighty_characters(characters, pieces):
     assert fitting_vocabulary(["x" * (characters // 2)] * 2 + ["x" * (characters % 2)]) == pieces

@@ -28,7 +28,9 @@ def wait_for(condition, seconds=300):
 @pytest.fixture
 def running(reviews, tiny, settings, tmp_path):
     """A run with far too many epochs, in a thread, past its first steps; stopped at the end of the test."""
-    run = lk.fit(reviews, tiny, folder=tmp_path, background=True, **{**settings, "epochs": 500, "patience": 0})
+    run = lk.fit(
+        reviews, tiny, folder=tmp_path, background=True, **{**settings, "epochs": 500, "patience": 0}
+    )
     wait_for(lambda: run.info.step > 2 or run.info.over)
     assert not run.info.over, run.info.error
     yield run
@@ -119,7 +121,9 @@ def test_a_stopped_run_can_be_resumed_and_the_saved_rate_is_kept(running):
     wait_for(lambda: running.info.step > step + 1 or running.info.over)
     steps = [int(step) for step, _ in series(running, "train", "loss")]
     assert steps == list(range(1, len(steps) + 1))
-    rates = [r.value for r in running.store.records(running.id) if r.name == "learning_rate" and r.step > step]
+    rates = [
+        r.value for r in running.store.records(running.id) if r.name == "learning_rate" and r.step > step
+    ]
     assert max(rates) <= 1e-4 + 1e-9
 
 
@@ -144,7 +148,9 @@ def test_patience_ends_the_run_and_the_best_is_kept(reviews, tiny, settings, tmp
 
 
 def test_the_model_is_that_of_the_best_evaluation(reviews, tiny, settings, tmp_path):
-    run = lk.fit(reviews, tiny, folder=tmp_path, background=False, **{**settings, "epochs": 6, "learning_rate": 0.02})
+    run = lk.fit(
+        reviews, tiny, folder=tmp_path, background=False, **{**settings, "epochs": 6, "learning_rate": 0.02}
+    )
     scores = {step: float.fromhex(value) for step, value in series(run, "validation", "f1")}
     losses = {step: float.fromhex(value) for step, value in series(run, "validation", "loss")}
     best = max(scores, key=lambda step: (scores[step], -losses[step], -step))
@@ -153,9 +159,19 @@ def test_the_model_is_that_of_the_best_evaluation(reviews, tiny, settings, tmp_p
     assert report.scores["f1"] == pytest.approx(scores[best], abs=1e-6)
 
 
-def test_a_gradient_that_is_not_finite_is_left_out_and_ends_the_run_when_it_lasts(reviews, tiny, settings, tmp_path):
-    with pytest.raises(lk.LabkitError, match=r"not finite in 5 steps in a row.*the rows \d+.*Lower the learning rate"):
-        lk.fit(reviews, tiny, folder=tmp_path, background=False, **{**settings, "learning_rate": 1e30, "clip": 0.0})
+def test_a_gradient_that_is_not_finite_is_left_out_and_ends_the_run_when_it_lasts(
+    reviews, tiny, settings, tmp_path
+):
+    with pytest.raises(
+        lk.LabkitError, match=r"not finite in 5 steps in a row.*the rows \d+.*Lower the learning rate"
+    ):
+        lk.fit(
+            reviews,
+            tiny,
+            folder=tmp_path,
+            background=False,
+            **{**settings, "learning_rate": 1e30, "clip": 0.0},
+        )
     run = lk.runs(tmp_path)[0]
     assert run.status == "failed" and run.info.traceback
     assert any(math.isnan(r.value) or math.isinf(r.value) for r in run.store.records(run.id))
@@ -169,7 +185,9 @@ def test_frozen_parameters_do_not_move(reviews, tiny, settings, tmp_path):
     assert np.abs(weights["classifier.bias"]).max() > 0
 
 
-def test_a_learning_rate_set_after_the_last_checkpoint_is_set_again_at_its_step(finished, reviews, tiny, tmp_path):
+def test_a_learning_rate_set_after_the_last_checkpoint_is_set_again_at_its_step(
+    finished, reviews, tiny, tmp_path
+):
     from labkit.api import Run
     from labkit.train.loop import work
 

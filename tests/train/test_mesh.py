@@ -40,7 +40,9 @@ def test_a_run_of_eight_devices_goes_on_on_one(finished, reviews, tmp_path):
     from labkit.api import Run
 
     store = Store(tmp_path)
-    experiment = finished.experiment.replace(train=finished.experiment.train.replace(sharded=True, packing="never"))
+    experiment = finished.experiment.replace(
+        train=finished.experiment.train.replace(sharded=True, packing="never")
+    )
     run = Run.create(store, experiment, reviews)
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
     done = subprocess.run(

@@ -27,11 +27,15 @@ def layer_of(name):
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
 def test_the_schedule_is_that_of_optax(schedule):
     ours = Optimizer(schedule=schedule, warmup=0.2)
-    down = optax.linear_schedule(1.0, 0.0, 16) if schedule == "linear" else optax.cosine_decay_schedule(1.0, 16)
+    down = (
+        optax.linear_schedule(1.0, 0.0, 16) if schedule == "linear" else optax.cosine_decay_schedule(1.0, 16)
+    )
     steps = range(4, 20)
     theirs = [float(down(step - 4)) for step in steps]
     np.testing.assert_allclose([float(ours.shape(jnp.int32(step), 20)) for step in steps], theirs, atol=1e-6)
-    np.testing.assert_allclose([float(ours.shape(jnp.int32(step), 20)) for step in range(4)], [0.25, 0.5, 0.75, 1.0])
+    np.testing.assert_allclose(
+        [float(ours.shape(jnp.int32(step), 20)) for step in range(4)], [0.25, 0.5, 0.75, 1.0]
+    )
 
 
 def test_without_warmup_a_constant_schedule_is_one_everywhere():
@@ -42,7 +46,10 @@ def test_without_warmup_a_constant_schedule_is_one_everywhere():
 def test_layer_decay_lowers_the_rate_from_the_head_down():
     found = Optimizer(layer_decay=0.5).multipliers(SHAPES, layer_of, top=4)
     assert found["head/kernel"] == 1.0 and found["backbone/words/embedding"] == 0.0625
-    assert found["backbone/encoder/kernel"].shape == (3, 1, 1) and found["backbone/encoder/bias"].shape == (3, 1)
+    assert found["backbone/encoder/kernel"].shape == (3, 1, 1) and found["backbone/encoder/bias"].shape == (
+        3,
+        1,
+    )
     np.testing.assert_allclose(found["backbone/encoder/kernel"].ravel(), [0.125, 0.25, 0.5])
 
 
@@ -88,7 +95,9 @@ def factors(total=20, **settings):
 
 def test_one_cycle_is_that_of_optax():
     found = factors(100, schedule="one-cycle", warmup=0.25)
-    theirs = optax.cosine_onecycle_schedule(100, 1.0, pct_start=0.25, div_factor=25, final_div_factor=1e5 / 25)
+    theirs = optax.cosine_onecycle_schedule(
+        100, 1.0, pct_start=0.25, div_factor=25, final_div_factor=1e5 / 25
+    )
     # theirs is at the rate of step n when n updates were made; ours rises with the first update already
     np.testing.assert_allclose(found[:25], [float(theirs(step + 1)) for step in range(25)], atol=1e-5)
     np.testing.assert_allclose(found[25:], [float(theirs(step)) for step in range(25, 100)], atol=1e-5)
@@ -115,14 +124,21 @@ def test_the_rates_of_a_whole_run():
 @pytest.mark.parametrize(
     ("trainable", "moving"),
     [
-        ("full", {"backbone/words/embedding", "backbone/encoder/kernel", "backbone/encoder/bias", "head/kernel"}),
+        (
+            "full",
+            {"backbone/words/embedding", "backbone/encoder/kernel", "backbone/encoder/bias", "head/kernel"},
+        ),
         ("head", {"head/kernel"}),
         ("bitfit", {"backbone/encoder/bias", "head/kernel"}),
         ("lora", {"backbone/encoder/lora_a", "backbone/encoder/lora_b", "head/kernel"}),
     ],
 )
 def test_the_parameters_that_each_setting_trains(trainable, moving):
-    added = {"backbone/encoder/lora_a": (3, 4, 2), "backbone/encoder/lora_b": (3, 2, 4)} if trainable == "lora" else {}
+    added = (
+        {"backbone/encoder/lora_a": (3, 4, 2), "backbone/encoder/lora_b": (3, 2, 4)}
+        if trainable == "lora"
+        else {}
+    )
     found = Optimizer(trainable=trainable).multipliers({**SHAPES, **added}, layer_of, top=4)
     assert {name for name, factor in found.items() if factor.any()} == moving
 
@@ -140,7 +156,10 @@ def test_layers_are_set_free_from_the_head_down():
 
 
 PARAMS = {"a/kernel": jnp.array([[1.0, -2.0, 0.5], [0.3, 0.1, -0.7]]), "a/bias": jnp.array([0.5, 1.0, -1.0])}
-GRADIENT = {"a/kernel": jnp.array([[3.0, 4.0, -1.0], [0.2, -0.5, 0.9]]), "a/bias": jnp.array([-1.0, 0.0, 2.0])}
+GRADIENT = {
+    "a/kernel": jnp.array([[3.0, 4.0, -1.0], [0.2, -0.5, 0.9]]),
+    "a/bias": jnp.array([-1.0, 0.0, 2.0]),
+}
 MASK = {"a/kernel": True, "a/bias": False}
 
 
@@ -170,7 +189,10 @@ def test_adafactor_is_that_of_optax():
 
 def test_muon_turns_every_matrix_of_stacked_layers_into_an_orthogonal_one():
     random = np.random.default_rng(0)
-    stacked = {"l/kernel": jnp.asarray(random.normal(size=(2, 8, 5)), jnp.float32), "l/bias": jnp.ones((2, 5))}
+    stacked = {
+        "l/kernel": jnp.asarray(random.normal(size=(2, 8, 5)), jnp.float32),
+        "l/bias": jnp.ones((2, 5)),
+    }
     settings = Optimizer(algorithm="muon", weight_decay=0, clip=0)
     ours = settings.build({"l/kernel": True, "l/bias": False}, ["l/kernel"])
     direction, _ = ours.update(stacked, ours.init(stacked), stacked)

@@ -70,7 +70,10 @@ def test_a_model_no_better_than_a_constant_answer(constant, score, says):
 )
 def test_the_likely_cause_is_named_in_both_languages(options, constant, lost, losses, cause):
     value, share = constant
-    summary = {"constant": [Message("the most frequent class"), "f1", value, share], "truncation": {"lost": lost}}
+    summary = {
+        "constant": [Message("the most frequent class"), "f1", value, share],
+        "truncation": {"lost": lost},
+    }
     problem, said = outcome_of(experiment(**options), summary, losses, {"f1": value}).warnings
     assert problem.startswith("No better than the most frequent class: F1 of validation")
     assert any(part in said for part in cause.split("|"))
@@ -91,7 +94,9 @@ def test_a_run_with_a_rate_far_too_low_says_so_everywhere(tmp_path, capsys):
     assert said in capsys.readouterr().err
     assert "too low" in run_html.result(run.info, {}, "") and "过低" in run_html.warning_box(run.info, "zh")
     report = run.evaluate()
-    assert any("Worse than the linear baseline (logistic regression): F1 of test" in text for text in report.warnings)
+    assert any(
+        "Worse than the linear baseline (logistic regression): F1 of test" in text for text in report.warnings
+    )
     assert any("too low" in text for text in report.warnings)
     assert all(text in str(report) and text in shown_html(report) for text in report.warnings[:1])
     good = lk.fit(rows, MLP, folder=tmp_path, background=False, epochs=5)
@@ -112,17 +117,24 @@ def test_truncation_is_counted_in_rows_and_tokens():
     assert found["rows"] == (whole > 10).sum() and found["of"] == len(whole)
     assert found["lost"] == pytest.approx(np.maximum(whole - 10, 0).sum() / whole.sum(), abs=1e-4)
     assert (
-        truncation(TextProcessor(tokenizer, 64), rows["train"], TextProcessor(tokenizer, 64).encode(rows["train"]))
+        truncation(
+            TextProcessor(tokenizer, 64), rows["train"], TextProcessor(tokenizer, 64).encode(rows["train"])
+        )
         == {}
     )
     chinese = translate(message(found), "zh")
     assert "截断" in chinese and "训练集" in chinese and "text" not in chinese
     pairs = lk.load(
-        [{"text": row["text"], "other": "good " * 20} for row in long_rows(40)], text=("text", "other"), label=False
+        [{"text": row["text"], "other": "good " * 20} for row in long_rows(40)],
+        text=("text", "other"),
+        label=False,
     )
     two = TextProcessor(tokenizer, 10, "two texts")
     part = pairs["train"]
-    alone = [lk.load([{"text": text} for text in part[name]], label=False)["train"] for name in ("text", "text_pair")]
+    alone = [
+        lk.load([{"text": text} for text in part[name]], label=False)["train"]
+        for name in ("text", "text_pair")
+    ]
     first, second = (TextProcessor(tokenizer, 64).encode(dataset).lengths for dataset in alone)
     found = truncation(two, part, two.encode(part))
     assert found["rows"] == (first > 10).sum() + (second > 10).sum() and found["of"] == 80

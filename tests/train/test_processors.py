@@ -87,14 +87,18 @@ def test_features_are_standardised_by_the_training_rows_alone(tmp_path):
     np.testing.assert_allclose(later.inputs, expected, rtol=1e-5, atol=1e-6)
     made.save(tmp_path)
     task, train = settings()
-    again = load_processor(Experiment(model=lk.models["mlp"](), task=task, train=train), tmp_path, "features", (2,))
+    again = load_processor(
+        Experiment(model=lk.models["mlp"](), task=task, train=train), tmp_path, "features", (2,)
+    )
     assert isinstance(again.standard, Standard) and again.standard == made.standard
     batch = again.to_predict(made.raw(other["train"]).inputs).at(0)
     np.testing.assert_allclose(batch["inputs"][:8], later.inputs, rtol=1e-5)
 
 
 def test_what_a_model_cannot_read_is_said_with_what_can():
-    with pytest.raises(lk.LabkitError, match=r"the data is pictures; BertConfig expects texts\..*mlp, cnn, vgg"):
+    with pytest.raises(
+        lk.LabkitError, match=r"the data is pictures; BertConfig expects texts\..*mlp, cnn, vgg"
+    ):
         lk.fit("digits", "bert")
 
 
@@ -117,18 +121,28 @@ def test_a_table_is_answered_alike_from_the_run_the_folder_and_any_form_of_its_r
         }
     )
     frame.loc[3, ["row", "when"]] = None
-    run = lk.fit(lk.load(frame, features=True, number="y"), "mlp", background=False, epochs=1, folder=tmp_path)
+    run = lk.fit(
+        lk.load(frame, features=True, number="y"), "mlp", background=False, epochs=1, folder=tmp_path
+    )
     asked, told = frame[:6].drop(columns="y"), [float(answer) for answer in run.predict(frame[:6])]
     assert len(set(told)) == 6
     frame[:6].to_csv(tmp_path / "new.csv", index=False)
     again = lk.Predictor(run.export(tmp_path / "model"))
     cells = pd.read_csv(tmp_path / "new.csv", dtype=str, keep_default_na=False).to_dict("records")
-    for rows in (asked, asked.to_dict("records"), cells, pd.read_csv(tmp_path / "new.csv"), asked.iloc[:, ::-1]):
+    for rows in (
+        asked,
+        asked.to_dict("records"),
+        cells,
+        pd.read_csv(tmp_path / "new.csv"),
+        asked.iloc[:, ::-1],
+    ):
         assert [float(answer) for answer in again.predict(rows)] == told
     batch = lk.load(frame, features=True, number="y")["train"].select(range(6))
     np.testing.assert_allclose(again.predict_encoded(batch)[:, 0], told, rtol=1e-6)
     assert again.explain(cells[0]).values.shape == (6,)
-    with pytest.raises(lk.LabkitError, match="have no column 'row'; the model needs row, when, size=cm, member"):
+    with pytest.raises(
+        lk.LabkitError, match="have no column 'row'; the model needs row, when, size=cm, member"
+    ):
         again.predict(asked.drop(columns="row"))
     with pytest.raises(lk.LabkitError, match="feature 'when' is infinite in row 1"):
         again.predict(np.where([[False], [True]], [[0, np.inf, 0, 0, 0, 0]], 0))

@@ -18,7 +18,9 @@ from labkit.train.experiment import Training
 from labkit.train.optimizer import Optimizer
 
 ROWS = [{"text": f"{word} text of number {i}", "label": word} for i in range(10) for word in ("good", "bad")]
-WHOLE = [models[name] for name in models] + [tasks[name] for name in tasks] + [Training, Optimizer, Generation]
+WHOLE = (
+    [models[name] for name in models] + [tasks[name] for name in tasks] + [Training, Optimizer, Generation]
+)
 UNUSABLE = [-1, 2**32, 2**32 + 1, 2**63, 2**64, 10**100, 10**5000]
 
 

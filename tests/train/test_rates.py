@@ -57,7 +57,11 @@ def test_layers_of_sigmoids_learn_at_a_greater_rate():
 
 def test_the_head_alone_is_trained_by_one_rate_however_it_was_chosen():
     head = rate("bert", "bert-tiny", trainable="head")
-    assert head == rate("bert", "bert-tiny", freeze=("backbone/*",)) == rate("bert", "bert-tiny", freeze_layers=2)
+    assert (
+        head
+        == rate("bert", "bert-tiny", freeze=("backbone/*",))
+        == rate("bert", "bert-tiny", freeze_layers=2)
+    )
     assert head > rate("bert", "bert-tiny") == rate("bert", "bert-tiny", freeze_layers=1)
     assert rate("bert", "bert-tiny", freeze=("backbone/embeddings/*",)) == rate("bert", "bert-tiny")
 
@@ -83,11 +87,15 @@ def test_an_experiment_has_the_rate_wherever_it_comes_from(tmp_path: Path):
 def test_a_rate_that_was_given_stays():
     model = models["mlp"]()
     assert (
-        Experiment(model=model, train=Training(optimizer=Optimizer(learning_rate=0.0))).train.optimizer.learning_rate
+        Experiment(
+            model=model, train=Training(optimizer=Optimizer(learning_rate=0.0))
+        ).train.optimizer.learning_rate
         == 0
     )
     assert loads(Optimizer, "learning_rate = 3e-5").learning_rate == 3e-5
-    assert Optimizer(schedule="constant", warmup=0.0).rates(3) == pytest.approx([1, 1, 1]), "a fraction of the greatest"
+    assert Optimizer(schedule="constant", warmup=0.0).rates(3) == pytest.approx([1, 1, 1]), (
+        "a fraction of the greatest"
+    )
 
 
 @pytest.mark.parametrize(

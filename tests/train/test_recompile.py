@@ -49,7 +49,9 @@ def test_the_nearest_earlier_signature_is_chosen():
 
 def test_many_names_are_counted():
     many = {f"p{number}": ((4,), "float32", None) for number in range(9)}
-    assert why([many], {name: ((5,), "float32", None) for name in many}).startswith("compiled again: p0, p1, p2 and 6 ")
+    assert why([many], {name: ((5,), "float32", None) for name in many}).startswith(
+        "compiled again: p0, p1, p2 and 6 "
+    )
 
 
 def test_a_signature_of_trees():

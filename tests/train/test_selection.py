@@ -49,8 +49,16 @@ def test_a_run_goes_on_while_f1_of_rare_labels_is_still_zero(tmp_path):
         for i in range(480)
     ]
     rows = lk.load(table, features=True, label="tags").split(accept_leakage=True)
-    options = {"learning_rate": 1e-3, "epochs": 40, "schedule": "constant", "weight_decay": 0.0, "evaluate_every": 40}
-    run = lk.fit(rows, lk.models["mlp"](widths=(8,)), folder=tmp_path, background=False, patience=2, **options)
+    options = {
+        "learning_rate": 1e-3,
+        "epochs": 40,
+        "schedule": "constant",
+        "weight_decay": 0.0,
+        "evaluate_every": 40,
+    }
+    run = lk.fit(
+        rows, lk.models["mlp"](widths=(8,)), folder=tmp_path, background=False, patience=2, **options
+    )
     found = {name: [r.value for r in run.store.records(run.id, split="validation") if r.name == name]
              for name in ("f1", "loss")}  # fmt: skip
     flat = next((place for place, value in enumerate(found["f1"]) if value), len(found["f1"]))

@@ -89,7 +89,9 @@ def test_several_updates_in_a_call_are_the_same_bits_however_they_are_cut():
         steps, state = made(dropout=0.1)
         losses = []
         for several, count in cuts:
-            state, told = steps.multi_step(state, steps.place(several, stacked=True), jax.device_put(np.int32(count)))
+            state, told = steps.multi_step(
+                state, steps.place(several, stacked=True), jax.device_put(np.int32(count))
+            )
             losses += np.asarray(told["loss"])[:count].tolist()
         assert steps.compilations == 1 and int(state.step) == 6
         assert int(told["sums"].confusion.sum()) == 16  # of the two steps after the report at step 4
@@ -191,7 +193,9 @@ def on_eight(tmp_path_factory):
     checkpoints = tmp_path_factory.mktemp("mesh") / "checkpoints"
     script = textwrap.dedent(SCRIPT.format(folder=str(Path(__file__).parent), checkpoints=str(checkpoints)))
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1]), checkpoints
 

@@ -111,7 +111,9 @@ def test_statistics_of_layers_are_carried_and_not_trained(parts):
 @pytest.mark.parametrize("rule", ["lion", "adafactor", "sgd", "muon"])
 def test_every_rule_lowers_the_loss(rule):
     rates = {"lion": 0.01, "adafactor": 0.05, "sgd": 0.1, "muon": 0.02}
-    steps, state = perceptron(Optimizer(algorithm=rule, learning_rate=rates[rule], schedule="constant", warmup=0.0))
+    steps, state = perceptron(
+        Optimizer(algorithm=rule, learning_rate=rates[rule], schedule="constant", warmup=0.0)
+    )
     losses = []
     for _ in range(30):
         state, told = steps.train(state, steps.place(batch(0)))
@@ -122,11 +124,19 @@ def test_every_rule_lowers_the_loss(rule):
 @pytest.fixture(scope="module")
 def rows():
     random = np.random.default_rng(0)
-    good, bad, other = ("fine", "great", "lovely"), ("awful", "dull", "poor"), ("film", "plot", "actor", "the", "a")
+    good, bad, other = (
+        ("fine", "great", "lovely"),
+        ("awful", "dull", "poor"),
+        ("film", "plot", "actor", "the", "a"),
+    )
     found = []
     for number in range(120):
         label = number % 2
-        words = [*random.choice(other, 3), random.choice(bad if label == 0 else good), *random.choice(other, 2)]
+        words = [
+            *random.choice(other, 3),
+            random.choice(bad if label == 0 else good),
+            *random.choice(other, 2),
+        ]
         random.shuffle(words)
         found.append({"text": " ".join(words) + f" {number}", "label": ("bad", "good")[label]})
     return lk.load(found, text="text", label="label")
@@ -200,8 +210,12 @@ def test_a_model_with_statistics_or_without_a_foreign_layout_is_kept_whole(rows,
 
 
 def test_training_begins_at_stored_convolutions(tmp_path):
-    config = lk.models["vgg"](stages=(1, 1), base_width=4, head_width=0, pixels="imagenet", input_shape=(8, 8, 1))
-    stored = {"/".join(path): np.asarray(leaf) for path, leaf in weights.flatten(config.build(nnx.Rngs(3))).items()}
+    config = lk.models["vgg"](
+        stages=(1, 1), base_width=4, head_width=0, pixels="imagenet", input_shape=(8, 8, 1)
+    )
+    stored = {
+        "/".join(path): np.asarray(leaf) for path, leaf in weights.flatten(config.build(nnx.Rngs(3))).items()
+    }
     pixels = {"range": [0, 255], "channels": "BGR", "mean": [104.007, 116.669, 122.679], "scale": 1.0}
     said = {"model_type": "vgg", "stages": [1, 1], "base_width": 4, "head_width": 0, "pixels": pixels}
     weights.save_own(stored, tmp_path / "stored", said)
@@ -212,4 +226,6 @@ def test_training_begins_at_stored_convolutions(tmp_path):
     kept = weights.Tensors(run.info.folder / "model")
     for name, value in stored.items():
         np.testing.assert_array_equal(kept[f"backbone/{name}"], value)
-    assert run.info.summary["trainable"] == 8 * 10 + 10 and len(run.predict(np.zeros((2, 8, 8), np.uint8))) == 2
+    assert (
+        run.info.summary["trainable"] == 8 * 10 + 10 and len(run.predict(np.zeros((2, 8, 8), np.uint8))) == 2
+    )

@@ -30,8 +30,12 @@ def test_every_drawing_has_the_colour_dash_marker_and_limits_of_the_description(
     line = Line([0, 1, 2], [0.0, 0.5, 1.0], "a & b", 2, "dash", marker="square", key="train/loss")
     figure = FigureSpec([Plot([line], "Loss", y=Axis(ticks=QUARTERS))], "seen")
     drawn, page = document(figure), inline(figure)
-    assert f"stroke='{PALETTE[1]}'" in drawn and "stroke='var(--lk-fill-2)'" in page and PALETTE[1] not in page
-    assert drawn.count("stroke-dasharray='6 3'") == page.count("stroke-dasharray='6 3'") == 2  # line and legend
+    assert (
+        f"stroke='{PALETTE[1]}'" in drawn and "stroke='var(--lk-fill-2)'" in page and PALETTE[1] not in page
+    )
+    assert (
+        drawn.count("stroke-dasharray='6 3'") == page.count("stroke-dasharray='6 3'") == 2
+    )  # line and legend
     (trace,) = to_plotly(figure).data
     assert (trace.line.color, trace.line.dash, trace.marker.symbol) == (PALETTE[1], "dash", "square")
     assert to_plotly(figure).layout.yaxis.range == (0, 1)
@@ -43,7 +47,11 @@ def test_every_drawing_has_the_colour_dash_marker_and_limits_of_the_description(
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_text_anywhere_in_a_figure_stays_text(text: str):
-    marks = [Line([0, 1], [0, 1], text, texts=[text, text]), Bars([0, 1], [0, 1], text), Rule((0, 0), note=text)]
+    marks = [
+        Line([0, 1], [0, 1], text, texts=[text, text]),
+        Bars([0, 1], [0, 1], text),
+        Rule((0, 0), note=text),
+    ]
     names = Bars([1, 2], [0, 1], text, flat=True, texts=[text, text])
     axes = {"x": Axis(text), "y": Axis(text, names=[text, text])}
     figure = FigureSpec([Plot(marks, text, Axis(text, names=[text] * 7)), Plot([names], text, **axes)], text)
@@ -59,7 +67,11 @@ def test_a_value_that_a_scale_cannot_show_leaves_a_gap():
 def test_flat_bars_are_as_long_as_their_amounts_from_top_to_bottom():
     y = Axis(names=["a", "a", "b"], flipped=True)
     bars = elements("rect", Bars([4, 2, 1], range(3), flat=True), y=y)[1:]
-    assert [round(float(bar.get("width", 0)) / float(bars[2].get("width", 0)), 1) for bar in bars] == [4, 2, 1]
+    assert [round(float(bar.get("width", 0)) / float(bars[2].get("width", 0)), 1) for bar in bars] == [
+        4,
+        2,
+        1,
+    ]
     heights = [float(bar.get("y", 0)) for bar in bars]
     assert heights == sorted(heights)
     names = [text.text for text in elements("text", Bars([4, 2, 1], range(3), flat=True), y=y)]
@@ -67,7 +79,9 @@ def test_flat_bars_are_as_long_as_their_amounts_from_top_to_bottom():
 
 
 def test_a_dark_picture_is_not_brightened():
-    image = elements("image", Heatmap(np.array([[0.0, 1.0]]), (0.0, 1.0), ((0, (0, 0, 0)), (1, (9, 9, 9)))))[0]
+    image = elements("image", Heatmap(np.array([[0.0, 1.0]]), (0.0, 1.0), ((0, (0, 0, 0)), (1, (9, 9, 9)))))[
+        0
+    ]
     data = b64decode((image.get("href") or "").partition(",")[2])
     start = data.index(b"IDAT") + 4
     assert list(decompress(data[start:-16]))[1:] == [0, 0, 0, 9, 9, 9]
@@ -81,5 +95,9 @@ def test_a_rule_crosses_the_plot_and_its_note_stays_inside():
             [float(n) for n in pair.split()] for pair in re.findall(r"[\d.]+ [\d.]+", path.get("d", ""))
         )
         assert x0 == x1 and abs(y0 - y1) > 100
-        (note,) = [e for e in elements("text", Line([0, 10], [0, 1]), Rule((at, at), note="here")) if e.text == "here"]
+        (note,) = [
+            e
+            for e in elements("text", Line([0, 10], [0, 1]), Rule((at, at), note="here"))
+            if e.text == "here"
+        ]
         assert note.get("text-anchor", "start") == anchor

@@ -25,7 +25,8 @@ def test_several_runs_have_a_colour_each_and_names_stay_text():
     figure = to_plotly(of_runs({"<b>$x$": SERIES, "b": SERIES}, "zh"))
     assert len(figure.data) == 8
     colours = {
-        name: {line.line.color for line in figure.data if line.name.startswith(name)} for name in ("&lt;b", "b ")
+        name: {line.line.color for line in figure.data if line.name.startswith(name)}
+        for name in ("&lt;b", "b ")
     }
     assert len(colours["&lt;b"]) == len(colours["b "]) == 1 and colours["&lt;b"] != colours["b "]
     assert figure.data[0].name == "&lt;b&gt;&#36;x&#36; 训练"

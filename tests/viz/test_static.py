@@ -106,7 +106,9 @@ def test_the_address_of_the_picture_decodes_to_the_picture():
 
 
 def test_hostile_text_is_text_everywhere():
-    failed = info(name=HOSTILE, status="failed", error=HOSTILE, cure=HOSTILE, traceback=HOSTILE, message=HOSTILE)
+    failed = info(
+        name=HOSTILE, status="failed", error=HOSTILE, cure=HOSTILE, traceback=HOSTILE, message=HOSTILE
+    )
     tags = Tags(run_html.result(failed, long(5), run_html.code_section(HOSTILE, HOSTILE)))
     assert [tag for tag, _ in tags.seen].count("img") == 1
     assert "script" not in [tag for tag, _ in tags.seen]
@@ -129,7 +131,10 @@ def test_a_failure_is_told_with_its_cure_and_a_success_is_not():
 
 
 def test_the_table_shows_the_values_at_evaluated_steps():
-    series: Series = {"train/loss": ([1, 2, 3, 4], [0.4, 0.3, 0.2, 0.1]), "validation/loss": ([2, 4], [0.5, 0.45])}
+    series: Series = {
+        "train/loss": ([1, 2, 3, 4], [0.4, 0.3, 0.2, 0.1]),
+        "validation/loss": ([2, 4], [0.5, 0.45]),
+    }
     assert Tags(run_html.numbers(series)).text.endswith("20.30000.500040.10000.4500")
 
 

@@ -25,7 +25,9 @@ def parts(figure: go.Figure, kind: str, **settings: int) -> list[ElementTree.Ele
 
 
 def path(element: ElementTree.Element) -> np.ndarray:
-    return np.array([[float(n) for n in pair.split()] for pair in re.findall(r"[\d.]+ [\d.]+", element.get("d", ""))])
+    return np.array(
+        [[float(n) for n in pair.split()] for pair in re.findall(r"[\d.]+ [\d.]+", element.get("d", ""))]
+    )
 
 
 def lines(figure: go.Figure) -> list[np.ndarray]:
@@ -39,17 +41,23 @@ def texts(figure: go.Figure) -> list[str]:
 def test_a_line_is_in_proportion() -> None:
     (points,) = lines(px.line(x=[0, 1, 2, 4], y=[10, 20, 30, 50]))
     across, up = np.diff(points[:, 0]), -np.diff(points[:, 1])
-    assert np.allclose(across / across[0], [1, 1, 2], atol=0.01) and np.allclose(up / up[0], [1, 1, 2], atol=0.01)
+    assert np.allclose(across / across[0], [1, 1, 2], atol=0.01) and np.allclose(
+        up / up[0], [1, 1, 2], atol=0.01
+    )
 
 
 def test_a_logarithmic_axis_has_equal_steps_for_equal_ratios() -> None:
     figure = px.line(x=[1e-4, 1e-3, 1e-1], y=[1, 2, 3], log_x=True)
     across = np.diff(lines(figure)[0][:, 0])
-    assert np.isclose(across[1] / across[0], 2, atol=0.01) and {"10⁻⁴", "10⁻³", "10⁻²", "10⁻¹"} <= set(texts(figure))
+    assert np.isclose(across[1] / across[0], 2, atol=0.01) and {"10⁻⁴", "10⁻³", "10⁻²", "10⁻¹"} <= set(
+        texts(figure)
+    )
 
 
 def test_what_is_not_finite_leaves_a_gap() -> None:
-    (element,) = [e for e in parts(px.line(y=[1.0, np.nan, 2.0, 3.0]), "path") if e.get("stroke-width") == "1.6"]
+    (element,) = [
+        e for e in parts(px.line(y=[1.0, np.nan, 2.0, 3.0]), "path") if e.get("stroke-width") == "1.6"
+    ]
     assert element.get("d", "").count("M") == 2
 
 
@@ -57,11 +65,15 @@ def test_bars_stand_on_zero_in_their_order() -> None:
     figure = px.bar(x=["T-shirt", "Bag"], y=[2, 4])
     first, second = parts(figure, "rect")[1:]
     assert float(second.get("height", 0)) == pytest.approx(2 * float(first.get("height", 0)), abs=0.2)
-    assert float(first.get("x", 0)) < float(second.get("x", 0)) and {"T-shirt", "Bag", "x", "y"} <= set(texts(figure))
+    assert float(first.get("x", 0)) < float(second.get("x", 0)) and {"T-shirt", "Bag", "x", "y"} <= set(
+        texts(figure)
+    )
 
 
 def test_a_heatmap_is_an_image_of_a_pixel_a_cell_with_its_numbers() -> None:
-    figure = px.imshow(np.array([[0, 2], [3, 40]]), text_auto=True, color_continuous_scale=["#000000", "#ffffff"])
+    figure = px.imshow(
+        np.array([[0, 2], [3, 40]]), text_auto=True, color_continuous_scale=["#000000", "#ffffff"]
+    )
     (image,) = parts(figure, "image")
     data = base64.b64decode(image.get("href", "").removeprefix("data:image/png;base64,"))
     assert struct.unpack(">II", data[16:24]) == (2, 2)
@@ -87,12 +99,16 @@ def test_subplots_stay_side_by_side_and_pictures_square() -> None:
     figure = px.imshow(np.zeros((4, 8, 8)), facet_col=0).update_xaxes(showticklabels=False)
     images = parts(figure.update_yaxes(showticklabels=False), "image", height=120)
     left = [float(image.get("x", 0)) for image in images]
-    assert len(images) == 4 and left == sorted(left) and all(i.get("width") == i.get("height") for i in images)
+    assert (
+        len(images) == 4 and left == sorted(left) and all(i.get("width") == i.get("height") for i in images)
+    )
     assert sum("facet_col=" in text for text in texts(figure)) == 4
 
 
 def test_guides_legend_and_dashes_are_there() -> None:
-    figure = go.Figure([go.Scatter(y=[1, 2], name="a"), go.Scatter(y=[2, 1], name="b & c", line={"dash": "dash"})])
+    figure = go.Figure(
+        [go.Scatter(y=[1, 2], name="a"), go.Scatter(y=[2, 1], name="b & c", line={"dash": "dash"})]
+    )
     figure.add_vline(0.5, line_dash="dash")
     svg = picture(figure, "two lines <seen>").svg
     assert {"a", "b & c"} <= set(texts(figure)) and svg.count("stroke-dasharray='4 3'") == 1

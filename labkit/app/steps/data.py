@@ -52,7 +52,9 @@ class Data(Panel):
 
     title: ClassVar[str] = "data"
 
-    def __init__(self, rows: RowSource | None = None, *, state: State | None = None, language: str | None = None):
+    def __init__(
+        self, rows: RowSource | None = None, *, state: State | None = None, language: str | None = None
+    ):
         super().__init__(state_with(rows, state, language))
 
     def build(self) -> None:
@@ -60,11 +62,14 @@ class Data(Panel):
         self._file = ""  # what was uploaded last
         self.way = widgets.ToggleButtons(options=[(self.word(f"way_{way}"), way) for way in WAYS])
         self.sample = widgets.Dropdown(options=self._samples(), description=self.word("sample"))
-        self.upload = widgets.FileUpload(accept=",".join(FILES), multiple=False, description=self.word("choose_file"))
+        self.upload = widgets.FileUpload(
+            accept=",".join(FILES), multiple=False, description=self.word("choose_file")
+        )
         self.path = widgets.Text(description=self.word("path"), placeholder="reviews.csv")
         self.about = self.html()
         self.text, self.pair, self.label = (
-            widgets.Dropdown(description=self.word(key)) for key in ("text_column", "pair_column", "label_column")
+            widgets.Dropdown(description=self.word(key))
+            for key in ("text_column", "pair_column", "label_column")
         )
         self.bad = widgets.Dropdown(
             options=[(self.word(f"on_bad_{choice}"), choice) for choice in ("error", "skip")],
@@ -79,7 +84,10 @@ class Data(Panel):
             description=self.word("goal"), tooltip=self.word("goal_help"),
         )  # fmt: skip
         self.separator = widgets.Text(
-            ";", description=self.word("separator"), tooltip=self.word("separator_help"), layout={"display": "none"}
+            ";",
+            description=self.word("separator"),
+            tooltip=self.word("separator_help"),
+            layout={"display": "none"},
         )
         self.decimal = widgets.Dropdown(
             options=[(self.word(f"decimal_{name}"), mark) for name, mark in DECIMAL_MARKS.items()],
@@ -184,7 +192,8 @@ class Data(Panel):
     # --- loading ----------------------------------------------------------------------------------------------
 
     def _load(self, first: Callable[[], list[Note]] | None = None) -> None:
-        """Read what was chosen; in the thread that does so, ``first`` goes before, and adds its notes to the report."""
+        """Read what was chosen; in the thread that does so, ``first`` goes before, and adds its notes to the
+        report."""
         if not (source := self._chosen()):
             raise DataError(message("no_source"))
         options = self._options()
@@ -214,7 +223,9 @@ class Data(Panel):
                 given[name] = control.value
         return given
 
-    def _read(self, source: str, options: dict[str, Any]) -> tuple[Rows | None, dict[str, Any], Exception | None]:
+    def _read(
+        self, source: str, options: dict[str, Any]
+    ) -> tuple[Rows | None, dict[str, Any], Exception | None]:
         """The rows; or the columns there are and why the rows could not be read. In a thread."""
         columns = {} if source in SAMPLES and not Path(source).exists() else _peeked(source)
         try:
@@ -309,11 +320,15 @@ class Data(Panel):
         tones = {"bad": "bad", "warn": "warn", "info": "info"}
         lines = []
         for problem in health.problems:
-            numbers = ", ".join(map(str, problem.rows[:12])) + (" …" if problem.count > 12 and problem.rows else "")
+            numbers = ", ".join(map(str, problem.rows[:12])) + (
+                " …" if problem.count > 12 and problem.rows else ""
+            )
             found = problem.what
             if problem.kind in ACTIONS:
                 found = translate(found, self.state.language)
-            what = self.word(f"problem_{problem.kind}", what=found, share=f"{problem.count / health.rows:.1%}")
+            what = self.word(
+                f"problem_{problem.kind}", what=found, share=f"{problem.count / health.rows:.1%}"
+            )
             level = html.chip(self.word(f"level_{problem.level}"), tones[problem.level])
             lines.append((level, what, f"{problem.count:,}", numbers))
         head = [self.word(key) for key in ("level", "problem", "count", "row_numbers")]
@@ -321,7 +336,8 @@ class Data(Panel):
 
 
 def file_name(given: str) -> str:
-    """The name of an uploaded file without odd characters, short enough for every file system; its ending stays."""
+    """The name of an uploaded file without odd characters, short enough for every file system; its ending
+    stays."""
     name = re.sub(r"[^\w.-]+", "_", Path(given).name).strip(".") or "upload"
     if len(raw := name.encode()) <= LONGEST:
         return name
@@ -330,8 +346,8 @@ def file_name(given: str) -> str:
 
 
 def _kept(content: bytes, place: Path, packed: bool) -> list[Note]:
-    """Write what was uploaded; what is packed becomes a folder. The place is named by the content, so what is there
-    already is the same. Returns notes of the packed files that were left out."""
+    """Write what was uploaded; what is packed becomes a folder. The place is named by the content, so what is
+    there already is the same. Returns notes of the packed files that were left out."""
     if not place.exists():
         if packed:
             unpack(content, place, READ)

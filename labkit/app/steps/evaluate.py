@@ -50,8 +50,8 @@ class Evaluated:
 
 
 def evaluated(run: RunHandle, split: str) -> Evaluated | RowReport | Scores | None:
-    """Evaluate a run on a split of its rows; None while it has no model, only a report or scores where it does not
-    classify. Raises :class:`DataError` where there are no such rows."""
+    """Evaluate a run on a split of its rows; None while it has no model, only a report or scores where it
+    does not classify. Raises :class:`DataError` where there are no such rows."""
     try:
         run_report.folder_of(run)
     except RunError:
@@ -75,7 +75,9 @@ class Evaluate(Panel):
 
     title = "evaluate"
 
-    def __init__(self, run: RunHandle | None = None, *, state: State | None = None, language: str | None = None):
+    def __init__(
+        self, run: RunHandle | None = None, *, state: State | None = None, language: str | None = None
+    ):
         self.now: Evaluated | None = None
         self._concluding: ClassificationReport | RowReport | None = None
         super().__init__(state if state is not None else state_of(run, language))
@@ -102,7 +104,10 @@ class Evaluate(Panel):
         run = self.state.run
         if run is None:
             return ""
-        lines = [opened(run, "run", self.state), source_code.line(source_code.call("run.evaluate", self.split.value))]
+        lines = [
+            opened(run, "run", self.state),
+            source_code.line(source_code.call("run.evaluate", self.split.value)),
+        ]
         if self.other.value:
             other = RunHandle(run.store, self.other.value)
             both = source_code.call("run.compare", source_code.variable("other"), self.split.value)
@@ -157,7 +162,9 @@ class Evaluate(Panel):
         if run is not None:
             self.conclusion.value = html.paragraph(self.word("fitting_baselines"), "quiet")
             self._concluding = report
-            self.later("conclude", lambda: (report, run_report.conclusion_of(run, report)), self._show_conclusion)
+            self.later(
+                "conclude", lambda: (report, run_report.conclusion_of(run, report)), self._show_conclusion
+            )
 
     def _show_conclusion(self, found: tuple[ClassificationReport | RowReport, Conclusion]) -> None:
         if found[0] is self._concluding:  # another run may have been chosen meanwhile
@@ -186,7 +193,9 @@ class Evaluate(Panel):
             self.grid.selected = []
         place = {int(row): number for number, row in enumerate(self.now.report.rows)}
         wrong = self.now.report.mistakes(MISTAKES)["row"]
-        self.examples.offer(self.word("worst_mistakes"), np.asarray([place[int(row)] for row in wrong], np.int64))
+        self.examples.offer(
+            self.word("worst_mistakes"), np.asarray([place[int(row)] for row in wrong], np.int64)
+        )
 
     def _select(self) -> None:
         if self.now is None or (cell := self.grid.chosen) is None:
@@ -204,7 +213,9 @@ class Evaluate(Panel):
 
     def _thresholds(self) -> widgets.Widget:
         self.which = widgets.Dropdown(description=self.word("class"))
-        self.threshold = widgets.FloatSlider(0.5, min=0.0, max=1.0, step=0.005, description=self.word("threshold"))
+        self.threshold = widgets.FloatSlider(
+            0.5, min=0.0, max=1.0, step=0.005, description=self.word("threshold")
+        )
         self.threshold.readout_format, self.threshold.layout.width = ".3f", "420px"
         self.best = self.button("best_threshold", self._best)
         self.worth, self.plots = self.html(), self.html()

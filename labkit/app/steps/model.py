@@ -56,7 +56,9 @@ class Model(Panel):
 
     title: ClassVar[str] = "model"
 
-    def __init__(self, rows: RowSource | None = None, *, state: State | None = None, language: str | None = None):
+    def __init__(
+        self, rows: RowSource | None = None, *, state: State | None = None, language: str | None = None
+    ):
         self.cost_previews = CostPreviews()
         self.forms: dict[str, Form] = {}
         self._made: dict[str, Any] = {}
@@ -175,8 +177,15 @@ class Model(Panel):
             return
         self._fill("sizes", model, self.sizes, model.shown, self._set_model)
         self._fill_training()
-        locked = [name for name in self.forms["sizes"].fields if name not in model.free] if model.weights else []
-        for key, config in (("sizes", model), ("task", task), ("training", train), ("optimizer", train.optimizer)):
+        locked = (
+            [name for name in self.forms["sizes"].fields if name not in model.free] if model.weights else []
+        )
+        for key, config in (
+            ("sizes", model),
+            ("task", task),
+            ("training", train),
+            ("optimizer", train.optimizer),
+        ):
             for each in (key, f"{key} more"):
                 if each in self.forms:
                     self.forms[each].fill(config, locked if key == "sizes" else ())
@@ -202,7 +211,9 @@ class Model(Panel):
         if form is not None and self._made.get(key) == kind:
             return
         self._made[key] = kind
-        gone = [made for each in (key, f"{key} more") if each in self.forms for made in self.forms[each].callbacks]
+        gone = [
+            made for each in (key, f"{key} more") if each in self.forms for made in self.forms[each].callbacks
+        ]
         self.callbacks = [callback for callback in self.callbacks if callback not in gone]
         fields = config.__dataclass_fields__  # type: ignore[attr-defined]
         own = [name for name in first if name in fields and name not in self._idle()]

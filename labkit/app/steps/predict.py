@@ -70,7 +70,9 @@ class Predict(Panel):
 
     title = "predict"
 
-    def __init__(self, run: RunHandle | None = None, *, state: State | None = None, language: str | None = None):
+    def __init__(
+        self, run: RunHandle | None = None, *, state: State | None = None, language: str | None = None
+    ):
         self.predictor: Predictor | None = None
         self.example: tuple[Any, str | None] | None = None
         self.asking: Asking | None = None  # where the model tells no classes
@@ -189,7 +191,9 @@ class Predict(Panel):
 
         self.later("predict", lambda: asking.answer(asked), show)
 
-    def _dropped(self, widget: object, content: dict[str, Any], buffers: Sequence[memoryview] | None = None) -> None:
+    def _dropped(
+        self, widget: object, content: dict[str, Any], buffers: Sequence[memoryview] | None = None
+    ) -> None:
         if content.get("type") == "refused":
             raise DataError(
                 _("{name!r} is not an image that this page can read: {error}."),
@@ -282,8 +286,8 @@ def archive(run: RunHandle) -> Path:
 
 
 def as_read(pixels: np.ndarray, channels: int, unit: Pixels | None = None) -> np.ndarray:
-    """Pixels RGBA [h, w, 4] on white as a model reads them, [h, w, c] in ``unit``: grey as ITU-R BT.601 weighs the
-    colours."""
+    """Pixels RGBA [h, w, 4] on white as a model reads them, [h, w, c] in ``unit``: grey as ITU-R BT.601
+    weighs the colours."""
     share = pixels[..., 3:].astype(np.float64) / 255
     colour = pixels[..., :3] * share + 255 * (1 - share)
     if channels == 1:
@@ -302,18 +306,25 @@ def _model(run: RunHandle) -> Any:
 def _columns(processor: FeatureProcessor) -> tuple[str, ...]:
     """Source columns of features of which some are more than a number: categories, dates, yes and no."""
     columns = processor.standard.columns if processor.standard else ()
-    return tuple(visible(each.name, 40) for each in columns) if any(each.kind != "number" for each in columns) else ()
+    return (
+        tuple(visible(each.name, 40) for each in columns)
+        if any(each.kind != "number" for each in columns)
+        else ()
+    )
 
 
 def _features(text: str, processor: Any) -> np.ndarray:
-    """The features that a text holds: the cells of the source columns in their order, or the numbers of the features.
+    """The features that a text holds: the cells of the source columns in their order, or the numbers of the
+    features.
 
     Raises:
         DataError: a cell is not what its column holds, or there are too few or too many.
     """
     cells = [cell.strip() for cell in re.split("[,;]", text)]
     if (columns := _columns(processor)) and len(cells) == len(columns):
-        record = {each.name: cell or None for each, cell in zip(processor.standard.columns, cells, strict=True)}
+        record = {
+            each.name: cell or None for each, cell in zip(processor.standard.columns, cells, strict=True)
+        }
         try:
             return np.asarray(processor.examples([record]))[0]
         except DataError:
@@ -334,5 +345,7 @@ def numbers_of(text: str, count: int) -> np.ndarray:
                 part=part, count=count,
             ) from None  # fmt: skip
     if len(values) != count:
-        raise DataError(_("got {n_values} numbers; the model expects {count}."), n_values=len(values), count=count)
+        raise DataError(
+            _("got {n_values} numbers; the model expects {count}."), n_values=len(values), count=count
+        )
     return np.asarray(values, np.float32)

@@ -38,7 +38,9 @@ class Prepare(Panel):
 
     title: ClassVar[str] = "prepare"
 
-    def __init__(self, rows: RowSource | None = None, *, state: State | None = None, language: str | None = None):
+    def __init__(
+        self, rows: RowSource | None = None, *, state: State | None = None, language: str | None = None
+    ):
         super().__init__(state_with(rows, state, language))
 
     def build(self) -> None:
@@ -49,7 +51,9 @@ class Prepare(Panel):
         self._build_copies()
         self._build_split()
         self.reading = TokensPreview(self)
-        self.parts = widgets.VBox([self.cleaning, self.classes.root, self.copying, self.splitting, self.reading.root])
+        self.parts = widgets.VBox(
+            [self.cleaning, self.classes.root, self.copying, self.splitting, self.reading.root]
+        )
         self.body.children = (self.none, self.parts)
         self.watch(("rows", "steps", "task", "accept_leakage"), self._preview)
         self.watch(["rows"], self._fill)
@@ -149,10 +153,17 @@ class Prepare(Panel):
             steps.append(relabel)
         if self.copies.value != "keep":
             steps.append({"do": "dedupe", "near": True} if self.copies.value == "near" else {"do": "dedupe"})
-        controls = {"validation": self.validation, "test": self.test, "stratify": self.stratify, "seed": self.seed}
+        controls = {
+            "validation": self.validation,
+            "test": self.test,
+            "stratify": self.stratify,
+            "seed": self.seed,
+        }
         split = {name: c.value for name, c in controls.items() if c.value != _SPLIT[name]}
         split |= {"group": self.group.value} if self.group.value else {}
-        whole = {"validation", "test"} <= set(self.state.rows.splits) if self.state.rows is not None else False
+        whole = (
+            {"validation", "test"} <= set(self.state.rows.splits) if self.state.rows is not None else False
+        )
         if split and not whole:
             split |= {"accept_leakage": True} if self.leak.value else {}
             steps.append({"do": "split", **split})
@@ -187,7 +198,9 @@ class Prepare(Panel):
             for row, name, before, after in lines
         ]
         table = html.scrolled(html.table(head, shown, numeric=(1,)), self.word("before_after"))
-        self.changes.value = html.joined(first, table if shown else html.note(self.word("nothing_changed"), "good"))
+        self.changes.value = html.joined(
+            first, table if shown else html.note(self.word("nothing_changed"), "good")
+        )
 
     def _prepared(self) -> tuple[Rows, Rows, Any]:
         cleaned, rows = self.state.cleaned(), self.state.prepared()
@@ -202,7 +215,9 @@ class Prepare(Panel):
         lines = []
         for name, part in rows.splits.items():
             counts = [f"{spec.counts[name].get(each, 0):,}" for each in classes]
-            lines.append((self.split_word(name), f"{len(part):,}", f"{len(part) / max(len(rows), 1):.0%}", *counts))
+            lines.append(
+                (self.split_word(name), f"{len(part):,}", f"{len(part) / max(len(rows), 1):.0%}", *counts)
+            )
         head = [self.word("split"), self.word("rows"), self.word("share"), *classes]
         table = html.table(head, lines, numeric=tuple(range(1, len(head))))
         leaked = [part for part in leaks.splits if part.leaked]
@@ -232,4 +247,6 @@ def first_rows(rows: Rows, most: int) -> Rows:
     """The first rows of every split, up to ``most`` in each."""
     if max(map(len, rows.splits.values()), default=0) <= most:
         return rows
-    return rows.with_splits({name: part.select(range(min(most, len(part)))) for name, part in rows.splits.items()})
+    return rows.with_splits(
+        {name: part.select(range(min(most, len(part)))) for name, part in rows.splits.items()}
+    )

@@ -35,7 +35,9 @@ class Train(Panel):
 
     title = "train"
 
-    def __init__(self, run: RunHandle | None = None, *, state: State | None = None, language: str | None = None):
+    def __init__(
+        self, run: RunHandle | None = None, *, state: State | None = None, language: str | None = None
+    ):
         self.live: LivePanel | None = None
         self.display_id = secrets.token_hex(8)
         super().__init__(state if state is not None else state_of(run, language))
@@ -110,7 +112,9 @@ class Train(Panel):
             rate = float(text) if text.strip() else None
         except ValueError:
             raise ConfigError(message("not_a_number", value=repr(text))) from None
-        self.state.train = self.state.train.replace(optimizer=self.state.train.optimizer.replace(learning_rate=rate))
+        self.state.train = self.state.train.replace(
+            optimizer=self.state.train.optimizer.replace(learning_rate=rate)
+        )
         self._fill()
 
     # --- a run --------------------------------------------------------------------------------------------------
@@ -167,7 +171,9 @@ class Train(Panel):
         """The runs there are, newest first, and what of the run store was repaired."""
         run = self.state.run
         named = choices(self.state)
-        if run is not None and run.id not in dict((key, name) for name, key in named):  # older than those offered
+        if run is not None and run.id not in dict(
+            (key, name) for name, key in named
+        ):  # older than those offered
             named.append((f"{run.name} · {run.id}", run.id))
         notes = [escape(translate(note, self.state.language)) for note in self.state.store.notes]
         self.repairs.value = "".join(f'<p class="lk-quiet">{note}</p>' for note in notes)

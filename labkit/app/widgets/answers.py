@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from labkit.app.panel import Panel
 
-#: What a model is given at most, in characters; texts that are compared at once; pieces told of a hidden place.
+#: What a model is given at most, in characters; texts that are compared at once; pieces told of a hidden
+#: place.
 LONGEST, COMPARED, TOP = 100_000, 30, 8
 
 
@@ -113,9 +114,16 @@ class Writes(Asking):
     def build(self) -> Sequence[widgets.Widget]:
         room = self.tool.room
         self.text = self.area("your_text")
-        self.length = widgets.BoundedIntText(min(40, room), min=1, max=room, description=self.word("new_tokens"))
+        self.length = widgets.BoundedIntText(
+            min(40, room), min=1, max=room, description=self.word("new_tokens")
+        )
         self.temperature = widgets.BoundedFloatText(
-            0.0, min=0.0, max=10.0, step=0.1, description=self.word("drawn_at"), tooltip=self.word("drawn_at_help")
+            0.0,
+            min=0.0,
+            max=10.0,
+            step=0.1,
+            description=self.word("drawn_at"),
+            tooltip=self.word("drawn_at_help"),
         )
         self.beams = widgets.BoundedIntText(1, min=1, max=16, description=self.word("beams_field"))
         for control in (self.length, self.temperature, self.beams):
@@ -132,7 +140,10 @@ class Writes(Asking):
     def asked(self) -> Prompt:
         settings: dict[str, Any] = {"max_new_tokens": self.length.value}
         if self.temperature.value > 0:  # another text each time, which the code draws again
-            settings |= {"temperature": self.temperature.value, "seed": int(np.random.default_rng().integers(2**31))}
+            settings |= {
+                "temperature": self.temperature.value,
+                "seed": int(np.random.default_rng().integers(2**31)),
+            }
         if self.beams.value > 1:
             settings["beams"] = self.beams.value
         return Prompt(self.text.value[:LONGEST], settings)
@@ -296,10 +307,15 @@ class Compares(Asking):
             [f"{place}  {text}", *(f"{value:.2f}" for value in row)]
             for place, (text, row) in enumerate(zip(asked, found, strict=True), start=1)
         ]
-        return html.scrolled(html.table(head, lines, numeric=range(1, len(head)), limit=80), self.word("cosines"))
+        return html.scrolled(
+            html.table(head, lines, numeric=range(1, len(head)), limit=80), self.word("cosines")
+        )
 
     def code(self, asked: tuple[Any, ...]) -> list[str]:
-        return [source_code.assign("vectors", source_code.call("run.embed", list(asked))), "vectors @ vectors.T"]
+        return [
+            source_code.assign("vectors", source_code.call("run.embed", list(asked))),
+            "vectors @ vectors.T",
+        ]
 
 
 #: What a model of a kind is asked by.

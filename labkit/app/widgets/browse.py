@@ -50,7 +50,9 @@ class Browser:
                 (self.panel.word("all"), -1),
                 *(
                     (name, i)
-                    for i, name in enumerate(rows.schema.classes if rows.schema.problem_type == "class" else ())
+                    for i, name in enumerate(
+                        rows.schema.classes if rows.schema.problem_type == "class" else ()
+                    )
                 ),
             ]
             self.split.value, self.label.value = next(iter(rows.splits)), -1
@@ -62,7 +64,9 @@ class Browser:
         self.first = 0
         labels = numbers(self.rows[self.split.value], "label")
         wanted = self.label.value
-        self.found = np.arange(len(labels)) if wanted is None or wanted < 0 else np.flatnonzero(labels == wanted)
+        self.found = (
+            np.arange(len(labels)) if wanted is None or wanted < 0 else np.flatnonzero(labels == wanted)
+        )
         self._show()
 
     def _go(self, pages: int) -> None:

@@ -49,12 +49,20 @@ class ClassEditor:
         form = widgets.HBox([self.label, self.target, self.rename, self.drop, self.reset])
         form.add_class("lk-form")
         self.root = widgets.VBox(
-            [panel.html(html.heading(panel.word("classes_title"))), self.note, self.merge_all, form, self.table]
+            [
+                panel.html(html.heading(panel.word("classes_title"))),
+                self.note,
+                self.merge_all,
+                form,
+                self.table,
+            ]
         )
 
     def fill(self, rows: Rows, step: dict[str, Any]) -> None:
         """Show the classes of ``rows`` and what the step "relabel" does with them."""
-        self.root.layout.display = "none" if rows.schema.problem_type == "number" or not rows.schema.classes else ""
+        self.root.layout.display = (
+            "none" if rows.schema.problem_type == "number" or not rows.schema.classes else ""
+        )
         self.names, self.dropped = dict(step.get("names", {})), list(step.get("drop", ()))
         self._counts = rows.spec.class_counts()
         self._found = suggestions(rows)[:MOST]
@@ -100,7 +108,9 @@ class ClassEditor:
 
     def _open(self) -> list[Suggestion]:
         """The suggestions that nobody has decided on."""
-        return [each for each in self._found if each.label not in self.names and each.label not in self.dropped]
+        return [
+            each for each in self._found if each.label not in self.names and each.label not in self.dropped
+        ]
 
     def _show(self) -> None:
         word, found = self.panel.word, self._open()
@@ -111,7 +121,9 @@ class ClassEditor:
             f"{translate(each.reason, self.panel.state.language)}"
             for each in found
         ]
-        told = html.joined(html.note(word("classes_suggested", count=f"{len(found):,}"), "warn"), html.listed(lines))
+        told = html.joined(
+            html.note(word("classes_suggested", count=f"{len(found):,}"), "warn"), html.listed(lines)
+        )
         self.note.value = told if found else ""
         changed = [
             (label, f"{self._counts.get(label, 0):,}", self.names.get(label, word("class_dropped")))

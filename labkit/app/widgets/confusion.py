@@ -15,7 +15,8 @@ _HERE = Path(__file__).parent
 
 
 class Grid(anywidget.AnyWidget):
-    """Counts in rows and columns, drawn by ``grid.js``; ``selected`` is [row, column] of the chosen cell, or empty."""
+    """Counts in rows and columns, drawn by ``grid.js``; ``selected`` is [row, column] of the chosen cell, or
+    empty."""
 
     _esm = _HERE / "confusion.js"
     _css = _HERE / "confusion.css"

@@ -10,8 +10,8 @@ import ipywidgets as widgets
 def hear_while_busy(widget: widgets.Widget) -> None:
     """Let a widget be heard while a cell runs.
 
-    JupyterLab has a subshell for widgets. ipykernel 7.4 sends what comes from a widget made in a cell to the main
-    shell all the same, where it waits for the cell; this takes its private rule back where there is one.
+    JupyterLab has a subshell for widgets. ipykernel 7.4 sends what comes from a widget made in a cell to the
+    main shell all the same, where it waits for the cell; this takes its private rule back where there is one.
     """
     if hasattr(widget.comm, "_reply_subshell_for"):
         widget.comm._reply_subshell_for = lambda data, default: default  # type: ignore[union-attr]

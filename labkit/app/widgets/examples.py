@@ -24,7 +24,8 @@ OFFERED, SHORT, LONG = 60, 70, 3000
 
 
 class Why:
-    """What speaks for the answer to one example: words, pixels or features, and attention. ``root`` is its widget."""
+    """What speaks for the answer to one example: words, pixels or features, and attention. ``root`` is its
+    widget."""
 
     def __init__(self, panel: Panel):
         self.panel, self.found, self.map = panel, None, None
@@ -48,7 +49,9 @@ class Why:
         self.said.value = self.shown.value = ""
         self.root.layout.display = "none"
 
-    def ask(self, predictor: Predictor, example: Any, pair: str | None = None, target: str | None = None) -> None:
+    def ask(
+        self, predictor: Predictor, example: Any, pair: str | None = None, target: str | None = None
+    ) -> None:
         """Explain the answer to an example, which is clean already; by default its likeliest class."""
         self._of = (predictor, example, pair)
         with self.panel.filling():
@@ -76,7 +79,10 @@ class Why:
             if self.map is not None:
                 layers, heads = self.map.weights.shape[:2]
                 self.layer.options = [(str(number + 1), number) for number in range(layers)]
-                self.head.options = [(self.panel.word("mean_of_heads"), -1), *((str(n + 1), n) for n in range(heads))]
+                self.head.options = [
+                    (self.panel.word("mean_of_heads"), -1),
+                    *((str(n + 1), n) for n in range(heads)),
+                ]
                 self.layer.value, self.head.value = layers - 1, -1
         self.said.value = explanation_html.explanation(self.found, self.panel.state.language)
         self.fold.layout.display = "none" if self.map is None else ""
@@ -85,7 +91,9 @@ class Why:
     def _look(self) -> None:
         if self.map is not None:
             head = None if self.head.value < 0 else self.head.value
-            self.shown.value = explanation_html.attention(self.map, self.layer.value, head, self.panel.state.language)
+            self.shown.value = explanation_html.attention(
+                self.map, self.layer.value, head, self.panel.state.language
+            )
 
 
 class Examples:
@@ -131,7 +139,9 @@ class Examples:
         report, language = self.report, self.panel.state.language
         row = self.part[int(place)]
         chances = dict(zip(report.classes, map(float, report.probability[place]), strict=True))
-        truth = report.classes[report.truth[place]] if report.truth[place] >= 0 else self.panel.word("no_label")
+        truth = (
+            report.classes[report.truth[place]] if report.truth[place] >= 0 else self.panel.word("no_label")
+        )
         parts = [html.heading(self.panel.word("row_number", row=report.rows[place]), 4)]
         if "text" in row:
             example, pair = row["text"], row.get("text_pair")
@@ -141,7 +151,9 @@ class Examples:
             example, pair = self.predictor.processor.raw(self.part.select([int(place)])).inputs[0], None
             if example.ndim == 3:
                 parts.append(media.picture(example, str(truth), 168))
-        said = self.panel.word("truth_and_answer", truth=truth, answer=report.classes[report.predicted[place]])
+        said = self.panel.word(
+            "truth_and_answer", truth=truth, answer=report.classes[report.predicted[place]]
+        )
         parts += [html.paragraph(said), explanation_html.probabilities(chances, language)]
         self.text.value = html.joined(*parts)
         self.why.ask(self.predictor, example, pair)

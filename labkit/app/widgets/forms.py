@@ -55,7 +55,9 @@ class Form:
         self.panel = panel
         hints = typing.get_type_hints(type(config))
         self.hints = {name: _plain_hint(hint) for name, hint in hints.items()}
-        self.open = {name for name, hint in hints.items() if type(None) in typing.get_args(hint)}  # may be left out
+        self.open = {
+            name for name, hint in hints.items() if type(None) in typing.get_args(hint)
+        }  # may be left out
         self.open -= set(KNOWN)
         self.fields = {field.name: field for field in dataclasses.fields(config)}  # type: ignore[arg-type]
         values = config.values()
@@ -94,7 +96,9 @@ class Form:
             span = {"min": min(max(least, int(low or least)), value), "max": max(most, value), "step": step}
             return widgets.IntSlider(value, continuous_update=False, **span, **said)
         if kind is int and name not in self.open and value is not None:
-            return widgets.BoundedIntText(value, int(low if low is not None else -_MOST), int(high or _MOST), **said)
+            return widgets.BoundedIntText(
+                value, int(low if low is not None else -_MOST), int(high or _MOST), **said
+            )
         if kind is float and low == 0 and high in (0.9, 1.0):
             return widgets.FloatSlider(value, min=low, max=high, step=0.01, continuous_update=False, **said)
         return widgets.Text(_text_of(value), continuous_update=False, **said)
@@ -109,10 +113,14 @@ class Form:
         try:
             if typing.get_origin(kind) is tuple:
                 each = typing.get_args(kind)[0]
-                return tuple(each(part.strip()) for part in text.replace("，", ",").split(",") if part.strip())
+                return tuple(
+                    each(part.strip()) for part in text.replace("，", ",").split(",") if part.strip()
+                )
             return kind(text) if kind in (int, float) else text
         except ValueError:
-            raise ConfigError(message("not_a_value", name=LABELS.get(name, name), value=repr(value))) from None
+            raise ConfigError(
+                message("not_a_value", name=LABELS.get(name, name), value=repr(value))
+            ) from None
 
 
 def _text_of(value: object) -> str:

@@ -69,7 +69,8 @@ class TokensPreview:
         self.panel.later("tokens", self._measure, self._show, _CALM)
 
     def _measure(self) -> tuple[Tokenizer, np.ndarray, int]:
-        """The tokenizer, the lengths of the training rows in tokens, and how many rows there are. In a thread."""
+        """The tokenizer, the lengths of the training rows in tokens, and how many rows there are. In a
+        thread."""
         state = self.panel.state
         rows = state.prepared()
         train = rows["train"]
@@ -116,12 +117,19 @@ class TokensPreview:
         lost = np.maximum(self._lengths - limit, 0).sum() / max(self._lengths.sum(), 1)
         note = word("cut_share", share=share, count=f"{cut:,}", lost=f"{lost:.1%}")
         chart = charts.histogram(
-            Histogram.of(self._lengths), word("token_lengths"), word("tokens"), word("rows"), limit + 0.5, note
+            Histogram.of(self._lengths),
+            word("token_lengths"),
+            word("tokens"),
+            word("rows"),
+            limit + 0.5,
+            note,
         )
         tone = "warn" if cut / max(len(self._lengths), 1) > 0.05 else "info"
         if not cut:
             tone = "good"
-        self.chart.value = html.joined(inline(chart), html.note(word("cut_told", note=note, length=limit), tone))
+        self.chart.value = html.joined(
+            inline(chart), html.note(word("cut_told", note=note, length=limit), tone)
+        )
 
     def _text(self) -> None:
         """The pieces of one text, in a thread: the tokenizer may still be learning."""
@@ -147,7 +155,8 @@ class TokensPreview:
         )
         head = [word(key) for key in ("place", "piece", "id", "characters_from_to", "kind")]
         rows = [
-            (i, piece, number, place, word(f"token_{kind}")) for i, (piece, number, place, kind) in enumerate(lines)
+            (i, piece, number, place, word(f"token_{kind}"))
+            for i, (piece, number, place, kind) in enumerate(lines)
         ]
         table = html.scrolled(html.table(head, rows, numeric=(0, 2)), word("tokens_title"))
         told = word("tokens_told", count=len(lines), kept=min(len(lines), limit))
@@ -160,7 +169,8 @@ class TokensPreview:
 def read_as(tokenizer: Tokenizer, texts: list[str], limit: int) -> list[tuple[str, int, str, str]]:
     """The tokens of a text (or of two) as (piece, id, characters from – to, kind).
 
-    The kind is "special", "unknown", "first" or "second" (text), or "cut" for what is beyond ``limit`` tokens.
+    The kind is "special", "unknown", "first" or "second" (text), or "cut" for what is beyond ``limit``
+    tokens.
     """
     form = tokenizer.single if len(texts) < 2 else tokenizer.pair
 

@@ -31,8 +31,8 @@ class Arrays:
     """n examples of one shape.
 
     Attributes:
-        inputs: [n, height, width, channels] or [n, features], uint8 where the rows hold bytes; features that float32
-            may round are float64; else float32.
+        inputs: [n, height, width, channels] or [n, features], uint8 where the rows hold bytes; features that
+            float32 may round are float64; else float32.
         label: i32[n], class ids, -1 where there is none.
         row: i64[n], row numbers in the source.
         names: of the features, in their order; empty for pictures.
@@ -65,22 +65,28 @@ class Arrays:
 
 
 def stack(dataset: datasets.Dataset, spec: Spec) -> Arrays:
-    """The examples of one split as arrays, copied once out of the Arrow buffers; no value becomes a Python object.
+    """The examples of one split as arrays, copied once out of the Arrow buffers; no value becomes a Python
+    object.
 
-    Pictures are one column of nested lists (``Array2D``, ``Array3D``; grey ones get an axis of one channel). Features
-    are all numeric columns in their order, or one column of lists; a missing value becomes NaN. Sounds are one column
-    of lists of int16, and become f32[n, samples] from -1 to 1. What is held in memory is the result and one portion of
-    10,000 rows; bytes stay bytes.
+    Pictures are one column of nested lists (``Array2D``, ``Array3D``; grey ones get an axis of one channel).
+    Features are all numeric columns in their order, or one column of lists; a missing value becomes NaN.
+    Sounds are one column of lists of int16, and become f32[n, samples] from -1 to 1. What is held in memory
+    is the result and one portion of 10,000 rows; bytes stay bytes.
 
     Raises:
-        DataError: there is no such column or more than one, values that are not numbers, or examples of several shapes.
+        DataError: there is no such column or more than one, values that are not numbers, or examples of
+            several shapes.
     """
     if spec.modality == "text":
         raise DataError(
-            _("these rows are texts, not images or features: encode them first (labkit.data.text.encode.encode).")
+            _(
+                "these rows are texts, not images or features: encode them first (labkit.data.text.encode.encode)."
+            )
         )
     types = {
-        name: _storage(kind) for name, kind in zip(*_schema(dataset), strict=True) if name not in (*_OWN, "target")
+        name: _storage(kind)
+        for name, kind in zip(*_schema(dataset), strict=True)
+        if name not in (*_OWN, "target")
     }
     nested = [name for name, kind in types.items() if _is_list(kind)]
     flat = [name for name, kind in types.items() if _is_number(kind)] if spec.modality == "features" else []
@@ -127,20 +133,22 @@ class Standard(Config):
 
     @classmethod
     def fit(cls, train: Arrays) -> Self:
-        """From the training examples alone. Raises :class:`DataError` where a feature has no value in any of them."""
+        """From the training examples alone. Raises :class:`DataError` where a feature has no value in any of
+        them."""
         known = np.isfinite(train.inputs).any(0)
         if not known.all():
             place = int(np.argmin(known))
             name = train.names[place] if train.names else f"number {place}"
             raise DataError(
-                _("feature {column!r} has no finite value in the training rows. Drop the column."), column=name
+                _("feature {column!r} has no finite value in the training rows. Drop the column."),
+                column=name,
             )
         mean, scale = precision.moments(train.inputs)
         return cls(train.names, tuple(mean.tolist()), tuple(np.where(scale > 0, scale, 1.0).tolist()))
 
     def __call__(self, arrays: Arrays) -> Arrays:
-        """The same examples, standardised, float32. A value that is infinite or beyond float32, before or after,
-        raises :class:`DataError`."""
+        """The same examples, standardised, float32. A value that is infinite or beyond float32, before or
+        after, raises :class:`DataError`."""
         if arrays.shape != (len(self.mean),):
             raise DataError(
                 _("examples have the shape {shape}, but the means are for {n_mean} features."),
@@ -159,7 +167,9 @@ class Standard(Config):
         name = repr(self.names[place]) if self.names else f"number {place}"
         if np.isinf(value):
             return _(
-                "feature {column} is infinite in row {row}. Drop the row, or leave it empty.", column=name, row=row
+                "feature {column} is infinite in row {row}. Drop the row, or leave it empty.",
+                column=name,
+                row=row,
             )
         if abs(value) > precision.LARGEST:
             return _(
@@ -176,10 +186,10 @@ class Standard(Config):
 class ArrayBatches(Batches):
     """Batches of examples of one shape.
 
-    A batch is ``{"inputs": [b, …] of the arrays' data type, "label": i32[b], "weight": f32[b], "index": i32[b]}``, with
-    ``"target": f32[b, k]`` where the arrays have targets.
-    ``index`` is the position in ``arrays``. The last batch is filled up with examples of index -1, weight 0, label 0
-    and inputs 0. The order is that of :class:`~labkit.data.batching.buckets.Batches`: a pure function of seed and step.
+    A batch is ``{"inputs": [b, …] of the arrays' data type, "label": i32[b], "weight": f32[b], "index":
+    i32[b]}``, with ``"target": f32[b, k]`` where the arrays have targets. ``index`` is the position in
+    ``arrays``. The last batch is filled up with examples of index -1, weight 0, label 0 and inputs 0. The
+    order is that of :class:`~labkit.data.batching.buckets.Batches`: a pure function of seed and step.
 
     Args:
         arrays: the examples.
@@ -187,7 +197,8 @@ class ArrayBatches(Batches):
         seed: decides the order, together with the epoch.
         shuffle: mix the examples anew in every epoch; otherwise they come in their order.
         weights: f32[n], weight of every example of ``arrays`` (1 if not given).
-        labelled_only: leave examples without a label (-1) out. With False they take part with weight 1 and label 0.
+        labelled_only: leave examples without a label (-1) out. With False they take part with weight 1 and
+            label 0.
 
     Raises:
         ConfigError: ``batch_size`` or ``seed`` cannot be used.
@@ -261,8 +272,11 @@ def _is_wide(kind: pa.DataType) -> bool:
 
 
 def _columns(dataset: datasets.Dataset, names: list[str]) -> np.ndarray:
-    """Numeric columns side by side, [n, features]: a missing value is NaN; f64 where float32 may round, else f32."""
-    types = dict(zip(*_schema(dataset), strict=True))  # once: ``datasets`` copies all features at every access
+    """Numeric columns side by side, [n, features]: a missing value is NaN; f64 where float32 may round, else
+    f32."""
+    types = dict(
+        zip(*_schema(dataset), strict=True)
+    )  # once: ``datasets`` copies all features at every access
     kinds = [_storage(types[name]) for name in names]
     wide = pa.float64() if any(map(_is_wide, kinds)) else pa.float32()
     inputs, start = np.empty((len(dataset), len(names)), wide.to_pandas_dtype()), 0
@@ -274,8 +288,8 @@ def _columns(dataset: datasets.Dataset, names: list[str]) -> np.ndarray:
 
 
 def _lists(dataset: datasets.Dataset, name: str, kind: pa.DataType, wide: bool) -> np.ndarray:
-    """A column of equally long nested lists as one array [n, …], uint8 or float32; float64 with ``wide``, where
-    float32 could round the values."""
+    """A column of equally long nested lists as one array [n, …], uint8 or float32; float64 with ``wide``,
+    where float32 could round the values."""
     axes = 1
     while _is_list(kind := kind.value_type):
         axes += 1

@@ -33,9 +33,9 @@ class EncodedExamples(Protocol):
 class Batches(ABC):
     """Base class of batches: an endless sequence in which every example appears exactly once an epoch.
 
-    A batch is a dict of arrays, among them ``label``, ``weight`` f32 and ``index``: the position of an example, -1 in
-    filled-up places, which have weight 0 and label 0. The order is a pure function of seed and step. A subclass plans
-    an epoch and gathers one batch of a plan.
+    A batch is a dict of arrays, among them ``label``, ``weight`` f32 and ``index``: the position of an
+    example, -1 in filled-up places, which have weight 0 and label 0. The order is a pure function of seed and
+    step. A subclass plans an epoch and gathers one batch of a plan.
 
     Args:
         examples: with ``label`` i32[n] and, but for ``PairBatches``, ``target`` f32[n, k] or
@@ -44,7 +44,8 @@ class Batches(ABC):
         seed: decides the order, together with the epoch.
         shuffle: mix the examples anew in every epoch; otherwise each epoch is the same.
         weights: f32[n], weight of every example (1 if not given).
-        labelled_only: leave examples without a label (-1) out. With False they take part with weight 1 and label 0.
+        labelled_only: leave examples without a label (-1) out. With False they take part with weight 1 and
+            label 0.
 
     Attributes:
         examples: how many take part.
@@ -111,7 +112,9 @@ class Batches(ABC):
         """
         count = self.steps_per_epoch
         if step < 0 or not count:
-            raise DataError(_("no batch at step {step} ({examples} examples)."), step=step, examples=self.examples)
+            raise DataError(
+                _("no batch at step {step} ({examples} examples)."), step=step, examples=self.examples
+            )
         epoch, place = divmod(int(step), count)
         return self._batch(self._plan(epoch if self.shuffle else 0), place)
 
@@ -139,7 +142,8 @@ class Batches(ABC):
         return self._source.target
 
     def _known(self, index: np.ndarray) -> Batch:
-        """``label``, ``weight``, ``index`` and, where examples have any, ``target`` of some examples (-1: none)."""
+        """``label``, ``weight``, ``index`` and, where examples have any, ``target`` of some examples (-1:
+        none)."""
         real = index >= 0
         weight = real if self._weights is None else self._weights.take(index, mode="clip") * real
         known = {
@@ -154,7 +158,8 @@ class Batches(ABC):
 
 
 def mixed(bits: np.random.BitGenerator, count: int) -> np.ndarray:
-    """A random order of ``count`` things. From raw bits, which NumPy promises to keep; its shuffles it may change."""
+    """A random order of ``count`` things. From raw bits, which NumPy promises to keep; its shuffles it may
+    change."""
     drawn = array(count, np.uint64)
     for part in portions(count):
         drawn[part] = bits.random_raw(part.stop - part.start)
@@ -172,7 +177,8 @@ def checked_rows(tokens: EncodedExamples, batch_size: int, seed: int, labelled_o
     rows = where(len(tokens), lambda part: (tokens.label[part] >= 0) | (not labelled_only))
     if len(tokens) and not len(rows):
         raise DataError(
-            _("none of the {n_tokens} rows has a label; to predict, pass labelled_only=False."), n_tokens=len(tokens)
+            _("none of the {n_tokens} rows has a label; to predict, pass labelled_only=False."),
+            n_tokens=len(tokens),
         )
     return rows
 
@@ -182,11 +188,15 @@ def checked_weights(weights: np.ndarray | None, count: int) -> np.ndarray | None
         return None
     weights = np.asarray(weights, np.float32)
     if weights.shape != (count,):
-        raise DataError(_("weights have the shape {shape}; there are {count} rows."), shape=weights.shape, count=count)
+        raise DataError(
+            _("weights have the shape {shape}; there are {count} rows."), shape=weights.shape, count=count
+        )
     good = np.isfinite(weights) & (weights >= 0)
     if not good.all():
         row = int(good.argmin())
         raise DataError(
-            _("weights must be finite and not negative; that of row {row} is {weight}."), row=row, weight=weights[row]
+            _("weights must be finite and not negative; that of row {row} is {weight}."),
+            row=row,
+            weight=weights[row],
         )
     return weights

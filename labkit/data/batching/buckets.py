@@ -26,7 +26,8 @@ def choose_buckets(
         batch_size: when given, the empty places in the last batch of every bucket count as waste too.
 
     Returns:
-        Ascending multiples of 8, the last one the first that holds the longest row (or ``max_length``, if less).
+        Ascending multiples of 8, the last one the first that holds the longest row (or ``max_length``, if
+        less).
 
     Raises:
         ConfigError: a row is longer than ``max_length``, or ``count`` or ``batch_size`` is below 1.
@@ -34,7 +35,9 @@ def choose_buckets(
     lengths = np.asarray(lengths, np.int64)
     if count < 1 or batch_size < 1:
         raise ConfigError(
-            _("count = {count} and batch_size = {batch_size} must be at least 1."), count=count, batch_size=batch_size
+            _("count = {count} and batch_size = {batch_size} must be at least 1."),
+            count=count,
+            batch_size=batch_size,
         )
     if not lengths.size:
         return (min(8, max_length),)
@@ -69,22 +72,23 @@ def choose_buckets(
 class BucketBatches(Batches):
     """Batches of a few widths, each row one example.
 
-    A batch has one of ``shapes`` and is ``{"ids": i32[b, t], "types": i32[b, t], "mask": bool[b, t], "label": i32[b],
-    "weight": f32[b], "index": i32[b]}``, with ``"target": f32[b, k]`` where the tokens have targets. ``mask`` is True
-    on tokens and ``index`` is the position in ``tokens``. The last batch of every bucket is filled up with examples of
-    index -1, weight 0, label 0 and nothing but padding, whose first place is unmasked so that a softmax over it stays
-    finite.
+    A batch has one of ``shapes`` and is ``{"ids": i32[b, t], "types": i32[b, t], "mask": bool[b, t], "label":
+    i32[b], "weight": f32[b], "index": i32[b]}``, with ``"target": f32[b, k]`` where the tokens have targets.
+    ``mask`` is True on tokens and ``index`` is the position in ``tokens``. The last batch of every bucket is
+    filled up with examples of index -1, weight 0, label 0 and nothing but padding, whose first place is
+    unmasked so that a softmax over it stays finite.
 
     Args:
         tokens: the rows.
         batch_size: b, the same in every batch; it may be more than there are rows.
         buckets: ascending widths t, the last at least the longest row (:func:`choose_buckets`).
         seed: decides the order, together with the epoch.
-        shuffle: mix the rows within their bucket, and the batches, anew in every epoch. Otherwise every epoch goes
-            bucket by bucket through the rows in their order, and ``index`` puts predictions back in place.
+        shuffle: mix the rows within their bucket, and the batches, anew in every epoch. Otherwise every epoch
+            goes bucket by bucket through the rows in their order, and ``index`` puts predictions back in
+            place.
         weights: f32[n], weight of every row of ``tokens`` (1 if not given).
-        labelled_only: leave rows without a label (-1) out. With False, to predict or pretrain, they take part with
-            weight 1 and label 0.
+        labelled_only: leave rows without a label (-1) out. With False, to predict or pretrain, they take part
+            with weight 1 and label 0.
 
     Raises:
         ConfigError: ``batch_size``, ``seed`` or ``buckets`` cannot be used.
@@ -119,9 +123,13 @@ class BucketBatches(Batches):
     @property
     def padding_share(self) -> float:
         """Share of an epoch's token slots that hold no token, filler examples included; 0 to 1."""
-        slots = sum(-(-len(rows) // self.batch_size) * self.batch_size * t for t, rows in self._groups.items())
+        slots = sum(
+            -(-len(rows) // self.batch_size) * self.batch_size * t for t, rows in self._groups.items()
+        )
         length = self.tokens.lengths
-        real = sum(int(length[rows[part]].sum()) for rows in self._groups.values() for part in portions(len(rows)))
+        real = sum(
+            int(length[rows[part]].sum()) for rows in self._groups.values() for part in portions(len(rows))
+        )
         return 1 - real / slots if slots else 0.0
 
     def _planned(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -178,7 +186,9 @@ def _grouped(rows: np.ndarray, lengths: np.ndarray, buckets: tuple[int, ...]) ->
             longest=longest,
             bucket=buckets[-1],
         )
-    turn, counts = by_kind(len(rows), lambda part: np.searchsorted(buckets, lengths[rows[part]]), len(buckets))
+    turn, counts = by_kind(
+        len(rows), lambda part: np.searchsorted(buckets, lengths[rows[part]]), len(buckets)
+    )
     rows, ends = take(rows, turn), np.cumsum(counts).tolist()
     return {width: rows[end - count : end]
             for width, count, end in zip(buckets, counts.tolist(), ends, strict=True) if count}  # fmt: skip

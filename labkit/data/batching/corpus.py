@@ -21,8 +21,8 @@ def stream(tokens: Tokens, length: int, skip: int = 1) -> Tokens:
         skip: tokens at the beginning of every row that are left out.
 
     Returns:
-        Windows with label 0; ``row`` is that of a window's first token. ``truncated`` counts the rows that were cut
-        when they were tokenised.
+        Windows with label 0; ``row`` is that of a window's first token. ``truncated`` counts the rows that
+        were cut when they were tokenised.
 
     Raises:
         DataError: there are fewer than two tokens.
@@ -33,7 +33,9 @@ def stream(tokens: Tokens, length: int, skip: int = 1) -> Tokens:
     ids = np.asarray(tokens.ids)[keep]
     if len(ids) < 2:
         raise DataError(
-            _("language modelling needs more text: {n_rows} rows have only {n} tokens."), n_rows=len(tokens), n=len(ids)
+            _("language modelling needs more text: {n_rows} rows have only {n} tokens."),
+            n_rows=len(tokens),
+            n=len(ids),
         )
     starts = np.arange(0, len(ids), length)
     starts = starts[len(ids) - starts >= 2]
@@ -48,10 +50,10 @@ def stream(tokens: Tokens, length: int, skip: int = 1) -> Tokens:
 def sentence_pairs(tokens: Tokens, documents: np.ndarray, length: int, seed: int) -> Tokens:
     """Pairs of passages for next-sentence prediction (Devlin et al. 2018, 3.1).
 
-    Neighbouring rows of a document are put together to passages of about half of ``length``; a row that is longer than
-    that, a paragraph, is taken in even pieces of a quarter. Of two passages that follow each other the second is kept
-    in every other pair (label 0, "is next"); in the others it is replaced by a random passage (label 1, "is
-    not"), as in the layout of Hugging Face.
+    Neighbouring rows of a document are put together to passages of about half of ``length``; a row that is
+    longer than that, a paragraph, is taken in even pieces of a quarter. Of two passages that follow each
+    other the second is kept in every other pair (label 0, "is next"); in the others it is replaced by a
+    random passage (label 1, "is not"), as in the layout of Hugging Face.
 
     Args:
         tokens: whole rows ``[CLS] … [SEP]`` in the order of the text, a sentence or a paragraph each.
@@ -60,15 +62,17 @@ def sentence_pairs(tokens: Tokens, documents: np.ndarray, length: int, seed: int
         seed: decides which pairs are torn apart, and what stands in.
 
     Returns:
-        The pairs; ``row`` is that of the first passage's first row. ``truncated`` counts passages that were cut,
-        and rows that were when they were tokenised.
+        The pairs; ``row`` is that of the first passage's first row. ``truncated`` counts passages that were
+        cut, and rows that were when they were tokenised.
 
     Raises:
         ConfigError: ``length`` is below 8.
         DataError: fewer than four passages.
     """
     if length < 8:
-        raise ConfigError(_("max_length = {length} is too small for two passages; the minimum is 8."), length=length)
+        raise ConfigError(
+            _("max_length = {length} is too small for two passages; the minimum is 8."), length=length
+        )
     half = (length - 3) // 2
     whole = np.diff(tokens.offsets) - 2  # without the special tokens
     pieces = np.where(whole > half, -(-whole // max(half // 2, 1)), 1)

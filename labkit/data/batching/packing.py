@@ -1,8 +1,8 @@
 """Sequence packing: several examples per row of fixed width, and when it pays off.
 
-Best fit, the longest first, on the histogram of lengths (Krell et al., arXiv 2107.02027): what is planned is how many
-rows hold which lengths, so that a million examples cost no more than a thousand, and every epoch can seat other
-examples of the same lengths together.
+ Best fit, the longest first, on the histogram of lengths (Krell et al., arXiv 2107.02027): what is planned is
+how many rows hold which lengths, so that a million examples cost no more than a thousand, and every epoch can
+seat other examples of the same lengths together.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class PackingPlan:
     """How many examples of which lengths share a row.
 
     Attributes:
-        patterns: i32[p, s], lengths of the examples of a row, descending, 0 in empty slots; p different kinds of row.
+        patterns: i32[p, s], lengths of the examples of a row, descending, 0 in empty slots; p different kinds
+        of row.
         counts: i64[p], rows of each kind.
         width: tokens that a row has room for.
     """
@@ -110,7 +111,8 @@ def plan_rows(lengths: Sequence[int] | np.ndarray, width: int, most: int | None 
 
 
 def _filled(counts: np.ndarray, width: int, most: int) -> dict[tuple[int, ...], int]:
-    """Pattern → rows. Rows with room are kept by how much they have, so that the tightest fit is found at once."""
+    """Pattern → rows. Rows with room are kept by how much they have, so that the tightest fit is found at
+    once."""
     done: dict[tuple[int, ...], int] = {}
     room: dict[int, list[tuple[tuple[int, ...], int]]] = {}  # room left → rows that may still be filled
     sizes: list[int] = []  # the keys of `room`, ascending
@@ -137,7 +139,9 @@ def _filled(counts: np.ndarray, width: int, most: int) -> dict[tuple[int, ...], 
                     del room[left], sizes[place]
             else:
                 pattern, left, free = (), width, wanted  # as many new rows as it takes
-            each = min(left // length, most - len(pattern))  # the row just used is the tightest fit for the next one
+            each = min(
+                left // length, most - len(pattern)
+            )  # the row just used is the tightest fit for the next one
             full = min(free, wanted // each)
             put(pattern + (length,) * each, left - each * length, full)
             wanted -= full * each
@@ -215,17 +219,28 @@ def choose(
     if not lengths.size:
         return BatchLayout(False, widths, 1, 0.0, "nothing to pack: there are no examples.")
     found = histogram(lengths)
-    rows = np.bincount(np.searchsorted(widths, np.flatnonzero(found)), found[found > 0], len(widths)).astype(np.int64)
-    alone = {width: -(-count // batch_size) * batch_size for width, count in zip(widths, rows.tolist(), strict=True)}
+    rows = np.bincount(np.searchsorted(widths, np.flatnonzero(found)), found[found > 0], len(widths)).astype(
+        np.int64
+    )
+    alone = {
+        width: -(-count // batch_size) * batch_size
+        for width, count in zip(widths, rows.tolist(), strict=True)
+    }
     padding = 1 - lengths.sum() / sum(width * count for width, count in alone.items())
     work = sum(_work(width, cost) * count for width, count in alone.items())
     told = f"{len(widths)} bucket{'s' * (len(widths) > 1)}"
     always = packing == "always"
-    found = _packed(lengths, batch_size, cost, parts, math.inf if always else work) if packing != "never" else None
+    found = (
+        _packed(lengths, batch_size, cost, parts, math.inf if always else work)
+        if packing != "never"
+        else None
+    )
     if found is None or (found[0] > (1 - GAIN) * work and not always):
         gain = "nothing" if found is None or found[0] >= work else f"only {100 * (1 - found[0] / work):.1f} %"
         gain = "was not asked for" if packing == "never" else f"would save {gain}"
-        reason = f"{told} of {', '.join(map(str, widths))} tokens, {_percent(padding)} padding; packing {gain}"
+        reason = (
+            f"{told} of {', '.join(map(str, widths))} tokens, {_percent(padding)} padding; packing {gain}"
+        )
         return BatchLayout(False, widths, 1, float(padding), reason)
     _unused, plan, slots = found
     share = 1 - lengths.sum() / slots
@@ -276,18 +291,19 @@ def crowd(lengths: np.ndarray, width: int) -> int:
 
 
 def rows_in_batch(examples: int, rows: int, batch_size: int, parts: int = 1) -> int:
-    """Rows that hold ``batch_size`` examples, on average: a multiple of ``parts``, and no more than are needed."""
+    """Rows that hold ``batch_size`` examples, on average: a multiple of ``parts``, and no more than are
+    needed."""
     return parts * max(1, min(round(batch_size * rows / examples / parts), -(-rows // parts)))
 
 
 class PackedBatches(Batches):
     """Batches of one width, with several examples in a row.
 
-    A batch is ``{"ids", "types", "segment", "position": i32[b, t]; "start", "label", "index": i32[b, s]; "weight":
-    f32[b, s]}``, with ``"target": f32[b, s, k]`` where the tokens have targets. ``segment`` is 0 at padding and 1 … s
-    at the tokens of a row's examples, ``position`` counts from 0 in each, ``start`` is the column of its first token
-    and ``index`` its position in ``tokens``. An empty slot has start 0, label 0, weight 0 and index -1. The last batch
-    is filled up with rows of empty slots.
+    A batch is ``{"ids", "types", "segment", "position": i32[b, t]; "start", "label", "index": i32[b, s];
+    "weight": f32[b, s]}``, with ``"target": f32[b, s, k]`` where the tokens have targets. ``segment`` is 0 at
+    padding and 1 … s at the tokens of a row's examples, ``position`` counts from 0 in each, ``start`` is the
+    column of its first token and ``index`` its position in ``tokens``. An empty slot has start 0, label 0,
+    weight 0 and index -1. The last batch is filled up with rows of empty slots.
 
     Args:
         tokens: the examples.
@@ -296,7 +312,8 @@ class PackedBatches(Batches):
         seed: decides the order, together with the epoch.
         shuffle: seat other examples of the same lengths together, and mix the rows, in every epoch.
         weights: f32[n], weight of every example of ``tokens`` (1 if not given).
-        labelled_only: leave examples without a label (-1) out. With False they take part with weight 1 and label 0.
+        labelled_only: leave examples without a label (-1) out. With False they take part with weight 1 and
+        label 0.
         parts: what b must be divisible by (devices, or parts of a step).
 
     Attributes:
@@ -323,7 +340,8 @@ class PackedBatches(Batches):
             raise ConfigError(_("parts = {parts} must be at least 1."), parts=parts)
         if isinstance(layout, BatchLayout) and not layout.packed:
             raise ConfigError(
-                _("this layout is not packed ({reason}): use BucketBatches with its widths."), reason=layout.reason
+                _("this layout is not packed ({reason}): use BucketBatches with its widths."),
+                reason=layout.reason,
             )
         super().__init__(tokens, batch_size, seed, shuffle, weights, labelled_only)
         self.tokens = tokens
@@ -332,7 +350,9 @@ class PackedBatches(Batches):
         most = layout.most if isinstance(layout, BatchLayout) else crowd(self._lengths, width)
         self.plan = plan_rows(self._lengths, width, most)
         self.slots, self.width = self.plan.most, width
-        self.rows = rows_in_batch(self.examples, self.plan.rows, self.batch_size, parts) if self.examples else parts
+        self.rows = (
+            rows_in_batch(self.examples, self.plan.rows, self.batch_size, parts) if self.examples else parts
+        )
 
     @property
     def steps_per_epoch(self) -> int:
@@ -367,7 +387,8 @@ class PackedBatches(Batches):
 
     @cached_property
     def _forms(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of every kind of row, an empty one the last: segment and position i32[p + 1, t], start i32[p + 1, s].
+        """Of every kind of row, an empty one the last: segment and position i32[p + 1, t], start i32[p + 1,
+        s].
 
         They depend on lengths alone, so that a batch only looks them up.
         """
@@ -380,14 +401,20 @@ class PackedBatches(Batches):
         start = np.where(patterns > 0, ends - patterns, 0).astype(np.int32)
         real = column < ends[:, -1:]
         position = column - np.take_along_axis(start, np.minimum(segment, self.slots - 1), axis=1)
-        return np.where(real, segment + 1, 0).astype(np.int32), np.where(real, position, 0).astype(np.int32), start
+        return (
+            np.where(real, segment + 1, 0).astype(np.int32),
+            np.where(real, position, 0).astype(np.int32),
+            start,
+        )
 
     def _batch(self, plan: tuple[np.ndarray, np.ndarray], place: int) -> Batch:
         rows = slice(place * self.rows, (place + 1) * self.rows)
         index, kinds = (part[rows] for part in plan)
         tokens, (segments, positions, starts) = self.tokens, self._forms
         segment, position, start = segments[kinds], positions[kinds], starts[kinds]
-        first = np.zeros((len(index), self.slots + 1), np.int64)  # where every segment begins; segment 0 is padding
+        first = np.zeros(
+            (len(index), self.slots + 1), np.int64
+        )  # where every segment begins; segment 0 is padding
         np.take(tokens.offsets, index, out=first[:, 1:], mode="clip")
         source = np.take_along_axis(first, segment, axis=1)
         source += position

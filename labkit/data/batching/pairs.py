@@ -62,7 +62,9 @@ class PairBatches(BucketBatches):
     @property
     def padding_share(self) -> float:
         """Share of an epoch's token slots, of sources and targets, that hold no token; 0 to 1."""
-        slots = sum(-(-len(rows) // self.batch_size) * self.batch_size * t for t, rows in self._groups.items())
+        slots = sum(
+            -(-len(rows) // self.batch_size) * self.batch_size * t for t, rows in self._groups.items()
+        )
         sizes = self.tokens.source.lengths + self.tokens.target.lengths
         real = sum(int(sizes[rows].sum()) for rows in self._groups.values())
         return 1 - real / (2 * slots) if slots else 0.0
@@ -72,5 +74,7 @@ class PairBatches(BucketBatches):
         return None
 
     def _gather(self, index: np.ndarray, width: int) -> Batch:
-        source, target = (gathered(tokens, index, width) for tokens in (self.tokens.source, self.tokens.target))
+        source, target = (
+            gathered(tokens, index, width) for tokens in (self.tokens.source, self.tokens.target)
+        )
         return {**source, "target_ids": target["ids"], "target_mask": target["mask"], **self._known(index)}

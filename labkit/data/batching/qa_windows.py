@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """n windows ``[CLS] question [SEP] part of the paragraph [SEP]``, several to a row where its paragraph is long; the
-    special tokens are those of the tokenizer's pairs.
+    """n windows ``[CLS] question [SEP] part of the paragraph [SEP]``, several to a row where its paragraph is
+    long; the special tokens are those of the tokenizer's pairs.
 
     Attributes:
         tokens: the windows; ``label`` is 1 where the question has no answer at all, else 0.
-        start, end: i32[n], first and last token of the answer in the window; 0, which is ``[CLS]``, where it is not
-            there whole.
+        start, end: i32[n], first and last token of the answer in the window; 0, which is ``[CLS]``, where it
+            is not there whole.
         example: i64[n], the row of the data set.
         first: i32[n], the column where the paragraph's tokens begin.
         spans: i32[total, 2], character span of each token in the paragraph; of no meaning elsewhere.
@@ -90,13 +90,14 @@ def windows(
         tokenizer: makes the tokens.
         max_length: tokens of a window at most.
         stride: paragraph tokens that a window and the next have in common.
-        answers: characters (start, end) of each answer in its paragraph, None for a question without one; without
-            them ``start`` and ``end`` are 0.
+        answers: characters (start, end) of each answer in its paragraph, None for a question without one;
+            without them ``start`` and ``end`` are 0.
 
     Raises:
-        ConfigError: a window leaves no room for a paragraph after a question of half its length and the overlap, or
-            for an answer.
-        DataError: there are not as many paragraphs as questions, or the tokenizer makes no token of an answer.
+        ConfigError: a window leaves no room for a paragraph after a question of half its length and the
+            overlap, or for an answer.
+        DataError: there are not as many paragraphs as questions, or the tokenizer makes no token of an
+            answer.
     """
     if len(questions) != len(paragraphs):
         raise DataError(
@@ -156,12 +157,14 @@ def windows(
 def _pieces(tokenizer: Tokenizer, text: str) -> tuple[list[int], np.ndarray]:
     """Token ids of a text, and their character spans, i32[k, 2]."""
     found = tokenizer.pieces(text)
-    return [number for _, number, _ in found], np.array([place for _, _, place in found], np.int32).reshape(-1, 2)
+    return [number for _, number, _ in found], np.array([place for _, _, place in found], np.int32).reshape(
+        -1, 2
+    )
 
 
 def _tokens(places: np.ndarray, span: tuple[int, int], example: int, paragraph: str) -> tuple[int, int]:
-    """First and last of a paragraph's tokens that an answer is made of. A character without a token, such as an accent
-    that the tokenizer drops, does not count."""
+    """First and last of a paragraph's tokens that an answer is made of. A character without a token, such as
+    an accent that the tokenizer drops, does not count."""
     start, end = span
     inside = np.flatnonzero((places[:, 1] > start) & (places[:, 0] < end))
     if not len(inside):

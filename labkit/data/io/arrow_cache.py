@@ -125,7 +125,8 @@ def in_memory(tables: Iterable[pa.Table], reading: Reading) -> Part:
 
 
 def _write(path: Path, tables: Iterator[pa.Table], reading: Reading) -> None:
-    """Write ``tables`` as one Arrow stream; where their schemas differ, in a second pass with one that holds all."""
+    """Write ``tables`` as one Arrow stream; where their schemas differ, in a second pass with one that holds
+    all."""
     handle, first = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
     os.close(handle)
     second = f"{first}.2"
@@ -192,13 +193,17 @@ def fit(table: pa.Table, schema: pa.Schema, report: Report) -> pa.Table:
             columns.append(pa.nulls(len(table), item.type))
             continue
         column = table.column(item.name)
-        if item.type == pa.string() and not (pa.types.is_string(column.type) or pa.types.is_null(column.type)):
+        if item.type == pa.string() and not (
+            pa.types.is_string(column.type) or pa.types.is_null(column.type)
+        ):
             there = np.asarray(pc.is_valid(column))
             rows = np.asarray(table.column(ROW))[there]
             if pa.types.is_nested(column.type):
                 report.add("repaired", MIXED, rows, column=item.name, detail=_python_name(column.type))
             else:
-                report.add("repaired", _("numbers in a text column converted to text"), rows, column=item.name)
+                report.add(
+                    "repaired", _("numbers in a text column converted to text"), rows, column=item.name
+                )
             column = as_text(column.to_pylist())
         try:
             columns.append(column.cast(item.type))
@@ -232,7 +237,8 @@ def _text(value: object) -> str:
 
 
 def check_column_names(names: Iterable[Any], where: str = "the records") -> None:
-    """Raise :class:`DataError` for a column that is called like :data:`ROW`, or with a NUL, where Arrow ends names."""
+    """Raise :class:`DataError` for a column that is called like :data:`ROW`, or with a NUL, where Arrow ends
+    names."""
     names = list(names)
     if ROW in names:
         raise DataError(_("the column name {row!r} is reserved by labkit: rename the column."), row=ROW)
@@ -250,7 +256,9 @@ def table_of(records: Sequence[dict[str, Any]], numbers: Sequence[int], report: 
     names = dict.fromkeys(name for record in records for name in record)
     if odd := [name for name in names if isinstance(name, str) and not _encodes(name)]:
         known = {name: name.translate(SURROGATE) for name in odd}
-        report.add("repaired", LONE, [None] * len(odd), column=known[odd[0]], detail=_("in the name of a column"))
+        report.add(
+            "repaired", LONE, [None] * len(odd), column=known[odd[0]], detail=_("in the name of a column")
+        )
         records = [{known.get(name, name): value for name, value in record.items()} for record in records]
         called = [known.get(name, name) for name in names]
         if len(names := dict.fromkeys(called)) < len(called):
@@ -259,12 +267,15 @@ def table_of(records: Sequence[dict[str, Any]], numbers: Sequence[int], report: 
                 name=known[odd[0]],
             )
     check_column_names(names)
-    columns = {name: column_of([record.get(name) for record in records], name, numbers, report) for name in names}
+    columns = {
+        name: column_of([record.get(name) for record in records], name, numbers, report) for name in names
+    }
     return pa.table({**columns, ROW: pa.array(numbers, pa.int64())})
 
 
 def column_of(values: Any, name: str, numbers: Sequence[int], report: Report) -> pa.Array:
-    """One column as Arrow. NaN is null; lone surrogates become U+FFFD; values of several kinds become text: reported.
+    """One column as Arrow. NaN is null; lone surrogates become U+FFFD; values of several kinds become text:
+    reported.
 
     Categories of pandas become a dictionary of texts, its periods and intervals texts.
     """
@@ -340,9 +351,11 @@ def _encodes(text: str) -> bool:
 
 
 def plain(table: pa.Table, reading: Reading, categories: Collection[str] = ()) -> pa.Table:
-    """``table`` with types that ``datasets`` holds; what has none becomes text, which is noted in ``reading``.
+    """``table`` with types that ``datasets`` holds; what has none becomes text, which is noted in
+    ``reading``.
 
-    A dictionary becomes a column of texts that counts as categories, and so do the columns named in ``categories``.
+    A dictionary becomes a column of texts that counts as categories, and so do the columns named in
+    ``categories``.
     """
     columns, fields = [], []
     for item, column in zip(table.schema, table.columns, strict=True):
@@ -355,9 +368,12 @@ def plain(table: pa.Table, reading: Reading, categories: Collection[str] = ()) -
         if kind is None:
             kind, column = pa.string(), _as_texts(column)
             if not any(
-                note.column == item.name and note.reason == "type kept as text" for note in reading.report.notes
+                note.column == item.name and note.reason == "type kept as text"
+                for note in reading.report.notes
             ):
-                reading.report.add("repaired", _("type kept as text"), column=item.name, detail=str(item.type)[:100])
+                reading.report.add(
+                    "repaired", _("type kept as text"), column=item.name, detail=str(item.type)[:100]
+                )
         elif kind != item.type:
             column = _cast(column, kind)
         columns.append(column)
@@ -366,7 +382,8 @@ def plain(table: pa.Table, reading: Reading, categories: Collection[str] = ()) -
 
 
 def dictionaries(metadata: Mapping[bytes, bytes] | None) -> frozenset[str]:
-    """Columns that were dictionaries when a Parquet file was written; reading it gives dictionaries of texts alone."""
+    """Columns that were dictionaries when a Parquet file was written; reading it gives dictionaries of texts
+    alone."""
     written = (metadata or {}).get(b"ARROW:schema")
     if written is None:
         return frozenset()
@@ -400,7 +417,9 @@ def _plain_type(kind: pa.DataType) -> pa.DataType | None:
         inner = _plain_type(kind.value_type)
         if inner is None:
             return None
-        return pa.large_list(inner) if t.is_large_list(kind) or t.is_large_list_view(kind) else pa.list_(inner)
+        return (
+            pa.large_list(inner) if t.is_large_list(kind) or t.is_large_list_view(kind) else pa.list_(inner)
+        )
     if t.is_fixed_size_list(kind):
         inner = _plain_type(kind.value_type)
         return None if inner is None else pa.list_(inner, kind.list_size)
@@ -425,7 +444,9 @@ def _as_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if isinstance(column.type, pa.BaseExtensionType) and column.type.extension_name.startswith("pandas."):
         values = [None if pd.isna(value) else value for value in column.to_pandas()]
     else:
-        values = column.to_pylist(maps_as_pydicts="lossy") if pa.types.is_map(column.type) else column.to_pylist()
+        values = (
+            column.to_pylist(maps_as_pydicts="lossy") if pa.types.is_map(column.type) else column.to_pylist()
+        )
     return pa.chunked_array([as_text(values)])
 
 

@@ -16,15 +16,25 @@ from labkit.data.batching.arrays import Arrays
 from labkit.i18n import _
 
 RATE = 16_000  # samples a second, enough for speech
-#: Samples a second of a file: from old telephones to instruments for bats and ultrasound. Resampling from a rate beyond
-#: them would cost memory that nothing in the file's size shows.
+#: Samples a second of a file: from old telephones to instruments for bats and ultrasound. Resampling from a
+#: rate beyond them would cost memory that nothing in the file's size shows.
 RATES = (1_000, 1_000_000)
-#: Amount of a sample that is no integer at most; what is above 1 is clipped, as players do with loud recordings.
+#: Amount of a sample that is no integer at most; what is above 1 is clipped, as players do with loud
+#: recordings.
 LOUDEST = 8.0
 
 
 #: Number of a format in a WAV file → its name, for those that are not read.
-_FORMATS = {2: "ADPCM", 6: "A-law", 7: "µ-law", 17: "IMA ADPCM", 49: "GSM 6.10", 80: "MPEG", 85: "MP3", 255: "AAC"}
+_FORMATS = {
+    2: "ADPCM",
+    6: "A-law",
+    7: "µ-law",
+    17: "IMA ADPCM",
+    49: "GSM 6.10",
+    80: "MPEG",
+    85: "MP3",
+    255: "AAC",
+}
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _FORM = 64  # bytes of the format that are looked at; 40 have a meaning
 
@@ -32,11 +42,12 @@ _FORM = 64  # bytes of the format that are looked at; 40 have a meaning
 def read_wav(path: Path, rate: int = RATE) -> np.ndarray:
     """A WAV file as f32[samples] from -1 to 1 at ``rate`` samples a second, its channels averaged.
 
-    PCM of 8 to 32 bits and floating point are read, also where a program wrote the file as a stream and so could not
-    know its length.
+    PCM of 8 to 32 bits and floating point are read, also where a program wrote the file as a stream and so
+    could not know its length.
 
     Raises:
-        DataError: it is not a complete WAV file, is compressed, has no samples, or contains non-finite values.
+        DataError: it is not a complete WAV file, is compressed, has no samples, or contains non-finite
+            values.
     """
     try:
         with open(path, "rb") as file:
@@ -86,7 +97,8 @@ def _length(file: BinaryIO, size: int, rest: int) -> int:
 
 
 def _next_chunk(file: BinaryIO, end: int, size: int) -> int:
-    """Where the next chunk begins: after a byte of padding where the size is odd, which some programs leave out."""
+    """Where the next chunk begins: after a byte of padding where the size is odd, which some programs leave
+    out."""
     if size % 2 == 0:
         return end
     file.seek(end)
@@ -99,7 +111,8 @@ def _decoded(file: BinaryIO, form: bytes, length: int, order: str) -> tuple[int,
         kind = struct.unpack(f"{order}H", form[24:26])[0]
     if kind not in (_PCM, _FLOAT):
         raise DataError(
-            _("audio encoded as {format}, not PCM: save it as 16-bit PCM"), format=_FORMATS.get(kind, f"format {kind}")
+            _("audio encoded as {format}, not PCM: save it as 16-bit PCM"),
+            format=_FORMATS.get(kind, f"format {kind}"),
         )
     width = frame // max(1, channels) or -(-bits // 8)
     known = (4, 8) if kind == _FLOAT else (1, 2, 3, 4)
@@ -149,7 +162,8 @@ def as_wave(values: np.ndarray, given: int, rate: int = RATE) -> np.ndarray:
 def mel_filters(rate: int, window: int, bands: int) -> np.ndarray:
     """Triangles over the frequencies of a Fourier transform, f64[window // 2 + 1, bands], as HTK has them.
 
-    The mel of f hertz is 2595 log10(1 + f / 700) (O'Shaughnessy 1987); the bands lie evenly on it from 0 to rate / 2.
+    The mel of f hertz is 2595 log10(1 + f / 700) (O'Shaughnessy 1987); the bands lie evenly on it from 0 to
+    rate / 2.
     """
     mel = lambda hertz: 2595 * np.log10(1 + hertz / 700)  # noqa: E731
     edges = 700 * (10 ** (np.linspace(0, mel(rate / 2), bands + 2) / 2595) - 1)
@@ -190,7 +204,9 @@ class Sound(Config):
 
     rate: int = option(RATE, "Sampling rate in Hz.", low=1)
     samples: int = option(
-        RATE, "Length of each sound in samples; longer sounds are cut, shorter ones padded with silence.", low=1
+        RATE,
+        "Length of each sound in samples; longer sounds are cut, shorter ones padded with silence.",
+        low=1,
     )
     bands: int = option(64, "Number of mel bands.", low=1)
     mean: float = option(0.0, "Mean of the log-mel values over the training rows.")

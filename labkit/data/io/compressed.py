@@ -40,8 +40,8 @@ OPENERS: dict[str, Callable[[Path], Any]] = {
 
 
 def ending(path: Path) -> str:
-    """The ending that says how to read a table: ``.csv`` of ``reviews.csv``, of ``reviews.csv.gz``, and of a zip file
-    with one CSV file in it.
+    """The ending that says how to read a table: ``.csv`` of ``reviews.csv``, of ``reviews.csv.gz``, and of a
+    zip file with one CSV file in it.
 
     Raises:
         DataError: a zip file with several files, or with none.
@@ -62,7 +62,9 @@ def _member(path: Path) -> str:
                 if not info.is_dir() and not any(map(system_file, PurePosixPath(info.filename).parts))
             ]
     except (zipfile.BadZipFile, OSError) as error:
-        raise DataError(_("{file!r} is not a complete ZIP archive: {error}."), file=path.name, error=error) from None
+        raise DataError(
+            _("{file!r} is not a complete ZIP archive: {error}."), file=path.name, error=error
+        ) from None
     if len(names) != 1:
         listed = ", ".join(names[:8]) or "nothing"
         raise DataError(
@@ -89,12 +91,16 @@ def unpacked(path: Path) -> Iterator[Path]:
             with OPENERS[packing](path) as source, open(place, "xb") as file:
                 while block := source.read(_PORTION):
                     if shutil.disk_usage(folder).free < _SPARE:
-                        raise DataError(_("{file!r} cannot be unpacked: not enough disk space."), file=path.name)
+                        raise DataError(
+                            _("{file!r} cannot be unpacked: not enough disk space."), file=path.name
+                        )
                     file.write(block)
         except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError) as error:
             if isinstance(error, DataError):
                 raise
             raise DataError(
-                _("{file!r} is damaged or does not match its file extension: {error}."), file=path.name, error=error
+                _("{file!r} is damaged or does not match its file extension: {error}."),
+                file=path.name,
+                error=error,
             ) from error
         yield place

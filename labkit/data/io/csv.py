@@ -39,7 +39,8 @@ class Dialect:
         encoding: a Python codec name.
         quotes: whether ``"`` encloses fields; False takes it as text.
         names: column names of a file without a header line.
-        escapechar: the character before a quote, a delimiter or a line end that is plain text, as MySQL writes "\\".
+        escapechar: the character before a quote, a delimiter or a line end that is plain text, as MySQL
+        writes "\\".
         sheet: of an Excel file.
     """
 
@@ -65,10 +66,12 @@ def dialect(**given: Any) -> Dialect:
 
 
 def read_csv(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Table]:
-    """Yield the records as tables of text columns with their record numbers; refused ones are noted in ``reading``.
+    """Yield the records as tables of text columns with their record numbers; refused ones are noted in
+    ``reading``.
 
     Raises:
-        DataError: the file is empty, its delimiter or its column names are in doubt, or a quote is never closed.
+        DataError: the file is empty, its delimiter or its column names are in doubt, or a quote is never
+            closed.
     """
     encoding = detect(path, dialect.encoding)
     note_encoding(encoding, reading.report)
@@ -84,7 +87,9 @@ def read_csv(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Tabl
         for number, fields in _records(path, reader, lines, len(names), reading):
             if not encoding.sure and any(LOST in value for value in fields):
                 reading.report.add(
-                    "repaired", _("bytes invalid in {encoding} replaced by U+FFFD", encoding=encoding.name), [number]
+                    "repaired",
+                    _("bytes invalid in {encoding} replaced by U+FFFD", encoding=encoding.name),
+                    [number],
                 )
             portion.add(number, fields)
             if portion.full:
@@ -103,7 +108,8 @@ def _declared(path: Path, encoding: Encoding) -> str | None:
 
 
 class _Lines:
-    """The lines of a file, as the csv module takes them; with an escape character NULL, ``\\N``, becomes empty."""
+    """The lines of a file, as the csv module takes them; with an escape character NULL, ``\\N``, becomes
+    empty."""
 
     def __init__(self, file: Iterator[str], delimiter: str, escape: str | None, report: Report):
         self.file, self.report = file, report
@@ -170,7 +176,9 @@ def _agreement(sample: str, whole: bool, delimiter: str, dialect: Dialect) -> fl
     """Share of records with as many fields as the header; 0 for a header of one field."""
     widths: list[int] = []
     try:
-        for fields in itertools.islice(_reader(iter(sample.splitlines(keepends=True)), delimiter, dialect), 200):
+        for fields in itertools.islice(
+            _reader(iter(sample.splitlines(keepends=True)), delimiter, dialect), 200
+        ):
             widths += [len(fields)] if fields else []
     except csv.Error:
         pass  # an odd quote: judge by what stands before it
@@ -185,7 +193,9 @@ def _reader(lines: Iterator[str], delimiter: str, dialect: Dialect) -> Any:
     quoting = csv.QUOTE_MINIMAL if dialect.quotes else csv.QUOTE_NONE
     for name, value in (("delimiter", delimiter), ("escapechar", dialect.escapechar)):
         if value is not None and (len(value) != 1 or value in '"\r\n'):
-            raise DataError(_("{name} = {value!r} must be one character, like ',' or '\\\\'."), name=name, value=value)
+            raise DataError(
+                _("{name} = {value!r} must be one character, like ',' or '\\\\'."), name=name, value=value
+            )
     return csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True, escapechar=dialect.escapechar)
 
 
@@ -278,7 +288,9 @@ def _is_number(name: str) -> bool:
     return True
 
 
-def _records(path: Path, reader: Any, lines: _Lines, width: int, reading: Reading) -> Iterator[tuple[int, list[str]]]:
+def _records(
+    path: Path, reader: Any, lines: _Lines, width: int, reading: Reading
+) -> Iterator[tuple[int, list[str]]]:
     """(record number, fields) of each record as wide as the header; the others are refused."""
     refuse = reading.report.add
     while True:
@@ -289,7 +301,9 @@ def _records(path: Path, reader: Any, lines: _Lines, width: int, reading: Readin
             return
         except csv.Error as error:
             _check_closed(path, line, error, lines.hint)
-            detail = _("{lines}: {error}{hint}", lines=_lines(line, reader.line_num), error=error, hint=lines.hint)
+            detail = _(
+                "{lines}: {error}{hint}", lines=_lines(line, reader.line_num), error=error, hint=lines.hint
+            )
             refuse("refused", _("unbalanced quote"), [reading.records], detail=detail)
             reading.records += 1
             continue
@@ -346,7 +360,9 @@ class _Portion:
 
     def take(self) -> pa.Table:
         columns = zip(*self.records, strict=True) if self.records else [()] * len(self.names)
-        arrays = {name: pa.array(values, pa.string()) for name, values in zip(self.names, columns, strict=True)}
+        arrays = {
+            name: pa.array(values, pa.string()) for name, values in zip(self.names, columns, strict=True)
+        }
         table = pa.table({**arrays, ROW: pa.array(self.numbers, pa.int64())})
         self.numbers, self.records, self.weight = [], [], 0
         return table

@@ -21,7 +21,9 @@ MARKS = {  # byte order marks; UTF-32 first, its mark begins like that of UTF-16
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-SAMPLE = 1 << 18  # bytes that a guess looks at, from the start and again from the first byte that is not UTF-8
+SAMPLE = (
+    1 << 18
+)  # bytes that a guess looks at, from the start and again from the first byte that is not UTF-8
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # bytes that texts do not have, but for ISO-2022's
 LOST = "\ufffd"
 
@@ -131,7 +133,9 @@ def _guess(path: Path, head: bytes, bad: int, beside: str) -> Encoding:
 
 
 def _no_text(path: Path) -> DataError:
-    return DataError(_('{file!r} is not text in any known encoding; if it is, pass encoding="…".'), file=path.name)
+    return DataError(
+        _('{file!r} is not text in any known encoding; if it is, pass encoding="…".'), file=path.name
+    )
 
 
 def _doubt(found: encoding_latin.Guess) -> str:

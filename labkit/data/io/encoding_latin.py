@@ -1,8 +1,8 @@
 """Detection of 8-bit Latin encodings by letters, letter pairs and common words.
 
-Every encoding is tried with every language. A language says how likely its accented letters are and which words are
-common; a letter where none can be (within digits, a capital within small letters) and a sign within a word speak
-against an encoding. Scores are natural logarithms of likelihoods, roughly.
+ Every encoding is tried with every language. A language says how likely its accented letters are and which
+words are common; a letter where none can be (within digits, a capital within small letters) and a sign within
+a word speak against an encoding. Scores are natural logarithms of likelihoods, roughly.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ def _decoded(data: bytes, name: str) -> str | None:
     try:
         return data.decode(name)
     except UnicodeDecodeError:
-        # the five bytes that cp1252 leaves open are not met in texts; it takes whatever no other encoding does
+        # the five bytes that cp1252 leaves open are not met in texts; it takes whatever no other encoding
+        # does
         return data.decode("cp1252", "replace") if name == "cp1252" else None
 
 
@@ -188,7 +189,8 @@ def _likelihoods(language: str) -> dict[str, float]:
     letters = _LANGUAGES[language][1]
     total = sum(1 / rank for rank in range(1, len(letters) + 1))
     return {
-        letter: -math.log(rank * total) - (1.0 if language == "en" else 0.0) for rank, letter in enumerate(letters, 1)
+        letter: -math.log(rank * total) - (1.0 if language == "en" else 0.0)
+        for rank, letter in enumerate(letters, 1)
     }
 
 

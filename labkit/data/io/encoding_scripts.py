@@ -1,7 +1,8 @@
 """Detection of encodings of non-Latin scripts by character frequency.
 
-The likelihood of a text is that of its characters: half of it for the common ones of a language, by Zipf's law, half
-for all others of its script. The same bytes are read in every encoding, so that the likelihoods can be compared.
+ The likelihood of a text is that of its characters: half of it for the common ones of a language, by Zipf's
+law, half for all others of its script. The same bytes are read in every encoding, so that the likelihoods can
+be compared.
 """
 
 from __future__ import annotations

@@ -31,7 +31,9 @@ def read_excel(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Ta
         import openpyxl
     except ImportError:
         raise DataError(
-            _("{file!r} is an Excel file, which needs openpyxl: pip install 'labkit[excel]'. Or save it as CSV."),
+            _(
+                "{file!r} is an Excel file, which needs openpyxl: pip install 'labkit[excel]'. Or save it as CSV."
+            ),
             file=path.name,
         ) from None
     try:
@@ -67,7 +69,9 @@ def _rows(book: object, where: str, dialect: Dialect, reading: Reading) -> Itera
     for place, values in lines:
         cells = _trimmed(values)
         if len(cells) > len(names):
-            detail = _("line {line}: {n} fields, expected {wanted}", line=place, n=len(cells), wanted=len(names))
+            detail = _(
+                "line {line}: {n} fields, expected {wanted}", line=place, n=len(cells), wanted=len(names)
+            )
             reading.report.add("refused", _("wrong number of fields"), [reading.records], detail=detail)
         else:
             records.append(dict(itertools.zip_longest(names, _values(cells, names, place, reading))))
@@ -88,7 +92,9 @@ def _values(cells: list[Any], names: list[str], place: int, reading: Reading) ->
     for name, value, error in zip(names, cells, errors, strict=False):
         if error:
             detail = _("{value} in line {place}", value=value, place=place)
-            reading.report.add("counted", _("formula without a value"), [reading.records], column=name, detail=detail)
+            reading.report.add(
+                "counted", _("formula without a value"), [reading.records], column=name, detail=detail
+            )
     return [None if error else value for value, error in zip(cells, errors, strict=True)]
 
 

@@ -58,7 +58,9 @@ def read_file(path: Path, dialect: Dialect) -> Part:
     _check_options(path, kind, dialect)
     if path.suffix.lower() not in OPENERS:
         _check_content(path, kind)
-    return cached([kind, sha256_file(path), repr(dialect)], lambda reading: _read(path, kind, reader, dialect, reading))
+    return cached(
+        [kind, sha256_file(path), repr(dialect)], lambda reading: _read(path, kind, reader, dialect, reading)
+    )
 
 
 def _read(path: Path, kind: str, reader: Reader, dialect: Dialect, reading: Reading) -> Iterator[pa.Table]:
@@ -142,7 +144,9 @@ def read_lines(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Ta
 
 
 def _numbered_texts(name: str, texts: list[str], start: int) -> pa.Table:
-    return pa.table({name: pa.array(texts, pa.string()), ROW: pa.array(range(start, start + len(texts)), pa.int64())})
+    return pa.table(
+        {name: pa.array(texts, pa.string()), ROW: pa.array(range(start, start + len(texts)), pa.int64())}
+    )
 
 
 def read_parquet(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Table]:
@@ -159,7 +163,9 @@ def read_parquet(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.
                 reading.records += len(table)
                 yield table.append_column(ROW, numbers).cast(schema)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(_("{file!r} is not a complete Parquet file: {error}."), file=path.name, error=error) from error
+        raise DataError(
+            _("{file!r} is not a complete Parquet file: {error}."), file=path.name, error=error
+        ) from error
     if not reading.records:
         raise DataError(_("{file!r} has 0 rows."), file=path.name)
 
@@ -186,8 +192,8 @@ _CONTENT = {
 
 
 def read_shards(files: Sequence[Path], dialect: Dialect) -> Part:
-    """Files one after the other as one table. A column that holds whole numbers in one file and fractions, texts or
-    nothing in another gets the type that holds them all.
+    """Files one after the other as one table. A column that holds whole numbers in one file and fractions,
+    texts or nothing in another gets the type that holds them all.
 
     Raises:
         DataError: two files have other columns, or types that do not go together.
@@ -200,10 +206,14 @@ def read_shards(files: Sequence[Path], dialect: Dialect) -> Part:
     categories = frozenset().union(*(part.categories for part in parts))
     moved = [part.report.moved(start, None) for part, start in zip(parts, starts, strict=False)]
     report = functools.reduce(Report.merge, moved)
-    report.add("counted", _("files read as one table"), detail=visible(", ".join(path.name for path in files), 400))
+    report.add(
+        "counted", _("files read as one table"), detail=visible(", ".join(path.name for path in files), 400)
+    )
     if all(part.table.features == features for part in parts):
         tables = [
-            memmap.with_column(part.table.remove_columns(ROW), ROW, numbers(part.table, ROW, np.int64) + start)
+            memmap.with_column(
+                part.table.remove_columns(ROW), ROW, numbers(part.table, ROW, np.int64) + start
+            )
             for part, start in zip(parts, starts, strict=False)
         ]
         return Part(concatenate_datasets(tables), report, starts[-1], categories)

@@ -107,7 +107,9 @@ def read_folder(folder: Path, dialect: Dialect, shape: Shape, tables: bool = Fal
     if by_class:
         shape = settled(next(iter(media.values()))[1], shape)
         kind = medium_of([path for _, files in media.values() for path in files])
-        parts, notes = _of_classes(folder, media, lambda files, about: read_media(files, shape, about, _names(about)))
+        parts, notes = _of_classes(
+            folder, media, lambda files, about: read_media(files, shape, about, _names(about))
+        )
         return Found(parts, kind, shape, tuple(notes), tables=False)
     texts = _classes(folder, (".txt",))
     at_root = all(path.parent == folder for path in _flat(named))
@@ -184,7 +186,8 @@ def _twice(one: Path, two: Path, split: str) -> DataError:
 
 
 def _left(folder: Path, used: Iterable[Path]) -> tuple[Note, ...]:
-    """Notes of the files in a folder that are not read, and of those that a system added; at most :data:`CAP`."""
+    """Notes of the files in a folder that are not read, and of those that a system added; at most
+    :data:`CAP`."""
     used = set(used)
     report, above = Report(), {parent for path in used for parent in path.parents}
     unread = _unread(folder, used, above)
@@ -215,8 +218,8 @@ _SHARD = re.compile(r"(.+?)([-_.]\d+(?:-of-\d+)?(?:-[0-9a-f]{8}[\w.-]*)?)?")
 
 
 def _split_tables(folder: Path, kinds: Iterable[str]) -> dict[str, list[Path]]:
-    """Split → its file, or its shards (train-00000-of-00002.parquet) in order: by their names, by the folder they are
-    in, or all files where they are one table."""
+    """Split → its file, or its shards (train-00000-of-00002.parquet) in order: by their names, by the folder
+    they are in, or all files where they are one table."""
     files = _tables(folder, kinds)
     found: dict[str, list[Path]] = {}
     plain: dict[str, Path] = {}  # those that are no shards
@@ -284,7 +287,9 @@ def _class_files(folder: Path, endings: Iterable[str]) -> list[Path]:
 
 
 def _single_class(found: Classes) -> bool:
-    return all(len({path.relative_to(root).parts[0] for path in files}) == 1 for root, files in found.values())
+    return all(
+        len({path.relative_to(root).parts[0] for path in files}) == 1 for root, files in found.values()
+    )
 
 
 def _about(root: Path, files: list[Path]) -> pa.Table:
@@ -297,7 +302,9 @@ def _about(root: Path, files: list[Path]) -> pa.Table:
     })  # fmt: skip
 
 
-def _of_classes(folder: Path, found: Classes, read: Callable[[list[Path], pa.Table], Part]) -> tuple[Parts, list[Note]]:
+def _of_classes(
+    folder: Path, found: Classes, read: Callable[[list[Path], pa.Table], Part]
+) -> tuple[Parts, list[Note]]:
     parts: Parts = {
         name: partial(lambda root, files: read(files, _about(root, files)), root, files)
         for name, (root, files) in found.items()
@@ -315,8 +322,8 @@ def _of_classes(folder: Path, found: Classes, read: Callable[[list[Path], pa.Tab
 
 
 class _Index:
-    """Files below a folder by the names that a table may give them: a path, or where it is the only one, its last part,
-    with its ending or without."""
+    """Files below a folder by the names that a table may give them: a path, or where it is the only one, its
+    last part, with its ending or without."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -329,7 +336,8 @@ class _Index:
                 self.names[key] = None if key in self.names else path
 
     def find(self, value: str, start: Path) -> Path | None:
-        """The file that a table in the folder ``start`` calls ``value``; None where there is none, or several."""
+        """The file that a table in the folder ``start`` calls ``value``; None where there is none, or
+        several."""
         written = value.strip().replace("\\", "/")
         name = posixpath.normpath(posixpath.join(start.relative_to(self.folder).as_posix(), written))
         if name in self.paths:
@@ -340,14 +348,19 @@ class _Index:
 def looks_like_files(values: Iterable[str | None]) -> bool:
     """Whether most of these texts end like the name of a picture, a sound or a text file."""
     known = [value for value in values if value]
-    some = [value for value in known if Path(value.strip()).suffix.lower() in (*MEDIA, ".txt") and "\n" not in value]
+    some = [
+        value
+        for value in known
+        if Path(value.strip()).suffix.lower() in (*MEDIA, ".txt") and "\n" not in value
+    ]
     return bool(known) and 2 * len(some) > len(known)
 
 
 def named_files(
     folder: Path, named: Mapping[str, list[Path]], dialect: Dialect, shape: Shape, labelled: bool = False
 ) -> Found | None:
-    """Pictures, sounds or texts that a column of tables names, with the other columns; None where no column does.
+    """Pictures, sounds or texts that a column of tables names, with the other columns; None where no column
+    does.
 
     Args:
         folder: where the files are, or below it.
@@ -366,7 +379,9 @@ def named_files(
     if labelled and not any(name.casefold() in LABEL for name in columns):
         return None
     head = next(batches(first, columns, 200), None)
-    heads = {name: [] if head is None else head.column(place).to_pylist() for place, name in enumerate(columns)}
+    heads = {
+        name: [] if head is None else head.column(place).to_pylist() for place, name in enumerate(columns)
+    }
     if any(name.casefold() in TEXT and not looks_like_files(heads[name]) for name in columns):
         return None
     likely = [name for name in columns if looks_like_files(heads[name]) or name.casefold() in FILES]
@@ -383,7 +398,10 @@ def _of_tables(
     named: Mapping[str, list[Path]], tables: Mapping[str, Part], column: str, index: _Index, shape: Shape
 ) -> Found:
     files = {
-        name: [value and index.find(value, named[name][0].parent) for value in part.table.with_format(None)[column]]
+        name: [
+            value and index.find(value, named[name][0].parent)
+            for value in part.table.with_format(None)[column]
+        ]
         for name, part in tables.items()
     }
     there = {name: [path for path in paths if path] for name, paths in files.items()}
@@ -391,7 +409,9 @@ def _of_tables(
     kind = "text" if text else medium_of([path for paths in there.values() for path in paths])
     if not text:
         shape = settled(there.get("train") or next(iter(there.values())), shape)
-    parts: Parts = {name: partial(_read_named, part, column, files[name], kind, shape) for name, part in tables.items()}
+    parts: Parts = {
+        name: partial(_read_named, part, column, files[name], kind, shape) for name, part in tables.items()
+    }
     used = {*_flat(there), *_flat(named)}
     return Found(in_order(parts), kind, shape, _left(index.folder, used))
 
@@ -404,7 +424,9 @@ def _read_named(part: Part, column: str, files: list[Path | None], kind: str, sh
     gone = np.flatnonzero([path is None for path in files])
     values, rows = table.column(column), table.column(ROW)
     detail = [visible(str(values[int(at)].as_py()), 100) for at in gone]
-    report.add("refused", _("no such file"), [rows[int(at)].as_py() for at in gone], column=column, detail=detail)
+    report.add(
+        "refused", _("no such file"), [rows[int(at)].as_py() for at in gone], column=column, detail=detail
+    )
     table = table.take(pa.array(there))
     taken = kind if kind in ("text", "image") else "sound"
     if taken in table.column_names:
@@ -443,7 +465,9 @@ def _texts(
             if encoding.guessed:
                 reading.report.add("counted", _("encoding guessed"), [row], detail=f"{name}: {encoding.name}")
             if encoding.doubt:
-                reading.report.add("counted", _("encoding uncertain"), [row], detail=f"{name}: {encoding.doubt}")
+                reading.report.add(
+                    "counted", _("encoding uncertain"), [row], detail=f"{name}: {encoding.doubt}"
+                )
             if not encoding.sure and LOST in texts[-1]:
                 lost = _("bytes invalid in {encoding} replaced by U+FFFD", encoding=encoding.name)
                 reading.report.add("repaired", lost, [row], detail=name)

@@ -60,7 +60,9 @@ def _lines(path: Path, encoding: Encoding, reading: Reading) -> Iterator[Numbere
             number, reading.records = reading.records, reading.records + 1
             if not encoding.sure and LOST in line:
                 reading.report.add(
-                    "repaired", _("bytes invalid in {encoding} replaced by U+FFFD", encoding=encoding.name), [number]
+                    "repaired",
+                    _("bytes invalid in {encoding} replaced by U+FFFD", encoding=encoding.name),
+                    [number],
                 )
             try:
                 yield number, _object(line)
@@ -84,7 +86,8 @@ def _object(line: str) -> dict[str, Any]:
 
 
 def _is_document(path: Path, encoding: Encoding) -> bool:
-    """Whether the file is one JSON value. A file of lines has a whole value on its first line, and others after it."""
+    """Whether the file is one JSON value. A file of lines has a whole value on its first line, and others
+    after it."""
     with encoding.open(path) as file:
         lines = filter(None, (line.strip("\ufeff \t\r\n") for line in file))
         first, second = next(lines, ""), next(lines, "")
@@ -120,7 +123,10 @@ def _records(value: Any, where: str, names: Sequence[str] | None, reading: Readi
                 yield number, dict(zip(names, item, strict=True))
             else:
                 detail = _(
-                    "item {item}: {n} values, expected {wanted}", item=number + 1, n=len(item), wanted=len(names)
+                    "item {item}: {n} values, expected {wanted}",
+                    item=number + 1,
+                    n=len(item),
+                    wanted=len(names),
                 )
                 reading.report.add("refused", _("wrong number of fields"), [number], detail=detail)
         elif isinstance(item, dict):
@@ -129,7 +135,8 @@ def _records(value: Any, where: str, names: Sequence[str] | None, reading: Readi
             detail = _("item {item}: a {type}, not an object", item=number + 1, type=type(item).__name__)
             if isinstance(item, list):
                 detail = _(
-                    "item {item}: a list, not an object; pass names=… with the names of the columns", item=number + 1
+                    "item {item}: a list, not an object; pass names=… with the names of the columns",
+                    item=number + 1,
                 )
             reading.report.add("refused", _("not a JSON object"), [number], detail=detail)
 
@@ -138,13 +145,18 @@ def _within(
     found: dict[str, Any], where: str, names: Sequence[str] | None, report: Report
 ) -> tuple[list[Any], Sequence[str] | None]:
     """The rows in an object, and the names of their columns where they are lists."""
-    if isinstance(found.get("columns"), list) and isinstance(found.get("data"), list):  # pandas, orient="split"
+    if isinstance(found.get("columns"), list) and isinstance(
+        found.get("data"), list
+    ):  # pandas, orient="split"
         return found["data"], [str(name) for name in found["columns"]]
     lists = {name: value for name, value in found.items() if _all(value, dict)}
     if len(lists) == 1 and all(name in lists or not isinstance(value, list) for name, value in found.items()):
         rows, others = next(iter(lists.values())), [name for name in found if name not in lists]
         report.add(
-            "counted", _("JSON key dropped"), [None] * len(others), detail=[visible(name, 60) for name in others]
+            "counted",
+            _("JSON key dropped"),
+            [None] * len(others),
+            detail=[visible(name, 60) for name in others],
         )
         return _squad(rows), names
     if len(lists) > 1:
@@ -158,7 +170,9 @@ def _within(
     if found and all(isinstance(value, list) for value in found.values()):
         if len({len(value) for value in found.values()}) > 1:
             sizes = ", ".join(f"{name} {len(value)}" for name, value in found.items())
-            raise DataError(_("{where!r} contains columns of different lengths: {sizes}."), where=where, sizes=sizes)
+            raise DataError(
+                _("{where!r} contains columns of different lengths: {sizes}."), where=where, sizes=sizes
+            )
         return [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)], names
     return [found], names
 

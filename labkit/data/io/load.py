@@ -1,4 +1,5 @@
-"""``load``: read files, folders, tables in memory, samples and hub data sets into :class:`labkit.data.rows.Rows`."""
+"""``load``: read files, folders, tables in memory, samples and hub data sets into
+:class:`labkit.data.rows.Rows`."""
 
 from __future__ import annotations
 
@@ -24,7 +25,15 @@ from labkit.data.dataset import DAMAGED, MARK
 from labkit.data.io.arrow_cache import ROW, Part, unreadable
 from labkit.data.io.csv import Dialect, dialect
 from labkit.data.io.files import read_file
-from labkit.data.io.folders import Found, Parts, canonical, in_order, looks_like_files, named_files, read_folder
+from labkit.data.io.folders import (
+    Found,
+    Parts,
+    canonical,
+    in_order,
+    looks_like_files,
+    named_files,
+    read_folder,
+)
 from labkit.data.io.media import Shape, shape_of
 from labkit.data.io.memory import memory_parts
 from labkit.data.labels import Classes
@@ -62,9 +71,11 @@ class _ArrowStream(Protocol):
     def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
 
 
-#: What :func:`load` reads: rows that are loaded already, a name, path or address, columns, records, tuples, a data set,
-#: a table of Arrow, or a frame or query of another library.
-RowSource: TypeAlias = Rows | str | os.PathLike[str] | Mapping[str, Any] | Iterable[Any] | _ArrowStream | _Query
+#: What :func:`load` reads: rows that are loaded already, a name, path or address, columns, records, tuples, a
+#: data set, a table of Arrow, or a frame or query of another library.
+RowSource: TypeAlias = (
+    Rows | str | os.PathLike[str] | Mapping[str, Any] | Iterable[Any] | _ArrowStream | _Query
+)
 
 
 @recorded
@@ -95,33 +106,37 @@ def load(
     rate: int | None = None,
     **options: object,
 ) -> Rows:
-    """Load labelled examples. Nothing is changed or dropped silently: ``rows.report`` lists all changes by row number.
+    """Load labelled examples. Nothing is changed or dropped silently: ``rows.report`` lists all changes by
+    row number.
 
     Args:
-        x: rows in memory: a list of dicts, of tuples (with ``names``), a dict of columns, a frame (pandas, polars), an
-            Arrow table or what hands its rows over as Arrow (DuckDB), a ``datasets.Dataset`` or ``DatasetDict``, a dict
-            of these by split. Or a path: of a file (CSV, TSV, JSON lines, JSON, Parquet, Excel, plain text with a text
-            a line; also .gz, .bz2, .xz, .zst, or a .zip of one file); of a folder with such a file for each split
-            (train.csv, test.csv, …), with a folder of texts (.txt), pictures (.png, .jpg …) or sounds (.wav) for each
-            class (pos/, neg/; also inside train/, test/), with a table that names pictures, sounds or texts in it; or
-            written by :meth:`Rows.save`. Or the address of such a file (https://…); the name of a sample (``labkit
-            samples``); or a hub name, "organisation/name". A path wins over a sample.
-        text: text column, or two columns for pairs. Default: detected by common names, otherwise the column with the
-            longest texts.
-        label: label column; False for none. Default: detected by common names, otherwise a column with few distinct
-            values. A column of lists, or several columns of 0 and 1 (one per label), gives several labels per row.
-        classes: class names in the order of their ids, or label → name (``{"0": "bad", "1": "good"}``). Default:
-            those of a ``ClassLabel`` column, otherwise the sorted labels of train (numerically if numbers).
+        x: rows in memory: a list of dicts, of tuples (with ``names``), a dict of columns, a frame (pandas,
+            polars), an Arrow table or what hands its rows over as Arrow (DuckDB), a ``datasets.Dataset`` or
+            ``DatasetDict``, a dict of these by split. Or a path: of a file (CSV, TSV, JSON lines, JSON,
+            Parquet, Excel, plain text with a text a line; also .gz, .bz2, .xz, .zst, or a .zip of one file);
+            of a folder with such a file for each split (train.csv, test.csv, …), with a folder of texts
+            (.txt), pictures (.png, .jpg …) or sounds (.wav) for each class (pos/, neg/; also inside train/,
+            test/), with a table that names pictures, sounds or texts in it; or written by :meth:`Rows.save`.
+            Or the address of such a file (https://…); the name of a sample (``labkit samples``); or a hub
+            name, "organisation/name". A path wins over a sample.
+        text: text column, or two columns for pairs. Default: detected by common names, otherwise the column
+            with the longest texts.
+        label: label column; False for none. Default: detected by common names, otherwise a column with few
+            distinct values. A column of lists, or several columns of 0 and 1 (one per label), gives several
+            labels per row.
+        classes: class names in the order of their ids, or label → name (``{"0": "bad", "1": "good"}``).
+            Default: those of a ``ClassLabel`` column, otherwise the sorted labels of train (numerically if
+            numbers).
         number: regression target column(s), instead of ``label``.
         separator: separator between several labels in one text column, such as "comedy;drama".
-        features: input columns (numbers, dates, categories), instead of ``text``; True for all usable columns except
-            identifiers. Categories are one-hot encoded.
+        features: input columns (numbers, dates, categories), instead of ``text``; True for all usable columns
+            except identifiers. Categories are one-hot encoded.
         decimal: decimal mark, "." or ",", of ambiguous numbers such as "1,234".
         split: load only this split or these; for a single table, its name (default: "train").
-        on_bad: unusable rows (ragged, not JSON, empty text, label outside ``classes``, answer that does not match the
-            paragraph): "error" raises and lists their numbers, "skip" skips them.
-        missing: rows without a label: "error" raises and lists their numbers, "drop" drops them, "keep" keeps them as
-            unlabelled (-1).
+        on_bad: unusable rows (ragged, not JSON, empty text, label outside ``classes``, answer that does not
+            match the paragraph): "error" raises and lists their numbers, "skip" skips them.
+        missing: rows without a label: "error" raises and lists their numbers, "drop" drops them, "keep" keeps
+            them as unlabelled (-1).
         revision: the version of a hub data set; required for one, best a commit.
         subset: the configuration of a hub data set that has several.
         names: column names of a CSV or Excel file without a header line, or of rows that are tuples.
@@ -129,10 +144,10 @@ def load(
         quotes: False where ``"`` is plain text in a CSV file.
         escapechar: "\\\\" for a CSV file that writes quotes as ``\\"``, and NULL as ``\\N``, as MySQL does.
         sheet: of an Excel file; left out: the first that has rows.
-        size: image folders: side in pixels, or (height, width), to resize to. Default: the common size if there is
-            one, otherwise the most common shorter side, at most 128.
-        seconds, rate: sound folders: length in seconds (default: the 95th percentile, at most 10) and sampling rate
-            in Hz (16,000).
+        size: image folders: side in pixels, or (height, width), to resize to. Default: the common size if
+            there is one, otherwise the most common shorter side, at most 128.
+        seconds, rate: sound folders: length in seconds (default: the 95th percentile, at most 10) and
+            sampling rate in Hz (16,000).
         options: of a sample, such as ``min_score`` of movie-reviews.
 
     Raises:
@@ -157,7 +172,11 @@ def load(
         kind="features" if features else "text",
     )  # fmt: skip
     usual = Choice()
-    said = {name: value for name, value in vars(choice).items() if value != getattr(usual, name) and name != "kind"}
+    said = {
+        name: value
+        for name, value in vars(choice).items()
+        if value != getattr(usual, name) and name != "kind"
+    }
     wanted = split if split is None or isinstance(split, str) else tuple(split)
     said |= {} if wanted is None else {"split": wanted}
     if isinstance(x, str | os.PathLike):
@@ -206,7 +225,9 @@ def read_table(x: Any, *, split: str | None = None, on_bad: str = "error", **fil
     if found.kind != "text":
         raise DataError(_("{path!r} is a folder of images or sounds, not a table."), path=os.fspath(x))
     if split is None and len(parts) > 1:
-        raise DataError(_("there are several splits: {parts}. Choose one with split=…."), parts=", ".join(parts))
+        raise DataError(
+            _("there are several splits: {parts}. Choose one with split=…."), parts=", ".join(parts)
+        )
     part = next(iter(_read(parts, split).values()))
     raise_refused(part.report, on_bad, part.records)
     rows = np.array(numbers(part.table, ROW, np.int64))
@@ -236,7 +257,8 @@ def _table_parts(x: RowSource, how: Dialect) -> Found:
 
 @_readable()
 def peek(path: str | os.PathLike[str], n: int = 3, **file: object) -> dict[str, list[Any]]:
-    """The columns of a file or folder with their first ``n`` values; empty for a folder of images or sounds by class.
+    """The columns of a file or folder with their first ``n`` values; empty for a folder of images or sounds
+    by class.
 
     Args:
         path: of what :func:`load` reads.
@@ -273,10 +295,14 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _no_use(options: Mapping[str, Any], where: str) -> None:
-    check_names("load", options, [name for name in inspect.signature(load).parameters if name not in ("x", "options")])
+    check_names(
+        "load", options, [name for name in inspect.signature(load).parameters if name not in ("x", "options")]
+    )
     if options:
         raise ConfigError(
-            _("load does not accept {options} for {where}; remove it."), options=", ".join(options), where=where
+            _("load does not accept {options} for {where}; remove it."),
+            options=", ".join(options),
+            where=where,
         )
 
 
@@ -288,7 +314,9 @@ def _from_name(
 
     if "://" in name:
         _no_use({**media, **hub, **options}, _("the address {name!r}", name=shown_address(name)))
-        return _checked(make_rows(_read(_found(fetched(name), dialect(**file)).parts, wanted), choice, source))
+        return _checked(
+            make_rows(_read(_found(fetched(name), dialect(**file)).parts, wanted), choice, source)
+        )
     path = Path(name).expanduser()
     if path.exists():
         _no_use({**hub, **options}, _("the path {name!r}", name=name))
@@ -335,7 +363,11 @@ def open_rows(folder: str | Path) -> Rows:
         if rows.counts() != spec.rows:
             raise ValueError(f"it holds {rows.counts()} rows where {MARK} says {spec.rows}")
         check_splits(spec, splits)
-        if len(set(spec.classes)) < len(spec.classes) or len(spec.text) > 2 or with_counts(spec, splits) != spec:
+        if (
+            len(set(spec.classes)) < len(spec.classes)
+            or len(spec.text) > 2
+            or with_counts(spec, splits) != spec
+        ):
             raise ValueError(f"its texts and labels are not those that {MARK} describes")
     except (*DAMAGED, LabkitError) as error:
         raise DataError(
@@ -386,7 +418,8 @@ def _checked(rows: Rows) -> Rows:
 
 
 def _read(parts: Parts, wanted: str | tuple[str, ...] | None) -> dict[str, Part]:
-    """The wanted splits, read; ``""`` stands for a single table, whose split has the wanted name or is "train"."""
+    """The wanted splits, read; ``""`` stands for a single table, whose split has the wanted name or is
+    "train"."""
     if list(parts) == [""]:
         if wanted is not None and not isinstance(wanted, str):
             raise DataError(
@@ -408,7 +441,10 @@ def _sample(name: str, choice: Choice, wanted: Any, options: dict[str, Any], sou
     from labkit.hub import datasets
 
     raw = datasets.table(name, **options)
-    notes = [Note(row, None, "refused", reason, _("set by the sample {name}", name=name)) for row, reason in raw.notes]
+    notes = [
+        Note(row, None, "refused", reason, _("set by the sample {name}", name=name))
+        for row, reason in raw.notes
+    ]
     parts: Parts = {
         split: lambda table=table: Part(table.rename_column("row", ROW), Report(), len(table) + len(notes))
         for split, table in raw.splits.items()

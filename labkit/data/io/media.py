@@ -36,8 +36,8 @@ _PORTION = 64  # files decoded at a time
 class Shape:
     """What the files of a folder are brought to.
 
-    ``size``: (height, width) of pictures, ``grey``: without colours; ``seconds``: length of sounds, and ``rate``: their
-    samples a second. What is None is found out.
+    ``size``: (height, width) of pictures, ``grey``: without colours; ``seconds``: length of sounds, and
+    ``rate``: their samples a second. What is None is found out.
     """
 
     size: tuple[int, int] | None = None
@@ -46,11 +46,15 @@ class Shape:
     rate: int = RATE
 
 
-def shape_of(size: int | Sequence[int] | None = None, seconds: float | None = None, rate: int | None = None) -> Shape:
+def shape_of(
+    size: int | Sequence[int] | None = None, seconds: float | None = None, rate: int | None = None
+) -> Shape:
     """The arguments of ``load``, checked. Raises :class:`ConfigError`."""
     sides = (size, size) if isinstance(size, int) else size
     both = None if sides is None else tuple(sides)
-    if both is not None and (len(both) != 2 or not all(isinstance(side, int) and 1 <= side <= 4096 for side in both)):
+    if both is not None and (
+        len(both) != 2 or not all(isinstance(side, int) and 1 <= side <= 4096 for side in both)
+    ):
         raise ConfigError(
             _("size = {size!r} must be a number of pixels from 1 to 4096, or (height, width)."), size=size
         )
@@ -78,12 +82,14 @@ def settled(files: Sequence[Path], shape: Shape) -> Shape:
         if (seen := _looked_at(path)) is not None:
             sizes[seen[0]] += 1
             grey = grey and seen[1]
-    return replace(shape, size=shape.size or _common_size(sizes), grey=grey if shape.grey is None else shape.grey)
+    return replace(
+        shape, size=shape.size or _common_size(sizes), grey=grey if shape.grey is None else shape.grey
+    )
 
 
 def read_media(files: Sequence[Path], shape: Shape, about: pa.Table, source: Sequence[str]) -> Part:
-    """Files brought to a settled ``shape``: pictures (column ``image``, uint8 [height, width, 1 or 3]) or sounds
-    (column ``sound``, int16 [samples]).
+    """Files brought to a settled ``shape``: pictures (column ``image``, uint8 [height, width, 1 or 3]) or
+    sounds (column ``sound``, int16 [samples]).
 
     Args:
         files: all pictures or all sounds.
@@ -132,7 +138,9 @@ class _Files:
         features = Features({column: kind, **Features.from_arrow_schema(self.about.schema)})
         schema, found = features.arrow_schema, 0
         for start in range(0, len(self.paths), _PORTION):
-            some = [(number, values(number)) for number in range(start, min(start + _PORTION, len(self.paths)))]
+            some = [
+                (number, values(number)) for number in range(start, min(start + _PORTION, len(self.paths)))
+            ]
             kept = [(number, array) for number, array in some if array is not None]
             self.reading.records = start + len(some)
             if not kept:

@@ -45,7 +45,8 @@ def memory_parts(x: object, names: Sequence[str] | None = None) -> Parts:
 
 
 def _is_splits(x: Mapping[Any, Any]) -> bool:
-    """Whether these are tables by split: the names are those of splits, and the values no lists of plain values."""
+    """Whether these are tables by split: the names are those of splits, and the values no lists of plain
+    values."""
     plain = (str, int, float, bool, type(None))
     return bool(x) and all(
         str(name).lower() in SPLITS and not (isinstance(value, list | tuple | np.ndarray) and len(value)
@@ -90,13 +91,19 @@ def _list_part(records: Sequence[Any], names: Sequence[str] | None) -> Part:
             )
         if odd := [key for key in record if not isinstance(key, str)]:
             raise DataError(
-                _("row {number} has the key {odd!r}; column names must be strings."), number=number, odd=odd[0]
+                _("row {number} has the key {odd!r}; column names must be strings."),
+                number=number,
+                odd=odd[0],
             )
     reading = Reading(records=len(records))
     starts = range(0, len(records), PORTION)
     return in_memory(
         [
-            table_of(records[start : start + PORTION], range(start, min(start + PORTION, len(records))), reading.report)
+            table_of(
+                records[start : start + PORTION],
+                range(start, min(start + PORTION, len(records))),
+                reading.report,
+            )
             for start in starts
         ],
         reading,
@@ -114,7 +121,9 @@ def _named(records: Sequence[Any], names: Sequence[str] | None) -> list[dict[str
         )  # fmt: skip
     for number, record in enumerate(records):
         if not isinstance(record, list | tuple) or len(record) != len(names):
-            size = f"{len(record)} values" if isinstance(record, list | tuple) else f"a {type(record).__name__}"
+            size = (
+                f"{len(record)} values" if isinstance(record, list | tuple) else f"a {type(record).__name__}"
+            )
             raise DataError(
                 _("row {number} is {size}; expected {n_names} values ({names})."),
                 number=number, size=size, n_names=len(names), names=", ".join(names),
@@ -125,7 +134,9 @@ def _named(records: Sequence[Any], names: Sequence[str] | None) -> list[dict[str
 def _columns_part(columns: Mapping[Any, Any]) -> Part:
     """A dict of columns of one length."""
     if odd := [name for name in columns if not isinstance(name, str)]:
-        raise DataError(_("the column name {odd!r} is not a string; column names must be strings."), odd=odd[0])
+        raise DataError(
+            _("the column name {odd!r} is not a string; column names must be strings."), odd=odd[0]
+        )
     single = [name for name, value in columns.items() if not _is_column(value)]
     if single or not columns:
         raise DataError(
@@ -178,7 +189,8 @@ def _arrow_part(x: object) -> Part:
 
 
 def _query(x: object) -> Callable[[], Any] | None:
-    """What runs a query that polars or DuckDB has not run yet, or hands its result over; None where ``x`` is none."""
+    """What runs a query that polars or DuckDB has not run yet, or hands its result over; None where ``x`` is
+    none."""
     library = type(x).__module__.partition(".")[0]
     if library == "polars":
         return getattr(x, "collect", None)
@@ -205,7 +217,9 @@ def _frame_part(frame: pd.DataFrame) -> Part:
     names = named([str(name) for name in frame.columns], "the frame", reading.report)
     if frame.index.name is not None or not frame.index.equals(pd.RangeIndex(len(frame))):
         reading.report.add(
-            "counted", _("index dropped"), detail=_("rows are numbered by position; call reset_index() to keep it")
+            "counted",
+            _("index dropped"),
+            detail=_("rows are numbered by position; call reset_index() to keep it"),
         )
     numbers = range(len(frame))
     columns = {

@@ -39,7 +39,8 @@ class Pixels(Config):
         return cls(whole, 255.0 if whole and not few else peak, few)
 
     def to_model(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels in the unit of the training pictures, as a model reads them: uint8 as x / 255, others as they are.
+        """Pixels in the unit of the training pictures, as a model reads them: uint8 as x / 255, others as
+        they are.
 
         Few grey levels, which would be near zero as shares of 255, are stretched over all bytes.
         """
@@ -56,7 +57,8 @@ class Pixels(Config):
         return np.rint(scaled).astype(np.uint8) if self.whole else scaled.astype(np.float32)
 
     def of_array(self, given: np.ndarray) -> np.ndarray:
-        """Pixels of an array in the unit of the training pictures, uint8 or float32. A model reads uint8 as x / 255.
+        """Pixels of an array in the unit of the training pictures, uint8 or float32. A model reads uint8 as x
+        / 255.
 
         Raises:
             DataError: they are no numbers of a picture in that unit.
@@ -69,7 +71,12 @@ class Pixels(Config):
         if not self.whole:
             if said := rounded_away(given):
                 raise DataError(_("the image cannot be read: {said}."), said=said)
-            shares = self.peak <= 1 and given.dtype.kind in "ui" and low >= 0 and (given.dtype == np.uint8 or high > 1)
+            shares = (
+                self.peak <= 1
+                and given.dtype.kind in "ui"
+                and low >= 0
+                and (given.dtype == np.uint8 or high > 1)
+            )
             return given.astype(np.uint8 if shares and high <= 255 else np.float32)
         counts = given.dtype.kind in "ui" or (high > 1 and np.array_equal(given, np.rint(given)))
         if counts and low >= 0 and high <= 255:

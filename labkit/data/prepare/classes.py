@@ -24,7 +24,8 @@ from labkit.i18n import _
 if TYPE_CHECKING:
     from datasets import Dataset
 
-#: Least similarity (Ratcliff and Obershelp) of a misspelling; most rows it has, as a share of those of the other label.
+#: Least similarity (Ratcliff and Obershelp) of a misspelling; most rows it has, as a share of those of the
+#: other label.
 SIMILAR, RARE = 0.8, 0.2
 
 
@@ -44,7 +45,8 @@ def relabel(rows: Table, names: Mapping[str, str] | None = None, drop: Sequence[
 
     Args:
         names: label → its new name, such as ``{"postive": "positive"}``.
-        drop: labels to remove. Rows of such a class are removed too; of several labels a row loses these alone.
+        drop: labels to remove. Rows of such a class are removed too; of several labels a row loses these
+            alone.
 
     Returns:
         Rows with the remaining classes in their order, and notes in the report.
@@ -113,8 +115,8 @@ def _merged(dataset: Dataset, into: np.ndarray, count: int) -> tuple[Dataset, li
 def suggestions(rows: SplitDataset) -> list[Suggestion]:
     """Labels that are probably others misspelt, the one with most rows first.
 
-    Labels that differ only in case, spaces or Unicode form are always suggested; others where they are similar and
-    rare beside the other label, or its beginning. Labels that differ in a digit never are.
+    Labels that differ only in case, spaces or Unicode form are always suggested; others where they are
+    similar and rare beside the other label, or its beginning. Labels that differ in a digit never are.
     """
     if rows.schema.problem_type == "number":
         return []

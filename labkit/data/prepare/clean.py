@@ -1,7 +1,7 @@
 """Text cleaning: a pipeline of named steps, saved with the model and applied at prediction.
 
-Every step is idempotent for every ``str``, lone surrogates included. A :class:`TextCleaner` is a config: it goes to
-TOML and back, cleans one text when called, and a whole ``Rows`` with :meth:`TextCleaner.apply`.
+ Every step is idempotent for every ``str``, lone surrogates included. A :class:`TextCleaner` is a config: it
+goes to TOML and back, cleans one text when called, and a whole ``Rows`` with :meth:`TextCleaner.apply`.
 """
 
 from __future__ import annotations
@@ -51,9 +51,10 @@ def _compat(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFKC", _whole(text))
 
 
-# A scanner of our own, not html.parser: that one differs between patch releases of Python (the newer lose the text
-# after an unclosed "<b"), fails on "<![x" and takes "<me@x.org>" for a tag. Each alternative stops at the next "<",
-# so the time is linear in the length; comments and scripts are cut when their end is found, not searched for.
+# A scanner of our own, not html.parser: that one differs between patch releases of Python (the newer lose the
+# text after an unclosed "<b"), fails on "<![x" and takes "<me@x.org>" for a tag. Each alternative stops at
+# the next "<", so the time is linear in the length; comments and scripts are cut when their end is found, not
+# searched for.
 _MARKUP = re.compile(
     r"<!--+>|<!--|-->"
     r"|<[!?](?!\[CDATA)[A-Za-z\[][^<>]*>"
@@ -80,7 +81,8 @@ _LAYERS = 10
 
 
 def _html(text: str) -> str:
-    """Rendered text. Again until nothing changes, because scraped text is often escaped twice (``&amp;quot;``)."""
+    """Rendered text. Again until nothing changes, because scraped text is often escaped twice
+    (``&amp;quot;``)."""
     for _unused in range(_LAYERS):
         if "<" not in text and "&" not in text:
             return text
@@ -140,8 +142,11 @@ def _control(text: str) -> str:
     return _TERMINAL.sub("", text.replace("\r\n", "\n")).translate(_CONTROL)
 
 
-# Scripts that write with joiners (Arabic to Sinhala, Myanmar, Mongolian …), and those that break words by U+200B.
-_JOINING = "\u0600-\u085f\u08a0-\u0dff\u0f00-\u109f\u1780-\u18af\u1b00-\u1bff\ua840-\uaaff\ufb50-\ufdff\ufe70-\ufefe"
+# Scripts that write with joiners (Arabic to Sinhala, Myanmar, Mongolian …), and those that break words by
+# U+200B.
+_JOINING = (
+    "\u0600-\u085f\u08a0-\u0dff\u0f00-\u109f\u1780-\u18af\u1b00-\u1bff\ua840-\uaaff\ufb50-\ufdff\ufe70-\ufefe"
+)
 _SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 _EMOJI = "\xa9\xae\u2122\u2139-\u21ff\u2300-\u23ff\u25aa-\u27bf\u2900-\u2bff\U0001f000-\U0001faff"
 _ZERO_WIDTH = re.compile(
@@ -167,7 +172,9 @@ def _whitespace(text: str) -> str:
     return "\n".join(filter(None, lines))
 
 
-_URL = re.compile(r"(?ai:(?<![a-z0-9])(?:(?:https?|ftp)://|www\.)(?=[a-z0-9\[])[a-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+)")
+_URL = re.compile(
+    r"(?ai:(?<![a-z0-9])(?:(?:https?|ftp)://|www\.)(?=[a-z0-9\[])[a-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+)"
+)
 _URL_TAIL = ".,;:!?'*~_)]"
 # Whole runs of address characters are checked, so that what is left of one cannot become a part of another.
 _ADDRESS_RUN = re.compile(r"[A-Za-z0-9._%+@-]+")
@@ -227,23 +234,36 @@ class CleaningStep:
 STEPS: dict[str, CleaningStep] = {
     step.name: step
     for step in (
-        CleaningStep("html", "tags and scripts removed, blocks to line breaks, entities (&amp;) to characters", _html),
-        CleaningStep("control", "control characters removed, odd line ends made \\n; \\n and tab stay", _control),
-        CleaningStep("zero-width", "invisible characters such as U+200B removed, joiners that spell kept", _zero_width),
+        CleaningStep(
+            "html", "tags and scripts removed, blocks to line breaks, entities (&amp;) to characters", _html
+        ),
+        CleaningStep(
+            "control", "control characters removed, odd line ends made \\n; \\n and tab stay", _control
+        ),
+        CleaningStep(
+            "zero-width", "invisible characters such as U+200B removed, joiners that spell kept", _zero_width
+        ),
         CleaningStep("bidi", "marks and overrides of writing direction removed", _bidi),
         CleaningStep("unicode", "one code for one character (NFC); broken surrogates to U+FFFD", _unicode),
         CleaningStep("compat", "look-alike forms made plain (NFKC): ﬁ to fi, ② to 2, ｶﾞ to ガ", _compat),
         CleaningStep(
-            "width", "full-width letters, digits and signs (ＡＢＣ１，) to ASCII, half-width kana to full", _width
+            "width",
+            "full-width letters, digits and signs (ＡＢＣ１，) to ASCII, half-width kana to full",
+            _width,
         ),
         CleaningStep("lowercase", "capital letters to small ones", str.lower),
         CleaningStep("urls", "web addresses replaced by a word", _urls, mask="url"),
         CleaningStep("emails", "e-mail addresses replaced by a word", _emails, mask="email"),
         CleaningStep(
-            "numbers", "numbers, times and dates replaced by a word; a sign or % stays", _numbers, mask="number"
+            "numbers",
+            "numbers, times and dates replaced by a word; a sign or % stays",
+            _numbers,
+            mask="number",
         ),
         CleaningStep(
-            "whitespace", "runs of blanks to one space, blank lines and blanks at the ends removed", _whitespace
+            "whitespace",
+            "runs of blanks to one space, blank lines and blanks at the ends removed",
+            _whitespace,
         ),
     )
 }
@@ -262,24 +282,29 @@ class TextCleaner(Config):
 
     Args:
         steps: names from :data:`STEPS`.
-        url, email, number: replacement words of the masking steps: letters, optionally in brackets ("URL", "<url>").
+        url, email, number: replacement words of the masking steps: letters, optionally in brackets ("URL",
+        "<url>").
         empty: what :meth:`apply` does with rows that are empty after cleaning: refuse or keep.
 
     Raises:
-        ConfigError: an unknown step (with the nearest name), a step named twice, a mask that a step would change.
+        ConfigError: an unknown step (with the nearest name), a step named twice, a mask that a step would
+            change.
     """
 
     steps: tuple[str, ...] = option(DEFAULT, "Names of the cleaning steps, in the order in which they run.")
     url: str = option("URL", "Replacement for URLs.")
     email: str = option("EMAIL", "Replacement for e-mail addresses.")
     number: str = option("NUMBER", "Replacement for numbers.")
-    empty: str = option("refuse", "What to do with rows that are empty after cleaning.", choices=("refuse", "keep"))
+    empty: str = option(
+        "refuse", "What to do with rows that are empty after cleaning.", choices=("refuse", "keep")
+    )
 
     def check(self) -> None:
         super().check()
         if isinstance(self.steps, str):
             raise ConfigError(
-                _("TextCleaner.steps = {steps!r} is a string; give a tuple of names: ({steps!r},)."), steps=self.steps
+                _("TextCleaner.steps = {steps!r} is a string; give a tuple of names: ({steps!r},)."),
+                steps=self.steps,
             )
         object.__setattr__(self, "steps", tuple(self.steps))  # a list is welcome
         for position, name in enumerate(self.steps):
@@ -323,8 +348,8 @@ class TextCleaner(Config):
     def apply(self, rows: Table) -> Table:
         """Clean every text column of every split.
 
-        The report counts the rows that each step changed, and has a refused note with the row number for each row
-        that had a text and is left without (``empty="refuse"``).
+        The report counts the rows that each step changed, and has a refused note with the row number for each
+        row that had a text and is left without (``empty="refuse"``).
 
         Raises:
             DataError: the rows hold no texts, or nothing is left of a split.
@@ -361,8 +386,8 @@ class TextCleaner(Config):
             escape: write characters that cannot be seen as ``\\u200b``; False gives them as they are.
 
         Returns:
-            A frame with the columns row, step, before, after, in the order of the steps. Both texts are those around
-            this one step; pandas escapes them when the frame is shown as HTML.
+            A frame with the columns row, step, before, after, in the order of the steps. Both texts are those
+            around this one step; pandas escapes them when the frame is shown as HTML.
         """
         if step is not None and step not in self.steps:
             has = ", ".join(self.steps)
@@ -371,7 +396,9 @@ class TextCleaner(Config):
                 step=step, hint=nearest(step, self.steps), has=has,
             )  # fmt: skip
         show = _shown if escape else str
-        found: dict[str, list[tuple[int, str, str, str]]] = {name: [] for name in ([step] if step else self.steps)}
+        found: dict[str, list[tuple[int, str, str, str]]] = {
+            name: [] for name in ([step] if step else self.steps)
+        }
         for row, texts in _texts(rows):
             if all(len(changes) >= n for changes in found.values()):
                 break
@@ -383,7 +410,8 @@ class TextCleaner(Config):
         return pd.DataFrame(lines, columns=["row", "step", "before", "after"])
 
     def _cleaned(self, split: Dataset, cache: str) -> Dataset:
-        """The split with clean texts and two columns of marks; memory-mapped in the cache if the split is mapped."""
+        """The split with clean texts and two columns of marks; memory-mapped in the cache if the split is
+        mapped."""
         key = fingerprint(cache, self.to_dict())
         return split.map(
             self._batch,
@@ -396,7 +424,8 @@ class TextCleaner(Config):
         )
 
     def _batch(self, *columns: list[str]) -> dict[str, list[Any]]:
-        """A batch of each text column, cleaned; bits of the steps that changed a row; 1 + the column left empty."""
+        """A batch of each text column, cleaned; bits of the steps that changed a row; 1 + the column left
+        empty."""
         out: dict[str, list[Any]] = {name: [] for name in (*_COLUMNS[: len(columns)], _CHANGED, _EMPTIED)}
         for texts in zip(*columns, strict=True):
             changed = emptied = 0
@@ -463,7 +492,9 @@ def _without(split: Dataset, emptied: np.ndarray, name: str, report: Report) -> 
     if not emptied.any():
         return split
     if emptied.all():
-        raise DataError(_("cleaning leaves all rows of {name!r} empty; check `pipeline.preview(rows)`."), name=name)
+        raise DataError(
+            _("cleaning leaves all rows of {name!r} empty; check `pipeline.preview(rows)`."), name=name
+        )
     numbers = np.asarray(column(split, "row"))
     for position, part in enumerate(text_columns(split)):
         gone = numbers[emptied == position + 1]

@@ -1,8 +1,9 @@
 """Duplicates: exact, near (MinHash), and with conflicting labels.
 
-Two texts are exact copies when they are equal after NFKC, case folding and collapsing of white space. They are near
-copies when the Jaccard similarity of their sets of three-character shingles reaches a threshold: MinHash (Broder 1997)
-proposes the pairs, the true similarity decides. Shingles of characters need no words, so Chinese works alike.
+ Two texts are exact copies when they are equal after NFKC, case folding and collapsing of white space. They
+are near copies when the Jaccard similarity of their sets of three-character shingles reaches a threshold:
+MinHash (Broder 1997) proposes the pairs, the true similarity decides. Shingles of characters need no words,
+so Chinese works alike.
 """
 
 from __future__ import annotations
@@ -33,21 +34,26 @@ if TYPE_CHECKING:
 _AT_ONCE = 1_000_000  # bytes of texts brought into their normal form at once
 #: ASCII in lower case, and white space (what ``str.split`` takes for it) as a space.
 _FOLDED = bytes(0x20 if chr(code).isspace() and code < 128 else code for code in range(256)).lower()
-_FIRST = {"test": 0, "validation": 1}  # the copy that is kept: an evaluation must not lose rows to the training split
+_FIRST = {
+    "test": 0,
+    "validation": 1,
+}  # the copy that is kept: an evaluation must not lose rows to the training split
 
 
 def exact_duplicates(rows: SplitDataset) -> pd.DataFrame:
     """All rows whose text another row has too.
 
     Returns:
-        A frame, one line per such row: group (0, 1, …), row (its number in the source), split, label (name of the
-        class, None when unlabelled), text. The first line of a group is the copy that :func:`dedupe` keeps.
+        A frame, one line per such row: group (0, 1, …), row (its number in the source), split, label (name of
+        the class, None when unlabelled), text. The first line of a group is the copy that :func:`dedupe`
+        keeps.
     """
     return _groups(table(rows), rows, "key")
 
 
 def conflicts(rows: SplitDataset) -> pd.DataFrame:
-    """The exact duplicates whose labels disagree, in the form of :func:`exact_duplicates`: a sign of label noise."""
+    """The exact duplicates whose labels disagree, in the form of :func:`exact_duplicates`: a sign of label
+    noise."""
     copies = table(rows)
     return _groups(copies[_disagree(copies)], rows, "key")
 
@@ -55,14 +61,15 @@ def conflicts(rows: SplitDataset) -> pd.DataFrame:
 def near_duplicates(rows: SplitDataset, threshold: float = 0.8) -> pd.DataFrame:
     """Groups of rows whose texts are nearly the same, exact duplicates among them.
 
-    Every row of a group has a similarity of at least ``threshold`` to the first line of the group; groups do not
-    grow by chains. A pair at the threshold is missed with a probability below 0.1 %, a closer one more rarely.
-    Unlike exact duplicates, this needs memory for all different texts: 12 bytes for each different shingle of each
-    (and some 30 bytes for every character while they are found), and half a kilobyte for each text.
+    Every row of a group has a similarity of at least ``threshold`` to the first line of the group; groups do
+    not grow by chains. A pair at the threshold is missed with a probability below 0.1 %, a closer one more
+    rarely. Unlike exact duplicates, this needs memory for all different texts: 12 bytes for each different
+    shingle of each (and some 30 bytes for every character while they are found), and half a kilobyte for each
+    text.
 
     Returns:
-        The frame of :func:`exact_duplicates` with the column similarity (Jaccard, to the group's first row; 1.0 for
-        equal sets of shingles).
+        The frame of :func:`exact_duplicates` with the column similarity (Jaccard, to the group's first row;
+        1.0 for equal sets of shingles).
 
     Raises:
         ConfigError: the threshold is not above 0 and at most 1.
@@ -74,19 +81,24 @@ def near_duplicates(rows: SplitDataset, threshold: float = 0.8) -> pd.DataFrame:
 @recorded
 @known_settings
 def dedupe(
-    rows: Table, near: bool = False, threshold: float = 0.8, keep: str = "first", conflicts: str = "keep-first"
+    rows: Table,
+    near: bool = False,
+    threshold: float = 0.8,
+    keep: str = "first",
+    conflicts: str = "keep-first",
 ) -> Table:
     """Remove duplicates: keep one copy of each text in the whole data set.
 
-    A copy in test is kept before one in validation, that before one in train, so that what is evaluated on is never
-    trained on and stays whole; within a split a labelled copy comes before an unlabelled one, and then the first one.
+    A copy in test is kept before one in validation, that before one in train, so that what is evaluated on is
+    never trained on and stays whole; within a split a labelled copy comes before an unlabelled one, and then
+    the first one.
 
     Args:
         near: drop near duplicates too (:func:`near_duplicates`).
         threshold: least similarity of near duplicates.
         keep: "first" or "last" row of a split.
-        conflicts: for exact copies with different labels: "keep-first" treats them like other copies, "drop" keeps
-            none of them.
+        conflicts: for exact copies with different labels: "keep-first" treats them like other copies, "drop"
+            keeps none of them.
 
     Returns:
         Rows whose report has a refused note with the row number for each dropped row.
@@ -123,10 +135,10 @@ def table(rows: SplitDataset, last: bool = False) -> pd.DataFrame:
     """All rows in the order in which copies are kept.
 
     Returns:
-        A frame with split, position (in the split), row, label (-1 unlabelled) and key: what exact copies have in
-        common, i64, counted from 0 in this order. It holds no texts: copies are identified by a 128-bit hash of
-        each, so that a
-        row costs about 60 bytes (150 while they are sorted), however long its text.
+        A frame with split, position (in the split), row, label (-1 unlabelled) and key: what exact copies
+        have in common, i64, counted from 0 in this order. It holds no texts: copies are identified by a
+        128-bit hash of each, so that a row costs about 60 bytes (150 while they are sorted), however long its
+        text.
     """
     frames = []
     kind = pd.CategoricalDtype(list(rows.splits))
@@ -138,7 +150,9 @@ def table(rows: SplitDataset, last: bool = False) -> pd.DataFrame:
         frames.append(frame.assign(order=np.int8(_FIRST.get(name, 2))))
     whole = pd.concat(frames, ignore_index=True)
     whole["unlabelled"] = whole["label"] < 0
-    whole = whole.sort_values(["order", "unlabelled", "row"], ascending=[True, True, not last], ignore_index=True)
+    whole = whole.sort_values(
+        ["order", "unlabelled", "row"], ascending=[True, True, not last], ignore_index=True
+    )
     whole["key"] = whole.groupby(["high", "low"], sort=False).ngroup()
     return whole.drop(columns=["high", "low"])
 
@@ -164,9 +178,11 @@ def _plain(split: Dataset) -> Iterator[bytes]:
 
 
 def digests(split: Dataset, salt: str = "", words: int = 1) -> np.ndarray:
-    """Bits of ``salt`` and what :func:`norms` says of each row, u64[n, words]: equal for copies, else as good as drawn.
+    """Bits of ``salt`` and what :func:`norms` says of each row, u64[n, words]: equal for copies, else as good
+    as drawn.
 
-    Texts are brought into their normal form in bulk, a megabyte at a time; those that are not ASCII one by one.
+    Texts are brought into their normal form in bulk, a megabyte at a time; those that are not ASCII one by
+    one.
     """
     return drawn(len(split), _normal(split) if text_columns(split) else _plain(split), salt, words)
 
@@ -196,12 +212,14 @@ def _normal(split: Dataset) -> Iterator[bytes]:
 
 
 def _normal_texts(texts: pa.ChunkedArray) -> list[bytes]:
-    """:func:`normalise` of many texts. ASCII needs a table of 256 bytes, and words apart only where blanks meet."""
+    """:func:`normalise` of many texts. ASCII needs a table of 256 bytes, and words apart only where blanks
+    meet."""
     found: list[bytes] = []
     for array in texts.cast(pa.large_string()).chunks:
         if array.null_count:
             raise DataError(
-                _("text {number} of a chunk is missing; fill it in."), number=array.is_null().index(True).as_py()
+                _("text {number} of a chunk is missing; fill it in."),
+                number=array.is_null().index(True).as_py(),
             )
         ends = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]
         raw = bytes(memoryview(array.buffers()[2] or b"")[ends[0] : ends[-1]])
@@ -266,7 +284,9 @@ def _chosen(split: Dataset, name: str, kept: pd.DataFrame) -> Dataset:
         return split
     if not len(positions):
         raise DataError(
-            _("no row of {name!r} would remain: each is a duplicate, or its duplicates have different labels."),
+            _(
+                "no row of {name!r} would remain: each is a duplicate, or its duplicates have different labels."
+            ),
             name=name,
         )
     return memmap.chosen(split, positions)
@@ -330,8 +350,8 @@ def _with_leaders(copies: pd.DataFrame, rows: SplitDataset, threshold: float) ->
 def near_pairs(texts: Sequence[str], threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs of similar texts: (first i64[p], second i64[p], similarity f64[p]) with first < second.
 
-    Locality-sensitive hashing: texts that agree in all MinHash values of some band are candidates, and those that
-    agree in enough of all values are compared by true Jaccard.
+    Locality-sensitive hashing: texts that agree in all MinHash values of some band are candidates, and those
+    that agree in enough of all values are compared by true Jaccard.
     """
     sets = _shingles(texts)
     sizes = np.diff(sets.indptr)
@@ -349,7 +369,8 @@ def near_pairs(texts: Sequence[str], threshold: float) -> tuple[np.ndarray, np.n
 
 
 def _signatures(sets: sparse.csr_array) -> np.ndarray:
-    """MinHash values, i32[n, _PERMUTATIONS]: the least rank of a text's shingles in random orders of all shingles."""
+    """MinHash values, i32[n, _PERMUTATIONS]: the least rank of a text's shingles in random orders of all
+    shingles."""
     rng = np.random.default_rng(0)
     out = np.empty((sets.shape[0], _PERMUTATIONS), np.int32)
     for place in range(_PERMUTATIONS):
@@ -361,7 +382,8 @@ def _signatures(sets: sparse.csr_array) -> np.ndarray:
 def _likely(
     signatures: np.ndarray, sizes: np.ndarray, first: np.ndarray, second: np.ndarray, threshold: float
 ) -> np.ndarray:
-    """Which candidates can reach the threshold, by set sizes and by the estimate of the signatures less 4 sigma."""
+    """Which candidates can reach the threshold, by set sizes and by the estimate of the signatures less 4
+    sigma."""
     small, large = np.minimum(sizes[first], sizes[second]), np.maximum(sizes[first], sizes[second])
     likely = small >= threshold * large  # the similarity is at most small / large
     least = _PERMUTATIONS * threshold - 4 * np.sqrt(_PERMUTATIONS * threshold * (1 - threshold))
@@ -372,11 +394,14 @@ def _likely(
 
 
 def _shingles(texts: Sequence[str]) -> sparse.csr_array:
-    """Which shingles a text has: i32[n, shingles], 0 or 1; a text of fewer than three characters is one shingle."""
+    """Which shingles a text has: i32[n, shingles], 0 or 1; a text of fewer than three characters is one
+    shingle."""
     padded = [text.ljust(3, "\0") for text in texts]
     codes = np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
     owner = np.repeat(np.arange(len(texts)), [len(text) for text in padded])
-    packed = codes[:-2] << np.uint64(42) | codes[1:-1] << np.uint64(21) | codes[2:]  # 21 bits hold any code point
+    packed = (
+        codes[:-2] << np.uint64(42) | codes[1:-1] << np.uint64(21) | codes[2:]
+    )  # 21 bits hold any code point
     inside = owner[:-2] == owner[2:]
     column, vocabulary = pd.factorize(packed[inside])
     shape = (len(texts), len(vocabulary))
@@ -395,7 +420,8 @@ def _band_height(threshold: float) -> int:
 
 
 def _bucket_pairs(band: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs (smaller, larger index) of texts with equal values i32[n, height], a batch for each place in the bucket."""
+    """Pairs (smaller, larger index) of texts with equal values i32[n, height], a batch for each place in the
+    bucket."""
     key = np.zeros(len(band), np.uint64)
     for values in band.T:
         key = key * np.uint64(0x9E3779B97F4A7C15) + values.astype(np.uint64)

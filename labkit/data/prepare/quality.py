@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 #: Row numbers that a problem names, at most; its count is exact.
 SHOWN = 50
-#: A class with less than this share of the most frequent one is rare; below this many rows it is too small to learn.
+#: A class with less than this share of the most frequent one is rare; below this many rows it is too small to
+#: learn.
 RARE, FEW = 0.1, 10
 #: A text longer than this many times the 95th percentile is far out.
 FAR = 5
@@ -76,7 +77,9 @@ class DataQuality:
     problems: tuple[QualityProblem, ...] = ()
     lengths: Histogram | None = None  # of texts, in characters; None where there are none
     classes: dict[str, int] = field(default_factory=dict)
-    numbers: dict[str, Histogram] = field(default_factory=dict)  # of what is to be predicted, where that is numbers
+    numbers: dict[str, Histogram] = field(
+        default_factory=dict
+    )  # of what is to be predicted, where that is numbers
 
 
 def check(rows: Rows) -> DataQuality:
@@ -120,7 +123,9 @@ def _leaked(rows: Rows) -> Iterator[QualityProblem]:
     for part in leakage(rows).splits:
         if part.leaked:
             level = "bad" if part.share > 0.01 else "warn"
-            yield QualityProblem("leakage", level, part.leaked, tuple(row for row, _ in part.examples), part.split)
+            yield QualityProblem(
+                "leakage", level, part.leaked, tuple(row for row, _ in part.examples), part.split
+            )
 
 
 def _labels(rows: Rows, counts: dict[str, int]) -> Iterator[QualityProblem]:

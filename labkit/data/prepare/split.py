@@ -1,7 +1,7 @@
 """Splits: train, validation and test, by content, stratified or grouped, with a leakage check.
 
-Which split a row goes to depends on its content and the seed only, not on the order of the table. Rows with equal texts
-always go the same way, so that splitting does not leak.
+ Which split a row goes to depends on its content and the seed only, not on the order of the table. Rows with
+equal texts always go the same way, so that splitting does not leak.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from labkit.core.errors import ConfigError, DataError, nearest
 from labkit.data import memmap
 from labkit.data.arrow import batches, numbers
 from labkit.data.dataset import SplitDataset, Table
-from labkit.data.prepare.dedupe import conflicts, dedupe, digests, drawn, exact_duplicates, near_duplicates, norms
+from labkit.data.prepare.dedupe import (
+    conflicts,
+    dedupe,
+    digests,
+    drawn,
+    exact_duplicates,
+    near_duplicates,
+    norms,
+)
 from labkit.data.recipe import recorded
 from labkit.data.report import Note
 from labkit.i18n import _, joined, ngettext
@@ -103,21 +111,29 @@ def _leakage(rows: SplitDataset, draws: dict[str, np.ndarray]) -> Leakage:
     """:func:`leakage` by 64 bits of each text, u64[n], drawn in any one way."""
     known = draws["train"]
     if not len(known):
-        return Leakage(tuple(SplitLeakage(name, len(mine), 0) for name, mine in draws.items() if name != "train"))
+        return Leakage(
+            tuple(SplitLeakage(name, len(mine), 0) for name, mine in draws.items() if name != "train")
+        )
     ranked = memmap.array(len(known), np.uint64)
     ranked[:] = known
     ranked.sort()
-    return Leakage(tuple(_shared(rows, name, draws[name], known, ranked) for name in rows.splits if name != "train"))
+    return Leakage(
+        tuple(_shared(rows, name, draws[name], known, ranked) for name in rows.splits if name != "train")
+    )
 
 
-def _shared(rows: SplitDataset, name: str, mine: np.ndarray, known: np.ndarray, ranked: np.ndarray) -> SplitLeakage:
+def _shared(
+    rows: SplitDataset, name: str, mine: np.ndarray, known: np.ndarray, ranked: np.ndarray
+) -> SplitLeakage:
     """What one split shares with train, whose draws are ``known``, and in order ``ranked``."""
 
     def in_train(part: slice) -> np.ndarray:
         return ranked[np.minimum(np.searchsorted(ranked, mine[part]), len(ranked) - 1)] == mine[part]
 
     leaked = memmap.where(len(mine), in_train)
-    row, theirs = (numbers(rows.splits[split], "row") for split in (name, "train")) if len(leaked) else (None, None)
+    row, theirs = (
+        (numbers(rows.splits[split], "row") for split in (name, "train")) if len(leaked) else (None, None)
+    )
     first = leaked[np.argsort(row[leaked], kind="stable")[:5]] if len(leaked) else leaked
     examples = tuple((int(row[at]), int(theirs[known == mine[at]].min())) for at in first)
     return SplitLeakage(name, len(mine), len(leaked), examples)
@@ -159,21 +175,21 @@ def split(
 ) -> Table:
     """Carve validation and test out of train.
 
-    A validation or test split that is there already is kept as it is, and not carved. Unlabelled rows stay in train
-    when there are labelled ones, unless their text or group has a label elsewhere: they go with it. A class gets a
-    row in every split while it has as many different texts (or groups) as there are splits; a rarer one is in train
-    first, then in test, and the report says where it is missing.
+    A validation or test split that is there already is kept as it is, and not carved. Unlabelled rows stay in
+    train when there are labelled ones, unless their text or group has a label elsewhere: they go with it. A
+    class gets a row in every split while it has as many different texts (or groups) as there are splits; a
+    rarer one is in train first, then in test, and the report says where it is missing.
 
     Args:
         validation: a fraction of the labelled rows of train (0.1), or a number of rows (500); 0 carves none.
         test: the same.
         stratify: keep the shares of the classes in every split.
-        group: a column; rows with the same value go to the same split (None is its own group). Without it the rows with
-            equal normalised texts are the groups. Sizes are met as nearly as whole groups allow.
+        group: a column; rows with the same value go to the same split (None is its own group). Without it the
+            rows with equal normalised texts are the groups. Sizes are met as nearly as whole groups allow.
         seed: another seed, another split; the order of the table plays no part.
         accept_leakage: go on when more than 1 % of a split is also in train.
-        in_order: cut the table instead, train first, then validation, then test: for a running text, which rows dealt
-            out would tear to pieces. ``stratify``, ``group`` and ``seed`` play no part then.
+        in_order: cut the table instead, train first, then validation, then test: for a running text, which
+            rows dealt out would tear to pieces. ``stratify``, ``group`` and ``seed`` play no part then.
 
     Returns:
         Rows with the splits train, validation, test, in the order of the source, and notes in the report.
@@ -236,7 +252,8 @@ def _cut(rows: Table, wanted: dict[str, float]) -> Table:
     splits = {name: splits[name] for name in sorted(splits, key=_place)}
     shown = ", ".join(f"{name} {len(part):,}" for name, part in splits.items())
     return rows.with_splits(
-        splits, [Note(None, None, "counted", _("split"), _("{shown} rows; in their original order", shown=shown))]
+        splits,
+        [Note(None, None, "counted", _("split"), _("{shown} rows; in their original order", shown=shown))],
     )
 
 
@@ -277,14 +294,24 @@ def _carved(
     order = ("train", *(name for name in ("validation", "test") if name in sizes))
     places = {name: _places(where, names.index(name)) for name in order}
     carved = {name: memmap.chosen(train, places[name]) for name in order}
-    splits = {"train": carved.pop("train"), **carved, **{k: v for k, v in rows.splits.items() if k != "train"}}
+    splits = {
+        "train": carved.pop("train"),
+        **carved,
+        **{k: v for k, v in rows.splits.items() if k != "train"},
+    }
     splits = {name: splits[name] for name in sorted(splits, key=_place)}
     shown = ", ".join(f"{name} {held[name]:,}" for name in order)
     how = _("stratified") if stratify else _("at random")
     if group:
         how = _("by {group!r}", group=group)
     notes = [
-        Note(None, None, "counted", _("split"), _("{shown} rows; {how}, seed {seed}", shown=shown, how=how, seed=seed))
+        Note(
+            None,
+            None,
+            "counted",
+            _("split"),
+            _("{shown} rows; {how}, seed {seed}", shown=shown, how=how, seed=seed),
+        )
     ]
     if rows.schema.problem_type == "class":
         notes += _absent(rows, {name: counts[names.index(name), 1:] for name in order})
@@ -312,20 +339,28 @@ def _group_draws(rows: SplitDataset, group: str, seed: int) -> np.ndarray:
     if group not in train.column_names:
         near, known = nearest(group, train.column_names), ", ".join(train.column_names)
         raise DataError(
-            _("there is no column {group!r} to group by.{near} Columns: {known}."), group=group, near=near, known=known
+            _("there is no column {group!r} to group by.{near} Columns: {known}."),
+            group=group,
+            near=near,
+            known=known,
         )
     values = (value for part in batches(train, [group]) for value in part.column(0).to_pylist())
-    names = (f"text {text}" if v is None else f"group {v!r}" for v, text in zip(values, norms(train), strict=True))
+    names = (
+        f"text {text}" if v is None else f"group {v!r}" for v, text in zip(values, norms(train), strict=True)
+    )
     return drawn(len(train), (name.encode("utf-8", "surrogatepass") for name in names), f"{seed} ")[:, 0]
 
 
 def _absent(rows: SplitDataset, counts: dict[str, np.ndarray]) -> list[Note]:
-    """A note for each class that a split lacks though it has rows; ``counts`` are the rows of a split by class."""
+    """A note for each class that a split lacks though it has rows; ``counts`` are the rows of a split by
+    class."""
     notes, classes = [], rows.schema.classes
     for label, count in enumerate(np.sum(list(counts.values()), axis=0).tolist()):
         for name in (name for name, found in counts.items() if count and not found[label]):
             detail = ngettext("{label!r} has {n} row", "{label!r} has {n} rows", count, label=classes[label])
-            notes.append(Note(None, rows.schema.label, "counted", _("class missing from a split"), detail, name))
+            notes.append(
+                Note(None, rows.schema.label, "counted", _("class missing from a split"), detail, name)
+            )
     return notes
 
 
@@ -344,7 +379,8 @@ def _sizes(wanted: dict[str, float], total: int) -> dict[str, int]:
     sizes = {name: max(1, round(size * total)) if size < 1 else int(size) for name, size in wanted.items()}
     if sum(sizes.values()) >= total:
         asked = joined(
-            _(" and "), [_("{split} = {size}", split=split_name(name), size=size) for name, size in wanted.items()]
+            _(" and "),
+            [_("{split} = {size}", split=split_name(name), size=size) for name, size in wanted.items()],
         )
         raise ConfigError(
             _("{asked} needs {size:,} of the {total:,} rows of train: choose smaller sizes."),
@@ -354,10 +390,11 @@ def _sizes(wanted: dict[str, float], total: int) -> dict[str, int]:
 
 
 class _Units:
-    """Rows that go the same way together: each unit with its rows per class, in an order drawn by seed and content.
+    """Rows that go the same way together: each unit with its rows per class, in an order drawn by seed and
+    content.
 
-    Units are numbered by their draws. A cell is the rows that a unit has of one class; the cells of a unit stand
-    together, the rarest class first. All arrays are out of memory, and are made in portions.
+    Units are numbered by their draws. A cell is the rows that a unit has of one class; the cells of a unit
+    stand together, the rarest class first. All arrays are out of memory, and are made in portions.
 
     Args:
         draws: of each row, equal for the rows of a unit (:func:`_draws`).
@@ -371,7 +408,9 @@ class _Units:
             self.totals += np.bincount(strata[part][strata[part] >= 0], minlength=len(self.totals))
         rarity = np.argsort(self.totals, kind="stable").argsort()
         self.unit, self.count = memmap.array(count, np.int32), 0
-        self.sizes, self.classes, self.begin, self.held, lead = (memmap.array(count + 1, np.int32) for _ in range(5))
+        self.sizes, self.classes, self.begin, self.held, lead = (
+            memmap.array(count + 1, np.int32) for _ in range(5)
+        )
         self.holders = np.zeros(len(self.totals), np.int64)  # units of each class
         commonest, cells, units = np.argsort(rarity), 0, 0
         for unit, rank, size in self._cells(draws, strata, rarity):
@@ -424,7 +463,13 @@ class _Units:
         return memmap.take(where, self.unit)
 
     def _take(
-        self, places: range, rarest: int, slack: int, need: list[list[int]], room: list[int], where: np.ndarray
+        self,
+        places: range,
+        rarest: int,
+        slack: int,
+        need: list[list[int]],
+        room: list[int],
+        where: np.ndarray,
     ) -> None:
         """Go through units of one rarest class, in order, until no split has a need of it or room."""
         for place in places:
@@ -447,7 +492,9 @@ class _Units:
     def _targets(self, sizes: dict[str, int]) -> dict[str, np.ndarray]:
         """Split → rows wanted of each class."""
         targets = {}
-        left = np.maximum(self.totals - 1, 0)  # the last row of a class stays in train; a class may have no row
+        left = np.maximum(
+            self.totals - 1, 0
+        )  # the last row of a class stays in train; a class may have no row
         for place, (name, size) in enumerate(sizes.items()):
             targets[name] = _shared_out(size, self.totals, left, present=self.holders >= place + 2)
             left = left - targets[name]
@@ -455,7 +502,8 @@ class _Units:
 
 
 def _shared_out(size: int, totals: np.ndarray, most: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """``size`` by the shares of ``totals``, largest remainders first, within 1 (where ``present``) and ``most``."""
+    """``size`` by the shares of ``totals``, largest remainders first, within 1 (where ``present``) and
+    ``most``."""
     exact = size * totals / totals.sum()
     least = np.minimum(present, most).astype(np.int64)
     out = np.clip(np.floor(exact).astype(np.int64), least, most)

@@ -25,7 +25,8 @@ _RENDER = Path(__file__).with_name("chat_render.py")
 
 
 def template_of(tokenizer: Tokenizer) -> str | None:
-    """The Jinja template of a tokenizer's folder; of several the one that is called "default"; None without any.
+    """The Jinja template of a tokenizer's folder; of several the one that is called "default"; None without
+    any.
 
     Raises:
         ConfigError: it is no text.
@@ -78,12 +79,15 @@ def check(talk: Messages) -> None:
     for message in talk:
         if message.get("role") not in ROLES or not isinstance(message.get("content"), str):
             raise DataError(
-                _("a message needs a role ({known}) and content; got {turn!r}."), known=", ".join(ROLES), turn=message
+                _("a message needs a role ({known}) and content; got {turn!r}."),
+                known=", ".join(ROLES),
+                turn=message,
             )
 
 
 def ids(tokenizer: Tokenizer, talk: Messages, prompt: bool = True) -> np.ndarray:
-    """The ids i32[t] of a conversation. Special tokens are those of the template; what a message spells stays text.
+    """The ids i32[t] of a conversation. Special tokens are those of the template; what a message spells stays
+    text.
 
     Raises: as :func:`render`.
     """
@@ -101,7 +105,9 @@ def ids(tokenizer: Tokenizer, talk: Messages, prompt: bool = True) -> np.ndarray
             text = text.replace(f"\ue000{number}\ue001", name)
         return text
 
-    (text,) = render(tokenizer, [[{**each, "content": special.sub(hide, each["content"])} for each in talk]], prompt)
+    (text,) = render(
+        tokenizer, [[{**each, "content": special.sub(hide, each["content"])} for each in talk]], prompt
+    )
     made: list[int] = []
     place = 0
     for found in special.finditer(text):

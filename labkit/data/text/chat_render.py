@@ -1,7 +1,8 @@
 """Renders chat templates, as a process of its own with limits: ``python chat_render.py < request``.
 
-A template comes with a model from outside. Jinja's sandbox keeps it from everything but its arguments; the limits of
-the process keep it from filling the memory and from running endlessly. Imports nothing of labkit, to start fast.
+ A template comes with a model from outside. Jinja's sandbox keeps it from everything but its arguments; the
+limits of the process keep it from filling the memory and from running endlessly. Imports nothing of labkit,
+to start fast.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def to_json(value: Any, indent: int | None = None) -> str:
 
 def render(template: str, conversations: list[Any], names: dict[str, Any], most: int) -> list[str]:
     """The texts of conversations, of ``most`` characters each at most."""
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+    )
     environment.filters["tojson"] = to_json
     environment.globals["raise_exception"] = refuse
     environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
@@ -62,6 +65,14 @@ if __name__ == "__main__":
     request = json.load(sys.stdin)
     try:
         answer: dict[str, Any] = {"texts": render(**request)}
-    except (TemplateError, MemoryError, RecursionError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+    except (
+        TemplateError,
+        MemoryError,
+        RecursionError,
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:
         answer = {"error": f"{type(error).__name__}: {str(error)[:300]}"}
     json.dump(answer, sys.stdout)

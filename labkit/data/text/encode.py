@@ -40,12 +40,13 @@ def encode(dataset: datasets.Dataset, tokenizer: Tokenizer, max_length: int, cac
     """Tokenise a data set, or load the tokens from the cache.
 
     Args:
-        dataset: with the column ``text``, and if there are any ``text_pair``, ``label`` (else -1) and ``row`` (else
-            counted from 0).
+        dataset: with the column ``text``, and if there are any ``text_pair``, ``label`` (else -1) and ``row``
+            (else counted from 0).
         tokenizer: as in :meth:`Tokenizer.encode`.
         max_length: maximum tokens per row.
-        cache: save the arrays in the cache folder, keyed by a hash of the tokenizer, ``max_length`` and all texts,
-            labels and row numbers, and memory-map them. Damaged entries (by size and checksum) are recomputed.
+        cache: save the arrays in the cache folder, keyed by a hash of the tokenizer, ``max_length`` and all
+            texts, labels and row numbers, and memory-map them. Damaged entries (by size and checksum) are
+            recomputed.
 
     Raises:
         DataError: there is no column ``text``, or a text is missing.
@@ -53,7 +54,8 @@ def encode(dataset: datasets.Dataset, tokenizer: Tokenizer, max_length: int, cac
     """
     if "text" not in dataset.column_names:
         raise DataError(
-            _("the data set has no column 'text', only {column_names}."), column_names=", ".join(dataset.column_names)
+            _("the data set has no column 'text', only {column_names}."),
+            column_names=", ".join(dataset.column_names),
         )
     if not cache:
         return _joined(list(_chunks(dataset, tokenizer, max_length)), tokenizer.pad_id)
@@ -144,7 +146,9 @@ def _open(folder: Path) -> Tokens | None:
             if _checksum(folder / f"{name}.npy") != meta["files"][name]:
                 return None
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in DTYPES}
-        plain = {name: np.asarray(array) for name, array in arrays.items()}  # a view; np.memmap is slow to index
+        plain = {
+            name: np.asarray(array) for name, array in arrays.items()
+        }  # a view; np.memmap is slow to index
         return Tokens(**plain, pad_id=meta["pad_id"], truncated=meta["truncated"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -167,7 +171,8 @@ def _made(folder: Path, chunks: Iterator[Tokens], pad_id: int) -> Tokens:
         shutil.rmtree(work, ignore_errors=True)
     if tokens is None:
         raise DataError(
-            _("tokens cannot be cached in {folder!r}: set LABKIT_CACHE to another folder."), folder=str(folder.parent)
+            _("tokens cannot be cached in {folder!r}: set LABKIT_CACHE to another folder."),
+            folder=str(folder.parent),
         )
     return tokens
 
@@ -192,7 +197,8 @@ def write_tokens(folder: Path, chunks: Iterator[Tokens], pad_id: int) -> None:
 
 
 class _Column:
-    """A ``.npy`` file that grows: NumPy leaves room in the header for the length, which is written when closing."""
+    """A ``.npy`` file that grows: NumPy leaves room in the header for the length, which is written when
+    closing."""
 
     def __init__(self, path: Path, kind: DTypeLike | None):
         self.file = open(path, "w+b")  # noqa: SIM115 (see close)

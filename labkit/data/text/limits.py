@@ -1,7 +1,7 @@
 """Limits for foreign ``tokenizer.json`` files: output length, time and ids.
 
-A normalizer that doubles a letter twenty-eight times turns a sentence into gigabytes, and the Rust library then aborts
-the process. So growth is computed from the file, before any text is read.
+ A normalizer that doubles a letter twenty-eight times turns a sentence into gigabytes, and the Rust library
+then aborts the process. So growth is computed from the file, before any text is read.
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ PREPENDED = 1_000  # characters put in front of a text, at most
 STEPS = 200  # of a pipeline
 WORD = 1_000  # characters of a word that WordPiece looks up: its time grows with their square
 SECONDS = 2.0  # that all probes, each of some hundred characters, may take
-#: Rows of an embedding table without an entry in the vocabulary: the greatest id is below the larger of the two.
+#: Rows of an embedding table without an entry in the vocabulary: the greatest id is below the larger of the
+#: two.
 FREE_IDS, SPARSE = 100_000, 8
 #: What lets a regular expression match at a place without a character.
 _EMPTY = re.compile(r"[*?^$|]|\{0|\{,|\\[bBAzZGKyY]|\(\?")
 
 
 def check(rust: tokenizers.Tokenizer) -> None:
-    """Raise :class:`DataError` where a text could cost far more than its length, or an id far more than the vocabulary.
+    """Raise :class:`DataError` where a text could cost far more than its length, or an id far more than the
+    vocabulary.
 
     Args:
         rust: a tokenizer as read; no text has been given to it.
@@ -43,7 +45,9 @@ def check(rust: tokenizers.Tokenizer) -> None:
     for steps in (stages, _steps(rust.decoder)):
         if len(steps) > STEPS:
             raise DataError(
-                _("the tokenizer has {n_steps:,} steps; the maximum is {steps}."), n_steps=len(steps), steps=STEPS
+                _("the tokenizer has {n_steps:,} steps; the maximum is {steps}."),
+                n_steps=len(steps),
+                steps=STEPS,
             )
         if (growth := math.prod(map(_growth, steps))) > GROWTH:
             worst = max(steps, key=_growth)
@@ -55,7 +59,9 @@ def check(rust: tokenizers.Tokenizer) -> None:
             )  # fmt: skip
     if (size := sum(len(step.get("prepend", "")) for step in stages)) > PREPENDED:
         raise DataError(
-            _("the tokenizer puts {size:,} characters in front of a text; at most {prepended:,} are allowed."),
+            _(
+                "the tokenizer puts {size:,} characters in front of a text; at most {prepended:,} are allowed."
+            ),
             size=size,
             prepended=PREPENDED,
         )
@@ -98,7 +104,8 @@ def running() -> Iterator[None]:
 
 
 def is_rust(error: BaseException) -> bool:
-    """Whether the Rust library raised an error: a bare Exception, or a panic, which is a BaseException of its own."""
+    """Whether the Rust library raised an error: a bare Exception, or a panic, which is a BaseException of its
+    own."""
     return type(error) is Exception or type(error).__name__ == "PanicException"
 
 
@@ -128,7 +135,8 @@ def _growth(step: dict[str, Any]) -> int:
 
 
 def _longest(table: str) -> int:
-    """Bytes of the longest text in a table of sentencepiece: the size of an index, the index, texts ended by NUL."""
+    """Bytes of the longest text in a table of sentencepiece: the size of an index, the index, texts ended by
+    NUL."""
     try:
         raw = base64.b64decode(table)
         texts = raw[4 + struct.unpack("<I", raw[:4])[0] :].split(b"\0")

@@ -11,7 +11,8 @@ from typing import Any
 from labkit.core.errors import DataError
 from labkit.i18n import _
 
-#: Roles of special tokens and the names they go by, BERT's first. GPT-2's vocabulary has one for all but the mask.
+#: Roles of special tokens and the names they go by, BERT's first. GPT-2's vocabulary has one for all but the
+#: mask.
 ROLES = {
     "pad": ("[PAD]", "<pad>", "<|pad|>", "<|finetune_right_pad_id|>", "<|endoftext|>"),
     "unk": ("[UNK]", "<unk>", "<|endoftext|>"),
@@ -49,7 +50,8 @@ class Special:
     Attributes:
         ends: tokens that end a text which a model writes.
         start: the token that a decoder of target texts begins with.
-        forced_first, forced_last: tokens that a decoder of target texts has to write first, and at the last place.
+        forced_first, forced_last: tokens that a decoder of target texts has to write first, and at the last
+            place.
     """
 
     pad: int | None
@@ -78,7 +80,9 @@ def read(folder: Path) -> Said:
     template = folder / "chat_template.jinja"
     chat = template.read_text("utf-8") if template.is_file() else config.get("chat_template")
     return Said(
-        {role: name for role, name in names.items() if name is None or isinstance(name, str)}, _ids(folder), chat
+        {role: name for role, name in names.items() if name is None or isinstance(name, str)},
+        _ids(folder),
+        chat,
     )
 
 
@@ -87,7 +91,10 @@ def _ids(folder: Path) -> dict[str, tuple[int, ...]]:
     config = json_of(folder / "config.json")
     if config.get("model_type") in _ENCODERS:
         config = {"pad_token_id": config.get("pad_token_id")}
-    merged = {**config, **{key: v for key, v in json_of(folder / "generation_config.json").items() if v is not None}}
+    merged = {
+        **config,
+        **{key: v for key, v in json_of(folder / "generation_config.json").items() if v is not None},
+    }
     found: dict[str, tuple[int, ...]] = {}
     for key in ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id",
                 "forced_bos_token_id", "forced_eos_token_id"):  # fmt: skip
@@ -112,7 +119,10 @@ def json_of(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(
-            _("{file} in {folder!r} cannot be read: {error}"), file=path.name, folder=str(path.parent), error=error
+            _("{file} in {folder!r} cannot be read: {error}"),
+            file=path.name,
+            folder=str(path.parent),
+            error=error,
         ) from None
     if not isinstance(value, dict):
         raise DataError(
@@ -129,8 +139,8 @@ def resolve(
     before: Sequence[int] = (),
     after: Sequence[int] = (),
 ) -> Special:
-    """The ids of every role: by the names that files give, by the tokens that the post-processor puts ``before`` and
-    ``after`` a text, by usual names, and last by the ids that files give."""
+    """The ids of every role: by the names that files give, by the tokens that the post-processor puts
+    ``before`` and ``after`` a text, by usual names, and last by the ids that files give."""
     named = any(said.names.values())
 
     def by_name(role: str) -> int | None:

@@ -53,7 +53,8 @@ NOTHING: Templates = Template(((), ()), (0,)), Template(((), (), ()), (0, 1))
 
 
 def bert(start: int | None, end: int) -> Templates:
-    """``[CLS] text [SEP]`` and ``[CLS] text [SEP] other [SEP]`` with types 0 and 1; no start where there is none."""
+    """``[CLS] text [SEP]`` and ``[CLS] text [SEP] other [SEP]`` with types 0 and 1; no start where there is
+    none."""
     first = () if start is None else ((start, 0),)
     return Template((first, ((end, 0),)), (0,)), Template((first, ((end, 0),), ((end, 1),)), (0, 1))
 
@@ -62,8 +63,8 @@ def of(rust: tokenizers.Tokenizer) -> Templates | None:
     """The forms of a tokenizer's post-processor; None where it adds nothing to a text.
 
     Raises:
-        DataError: the post-processor names a token that it gives no id, leaves a text out, repeats it or changes the
-            order of a pair.
+        DataError: the post-processor names a token that it gives no id, leaves a text out, repeats it or
+            changes the order of a pair.
     """
     if rust.post_processor is None:
         return None
@@ -75,7 +76,9 @@ def of(rust: tokenizers.Tokenizer) -> Templates | None:
         with limits.running():
             row = rust.post_processor.process(*texts, add_special_tokens=True)
         where = row.sequence_ids  # None at special tokens, and at all but the last of a text that is repeated
-        texts_only = [number for number, added in zip(where, row.special_tokens_mask, strict=True) if not added]
+        texts_only = [
+            number for number, added in zip(where, row.special_tokens_mask, strict=True) if not added
+        ]
         if texts_only != list(range(count)):
             kind = type(rust.post_processor).__name__
             raise DataError(
@@ -86,7 +89,9 @@ def of(rust: tokenizers.Tokenizer) -> Templates | None:
             )  # fmt: skip
         ends = [where.index(number) for number in range(count)]
         bounds = [-1, *ends, len(where)]
-        special = [tuple(zip(row.ids[a + 1 : b], row.type_ids[a + 1 : b], strict=True)) for a, b in pairwise(bounds)]
+        special = [
+            tuple(zip(row.ids[a + 1 : b], row.type_ids[a + 1 : b], strict=True)) for a, b in pairwise(bounds)
+        ]
         made.append(Template(tuple(special), tuple(row.type_ids[place] for place in ends)))
     return (made[0], made[1]) if made[0].size else None
 
@@ -94,7 +99,9 @@ def of(rust: tokenizers.Tokenizer) -> Templates | None:
 def _check_names(about: dict[str, Any]) -> None:
     """Raise :class:`DataError` for a template with a token that has no ids, on which the Rust library panics."""
     for part in about.get("processors", [about]):
-        pieces = [piece for form in ("single", "pair") for piece in part.get(form) or () if isinstance(piece, dict)]
+        pieces = [
+            piece for form in ("single", "pair") for piece in part.get(form) or () if isinstance(piece, dict)
+        ]
         named = [piece["SpecialToken"]["id"] for piece in pieces if "SpecialToken" in piece]
         if lacking := [name for name in named if name not in (part.get("special_tokens") or {})]:
             raise DataError(
@@ -105,7 +112,8 @@ def _check_names(about: dict[str, Any]) -> None:
 
 
 def processor(rust: tokenizers.Tokenizer, forms: Templates) -> Any:
-    """A post-processor that makes these forms. What the present one does to the places of tokens (``ByteLevel``) stays.
+    """A post-processor that makes these forms. What the present one does to the places of tokens
+    (``ByteLevel``) stays.
 
     Args:
         rust: knows the names of the special tokens.
@@ -121,7 +129,8 @@ def processor(rust: tokenizers.Tokenizer, forms: Templates) -> Any:
         "pre_tokenizer": None, "decoder": None, "model": {"type": "WordLevel", "vocab": {"x": 0}, "unk_token": "x"},
         "post_processor": parts[0] if len(parts) == 1 else {"type": "Sequence", "processors": parts},
     }  # fmt: skip
-    # Built from JSON: the class of Python cuts templates at blanks and colons, which names of tokens may hold.
+    # Built from JSON: the class of Python cuts templates at blanks and colons, which names of tokens may
+    # hold.
     return tokenizers.Tokenizer.from_str(json.dumps(about)).post_processor
 
 

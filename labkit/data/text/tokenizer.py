@@ -1,10 +1,11 @@
 """Tokenizer: converts text to token ids; loaded from files or trained. Wraps the Rust ``tokenizers`` library.
 
-The special tokens around a text are those of the file's post-processor. A file that adds none, and a vocabulary learnt
-here, gets BERT's form: ``[CLS] text [SEP]``, or ``[CLS] text [SEP] other [SEP]`` with types 0 and 1, and a saved file
-says so. Special tokens are put in by number, never found in a text: a user's ``"[CLS]"`` stays the five characters it
-is. (Other readers of a saved ``tokenizer.json`` treat it as the special token, unless ``split_special_tokens`` is set
-in ``tokenizer_config.json``, as :meth:`Tokenizer.export` sets it.)
+ The special tokens around a text are those of the file's post-processor. A file that adds none, and a
+vocabulary learnt here, gets BERT's form: ``[CLS] text [SEP]``, or ``[CLS] text [SEP] other [SEP]`` with types
+0 and 1, and a saved file says so. Special tokens are put in by number, never found in a text: a user's
+``"[CLS]"`` stays the five characters it is. (Other readers of a saved ``tokenizer.json`` treat it as the
+special token, unless ``split_special_tokens`` is set in ``tokenizer_config.json``, as
+:meth:`Tokenizer.export` sets it.)
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ from labkit.i18n import _
 if TYPE_CHECKING:
     from datasets import Dataset
 
-#: What is read of one text at most, in characters: a bound on time (about a second). Text after it counts as cut.
+#: What is read of one text at most, in characters: a bound on time (about a second). Text after it counts as
+#: cut.
 READ = 1_000_000
 
 _KINDS = {"wordpiece": 32, "bpe": 256 + len(ROLES)}  # kind → the smallest vocabulary that makes sense
@@ -64,12 +66,13 @@ class Tokenizer:
         single, pair: special tokens around one text and around two.
 
     Args:
-        rust: a ``tokenizers.Tokenizer``; its padding and truncation are switched off, and special tokens that it does
-            not declare are declared.
+        rust: a ``tokenizers.Tokenizer``; its padding and truncation are switched off, and special tokens that
+            it does not declare are declared.
         said: what files say about special tokens; by default they go by their names.
 
     Raises:
-        DataError: the vocabulary has no token that ends a text, or the post-processor changes the order of texts.
+        DataError: the vocabulary has no token that ends a text, or the post-processor changes the order of
+            texts.
     """
 
     def __init__(self, rust: tokenizers.Tokenizer, said: Said | None = None):
@@ -116,7 +119,11 @@ class Tokenizer:
         declared = {number for number, token in self.rust.get_added_tokens_decoder().items() if token.special}
         ids = (roles.pad, roles.unk, roles.cls, roles.sep, roles.mask, roles.bos, *roles.ends)
         known = {name for names in ROLES.values() for name in names} | set(self._said.names.values())
-        names = {self.rust.id_to_token(number): None for number in ids if number is not None and number not in declared}
+        names = {
+            self.rust.id_to_token(number): None
+            for number in ids
+            if number is not None and number not in declared
+        }
         if names := [name for name in names if name in known]:
             self.rust.add_special_tokens(names)
 
@@ -124,12 +131,13 @@ class Tokenizer:
     def load(cls, path: str | Path) -> Tokenizer:
         """Read a tokenizer from a folder in the Hugging Face layout, or from one of its files.
 
-        ``tokenizer.json`` is preferred; else ``vocab.txt`` is read as BERT's WordPiece, with ``do_lower_case``,
-        ``strip_accents`` and ``tokenize_chinese_chars`` from ``tokenizer_config.json`` beside it. Without that file a
-        vocabulary that lower-casing would not change is taken for a lower-casing one. Else ``vocab.json`` and
-        ``merges.txt`` are read as the byte-level BPE of GPT-2 and RoBERTa. Special tokens have the names that
-        ``tokenizer_config.json`` and ``special_tokens_map.json`` give, or the usual ones; ``config.json`` and
-        ``generation_config.json`` say which tokens begin and end what a model writes.
+        ``tokenizer.json`` is preferred; else ``vocab.txt`` is read as BERT's WordPiece, with
+        ``do_lower_case``, ``strip_accents`` and ``tokenize_chinese_chars`` from ``tokenizer_config.json``
+        beside it. Without that file a vocabulary that lower-casing would not change is taken for a
+        lower-casing one. Else ``vocab.json`` and ``merges.txt`` are read as the byte-level BPE of GPT-2 and
+        RoBERTa. Special tokens have the names that ``tokenizer_config.json`` and ``special_tokens_map.json``
+        give, or the usual ones; ``config.json`` and ``generation_config.json`` say which tokens begin and end
+        what a model writes.
 
         Raises:
             DataError: there is no such file, it cannot be read, or there is no token that ends a text.
@@ -149,16 +157,19 @@ class Tokenizer:
         """Train a tokenizer on texts in any language; deterministic.
 
         Args:
-            texts: strings, an Arrow column of them, or a data set, of which the column ``text`` is taken. They are
-                gone through three times and not held in memory; of an iterator, which ends, a list is made first.
-            kind: ``"wordpiece"`` (BERT's; every Chinese character is a word) or ``"bpe"`` (on bytes, so it knows all).
+            texts: strings, an Arrow column of them, or a data set, of which the column ``text`` is taken.
+                They are gone through three times and not held in memory; of an iterator, which ends, a list
+                is made first.
+            kind: ``"wordpiece"`` (BERT's; every Chinese character is a word) or ``"bpe"`` (on bytes, so it
+            knows all).
             vocab_size: vocabulary size, special tokens included.
             lowercase: fold case (WordPiece then also drops accents, as BERT does).
             min_frequency: minimum frequency of a token (with WordPiece also of a character).
-            special_tokens: names for padding, unknown pieces, begin, end and mask, in the order of their ids from 0.
+            special_tokens: names for padding, unknown pieces, begin, end and mask, in the order of their ids
+                from 0.
 
-        Raises: ConfigError, DataError: an unknown kind, a vocabulary too small for it; no text, or values that are
-            not strings.
+        Raises: ConfigError, DataError: an unknown kind, a vocabulary too small for it; no text, or values
+            that are not strings.
         """
         if kind not in _KINDS:
             raise ConfigError(
@@ -175,15 +186,17 @@ class Tokenizer:
         for part in _portions(texts):
             count, filled = count + len(part), filled or any(text.strip() for text in part)
         if not filled:
-            raise DataError(_("there is no text to train a tokenizer on ({count} rows, all empty)."), count=count)
+            raise DataError(
+                _("there is no text to train a tokenizer on ({count} rows, all empty)."), count=count
+            )
         learn = learn_wordpiece if kind == "wordpiece" else learn_bpe
         return cls(learn(lambda: _portions(texts), vocab_size, lowercase, min_frequency, special_tokens))
 
     def save(self, folder: str | Path) -> Path:
         """Save to a folder that :meth:`load` reads; returns the path of ``tokenizer.json``.
 
-        Names of special tokens that the vocabulary does not show go to ``tokenizer_config.json``, lists of end tokens
-        to ``generation_config.json``.
+        Names of special tokens that the vocabulary does not show go to ``tokenizer_config.json``, lists of
+        end tokens to ``generation_config.json``.
         """
         return tokenizer_files.save(self.rust, self._said, Path(folder))
 
@@ -206,15 +219,17 @@ class Tokenizer:
             types: whether the model reads type ids (BERT); other models get none.
             prompts: for a language model: texts get only what :meth:`prompt` puts in front of them, and rows
                 are padded at their beginning.
-            read_special: whether special tokens are recognised where a text spells them, as in a prompt, or ``[MASK]``
-                of a masked language model. By default they are text there as here.
+            read_special: whether special tokens are recognised where a text spells them, as in a prompt, or
+                ``[MASK]`` of a masked language model. By default they are text there as here.
             **more: further keys of ``tokenizer_config.json``, which win over these.
         """
         mask = None if self.mask_id is None else self.names([self.mask_id])[0]
         rust = tokenizer_files.with_mask(self.rust, mask, special=True)
         if prompts:
             rust.post_processor = templates.processor(rust, self._prompts)
-        inputs = ["input_ids", "token_type_ids", "attention_mask"] if types else ["input_ids", "attention_mask"]
+        inputs = (
+            ["input_ids", "token_type_ids", "attention_mask"] if types else ["input_ids", "attention_mask"]
+        )
         settings = {
             "model_max_length": model_max_length, "model_input_names": inputs, "split_special_tokens": not read_special,
             **({"padding_side": "left"} if prompts else {}), **more,
@@ -224,14 +239,17 @@ class Tokenizer:
 
     @property
     def _prompts(self) -> templates.Templates:
-        """The beginning of a row that this tokenizer's file prescribes for texts that go on (Llama's ``<s>``)."""
+        """The beginning of a row that this tokenizer's file prescribes for texts that go on (Llama's
+        ``<s>``)."""
         start = () if self.single.after else self.single.special[0]
         return Template((start, ()), (0,)), Template((start, (), ()), (0, 0))
 
     def prompt(self, text: str) -> np.ndarray:
-        """Ids, i32, of a text that a model goes on with: no end token, and a start token only where the file puts one
-        in front of texts without ending them."""
-        return np.array([*(number for number, _ in self._prompts[0].special[0]), *self.numbers(text)], np.int32)
+        """Ids, i32, of a text that a model goes on with: no end token, and a start token only where the file
+        puts one in front of texts without ending them."""
+        return np.array(
+            [*(number for number, _ in self._prompts[0].special[0]), *self.numbers(text)], np.int32
+        )
 
     def masked(self, text: str) -> list[int]:
         """The ids of a text's pieces, with the mask where the text has its name or ``[MASK]``.
@@ -240,12 +258,16 @@ class Tokenizer:
             ConfigError: the vocabulary has no mask.
         """
         if self.mask_id is None:
-            raise ConfigError(_("masked language modelling needs a token such as [MASK]; the tokenizer has none."))
+            raise ConfigError(
+                _("masked language modelling needs a token such as [MASK]; the tokenizer has none.")
+            )
         name, usual = self.names([self.mask_id])[0], ROLES["mask"][0]
         text = _well_formed(_checked([text])[0][:READ])
         with limits.running():
             found = self._masking.encode(text.replace(usual, name), add_special_tokens=False).ids
-        return [self.unk_id if self._reserved[number] and number != self.mask_id else number for number in found]
+        return [
+            self.unk_id if self._reserved[number] and number != self.mask_id else number for number in found
+        ]
 
     def row(self, first: Sequence[int], second: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Ids and types, i32, of a row of the pieces of one text or two with the special tokens of the form."""
@@ -265,7 +287,8 @@ class Tokenizer:
 
     @property
     def running(self) -> tuple[Tokenizer, int]:
-        """Makes the rows of a running text, each with its end token; and the number of tokens to skip in front."""
+        """Makes the rows of a running text, each with its end token; and the number of tokens to skip in
+        front."""
         if self.single.after == (self.end_id,):
             return self, len(self.single.before)
         before = self._prompts[0].special[0]
@@ -296,8 +319,8 @@ class Tokenizer:
         return Tokenizer(rust, self._said)
 
     def open_ended(self) -> Tokenizer:
-        """This tokenizer without end tokens behind its rows where they are also its padding: transformers reads the
-        last token that is none as the last of a text."""
+        """This tokenizer without end tokens behind its rows where they are also its padding: transformers
+        reads the last token that is none as the last of a text."""
         if self.pad_id not in self.single.after:
             return self
         rust = tokenizers.Tokenizer.from_str(self.rust.to_str())
@@ -326,14 +349,15 @@ class Tokenizer:
         """Encode texts to token ids, in parallel, with special tokens.
 
         Args:
-            texts: n texts, or an Arrow array of them. Lone surrogates become U+FFFD; nothing that is a string raises.
+            texts: n texts, or an Arrow array of them. Lone surrogates become U+FFFD; nothing that is a string
+            raises.
             pairs: n second texts, or None.
-            max_length: maximum tokens per row, special tokens included. Longer rows are truncated at the end; in
-                pairs the longer text first ("longest_first" of transformers).
+            max_length: maximum tokens per row, special tokens included. Longer rows are truncated at the end;
+                in pairs the longer text first ("longest_first" of transformers).
 
         Returns:
-            n rows with ``label`` -1 and ``row`` 0 … n-1; ``truncated`` counts the rows that were cut. Only as much
-            of a long text is read as is needed, and never more than ``READ`` characters.
+            n rows with ``label`` -1 and ``row`` 0 … n-1; ``truncated`` counts the rows that were cut. Only as
+            much of a long text is read as is needed, and never more than ``READ`` characters.
 
         Raises:
             DataError: a text is not a string, or there are not as many pairs as texts.
@@ -353,7 +377,9 @@ class Tokenizer:
             return self._lay(form, cut | (keep < length), (first, length, keep))
         pairs = _checked(pairs)
         if len(pairs) != len(texts):
-            raise DataError(_("{n_texts} texts but {n_pairs} second texts."), n_texts=len(texts), n_pairs=len(pairs))
+            raise DataError(
+                _("{n_texts} texts but {n_pairs} second texts."), n_texts=len(texts), n_pairs=len(pairs)
+            )
         second, other, cut_other = self._numbers(pairs, room)
         keep, keep_other = _kept(length, other, room)
         cut |= cut_other | (keep < length) | (keep_other < other)
@@ -370,7 +396,8 @@ class Tokenizer:
         return [(begin, first), (begin + first + len(form.special[1]), second)]
 
     def pieces(self, text: str) -> list[tuple[str, int, tuple[int, int]]]:
-        """``(piece, id, (start, end))`` for display, without special tokens; start and end count characters of text."""
+        """``(piece, id, (start, end))`` for display, without special tokens; start and end count characters
+        of text."""
         with limits.running():
             found = self.rust.encode(_well_formed(_checked([text])[0][:READ]), add_special_tokens=False)
         ids = (self.unk_id if self._reserved[number] else number for number in found.ids)
@@ -387,8 +414,11 @@ class Tokenizer:
 
     @property
     def role_names(self) -> dict[str, str]:
-        """Role ("bos", "eos", "pad", …) → name of its special token, of those that the files or the vocabulary name."""
-        ids = {role: number for role, number in vars(self.roles).items() if role in NAMED} | {"eos": self.end_id}
+        """Role ("bos", "eos", "pad", …) → name of its special token, of those that the files or the
+        vocabulary name."""
+        ids = {role: number for role, number in vars(self.roles).items() if role in NAMED} | {
+            "eos": self.end_id
+        }
         return {role: self.names([number])[0] for role, number in ids.items() if number is not None}
 
     def special(self, name: str) -> int | None:
@@ -406,7 +436,8 @@ class Tokenizer:
 
     @cached_property
     def _masking(self) -> tokenizers.Tokenizer:
-        """Recognises the mask in a text, and no other special token: those stay text as they are marked special."""
+        """Recognises the mask in a text, and no other special token: those stay text as they are marked
+        special."""
         return tokenizer_files.with_mask(self.rust, self.names([self.mask_id])[0], special=False)
 
     @cached_property
@@ -419,14 +450,18 @@ class Tokenizer:
         most = max(READ, limit)
         if len(texts) < _BULK or self._words is None:
             texts = texts.to_pylist() if isinstance(texts, pa.Array) else texts
-            some = [self._some(texts[i : i + _AT_ONCE], limit, most, room) for i in _starts(len(texts), _AT_ONCE)]
+            some = [
+                self._some(texts[i : i + _AT_ONCE], limit, most, room) for i in _starts(len(texts), _AT_ONCE)
+            ]
         else:
             array = _as_array(texts)
             cuts = _cuts(array, _BYTES)
             some = [self._bulk(array[start:end], limit, most, room) for start, end in pairwise(cuts)]
         return tuple(np.concatenate(parts) for parts in zip(*some, strict=True))
 
-    def _bulk(self, texts: pa.Array, limit: int, most: int, room: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _bulk(
+        self, texts: pa.Array, limit: int, most: int, room: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The numbers of many texts by their words; the few that need more care go to :meth:`_some`."""
         size = pc.utf8_length(texts).to_numpy()
         long = np.flatnonzero(size > limit)
@@ -445,7 +480,9 @@ class Tokenizer:
             ids, length = _replaced(ids, length, again, more, count)
         return ids, length, size > most
 
-    def _some(self, texts: list[str], limit: int, most: int, room: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _some(
+        self, texts: list[str], limit: int, most: int, room: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         found = self._cut([head_of(text, limit) for text in texts])
         sparse = [i for i, text in enumerate(texts) if len(text) > limit and len(found[i]) <= room]
         if sparse:
@@ -461,7 +498,9 @@ class Tokenizer:
         with limits.running():
             return self.rust.encode_batch_fast(texts, add_special_tokens=False)
 
-    def _lay(self, form: Template, cut: np.ndarray, *texts: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Tokens:
+    def _lay(
+        self, form: Template, cut: np.ndarray, *texts: tuple[np.ndarray, np.ndarray, np.ndarray]
+    ) -> Tokens:
         """Put the kept part of every text (flat ids, lengths, lengths to keep) between the special tokens."""
         size = form.size + sum(keep for _, _, keep in texts)
         offsets = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
@@ -480,8 +519,8 @@ class Tokenizer:
 
 
 def _kept(one: np.ndarray, two: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
-    """How many tokens of each text of a pair are kept in ``room``: the shorter text whole where it leaves the other at
-    least as much, else half each; an odd token goes to the longer text, to the second of equal ones."""
+    """How many tokens of each text of a pair are kept in ``room``: the shorter text whole where it leaves the
+    other at least as much, else half each; an odd token goes to the longer text, to the second of equal ones."""
     short = np.where(np.minimum(one, two) <= room // 2, np.minimum(one, two), room // 2)
     first_is_longer = one > two
     keep = np.where(first_is_longer, np.minimum(one, room - short), short)
@@ -526,17 +565,25 @@ def _checked(texts: Texts | Iterable[str], first: int = 0) -> list[str] | pa.Arr
     if isinstance(texts, pa.Array | pa.ChunkedArray):
         if texts.null_count:
             raise DataError(
-                _("text {number} is missing; it must be a string."), number=texts.is_null().index(True).as_py()
+                _("text {number} is missing; it must be a string."),
+                number=texts.is_null().index(True).as_py(),
             )
         array = texts.cast(pa.large_string())
-        return array if isinstance(array, pa.Array) else pa.concat_arrays(array.chunks or [pa.array([], array.type)])
+        return (
+            array
+            if isinstance(array, pa.Array)
+            else pa.concat_arrays(array.chunks or [pa.array([], array.type)])
+        )
     if isinstance(texts, str):
         raise DataError(_("pass a list of texts, not one string: [{texts!r}]."), texts=texts[:40])
     texts = list(texts)
     for i, text in enumerate(texts, first):
         if not isinstance(text, str):
             raise DataError(
-                _("text {i} is {text!r}, a {type}; it must be a string."), i=i, text=text, type=type(text).__name__
+                _("text {i} is {text!r}, a {type}; it must be a string."),
+                i=i,
+                text=text,
+                type=type(text).__name__,
             )
     return texts
 

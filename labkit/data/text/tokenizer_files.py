@@ -21,14 +21,16 @@ from labkit.i18n import _
 FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "encoder.json")
 _MERGES = {"vocab.json": "merges.txt", "encoder.json": "vocab.bpe"}
 _SENTENCEPIECE = ("*.model", "*.spm")
-# Classes and model types whose vocab.json and merges.txt are read as GPT-2 reads them, or vocab.txt as BERT reads it.
+# Classes and model types whose vocab.json and merges.txt are read as GPT-2 reads them, or vocab.txt as BERT
+# reads it.
 _BYTE_LEVEL = ("gpt2", "roberta", "bart", "longformer", "led")
 _WORDPIECE = ("bert", "distilbert", "electra", "mobilebert", "convbert", "funnel", "layoutlm", "splinter")
 _GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
 
 def read(path: Path) -> tuple[tokenizers.Tokenizer, Said]:
-    """The tokenizer of a folder or of one of its files, and what the files around it say about special tokens.
+    """The tokenizer of a folder or of one of its files, and what the files around it say about special
+    tokens.
 
     Raises:
         DataError: there is no such file, it cannot be read, or it is of a kind that labkit does not read.
@@ -57,16 +59,23 @@ def read(path: Path) -> tuple[tokenizers.Tokenizer, Said]:
         if not isinstance(error, Exception) and not limits.is_rust(error):
             raise
         raise DataError(
-            _("{file} in {folder!r} is not a tokenizer: {error}"), file=file.name, folder=str(folder), error=error
+            _("{file} in {folder!r} is not a tokenizer: {error}"),
+            file=file.name,
+            folder=str(folder),
+            error=error,
         ) from None
     return rust, said
 
 
 def _missing(folder: Path, path: Path) -> str:
-    pieces = sorted({file for kind in _SENTENCEPIECE for file in folder.glob(kind)}) if folder.is_dir() else []
+    pieces = (
+        sorted({file for kind in _SENTENCEPIECE for file in folder.glob(kind)}) if folder.is_dir() else []
+    )
     if pieces:
         return _unread(pieces[0])
-    there = ", ".join(sorted(item.name for item in path.iterdir())[:20]) if path.is_dir() else _("no such path")
+    there = (
+        ", ".join(sorted(item.name for item in path.iterdir())[:20]) if path.is_dir() else _("no such path")
+    )
     if lacking := [merges for name, merges in _MERGES.items() if (folder / name).is_file()]:
         return _(
             "{folder!r} has a vocabulary without {lacking}. Download or copy the folder again.",
@@ -75,7 +84,11 @@ def _missing(folder: Path, path: Path) -> str:
         )
     there = there or _("it is empty")
     return _(
-        "no {file} or {other} in {folder!r} ({there}).", file=FILES[0], other=FILES[1], folder=str(path), there=there
+        "no {file} or {other} in {folder!r} ({there}).",
+        file=FILES[0],
+        other=FILES[1],
+        folder=str(path),
+        there=there,
     )
 
 
@@ -92,7 +105,9 @@ def _merged(file: Path, options: Mapping[str, Any], said: Said) -> tokenizers.To
     _check_class(file, options, "model_type", _BYTE_LEVEL, "GPT-2")
     vocab = json_of(file)
     named = [name for name in said.names.values() if name in vocab]
-    usual = [name for role, names in ROLES.items() if role not in said.names for name in names if name in vocab]
+    usual = [
+        name for role, names in ROLES.items() if role not in said.names for name in names if name in vocab
+    ]
     space = bool(options.get("add_prefix_space", False))
     return from_merges(file, file.parent / _MERGES[file.name], space, list(dict.fromkeys(named + usual)))
 
@@ -116,19 +131,26 @@ def _check_class(file: Path, options: Mapping[str, Any], key: str, known: tuple[
 
 
 def _normalise(rust: tokenizers.Tokenizer, options: Mapping[str, Any]) -> None:
-    """Settings of ``tokenizer_config.json`` overrule the normaliser of ``tokenizer.json`` in the classes of BERT."""
+    """Settings of ``tokenizer_config.json`` overrule the normaliser of ``tokenizer.json`` in the classes of
+    BERT."""
     keys = {"do_lower_case": "lowercase", "strip_accents": "strip_accents",
             "tokenize_chinese_chars": "handle_chinese_chars"}  # fmt: skip
     said = {ours: options[key] for key, ours in keys.items() if key in options}
-    if isinstance(rust.normalizer, normalizers.BertNormalizer) and options.get("tokenizer_class") not in _GENERIC:
+    if (
+        isinstance(rust.normalizer, normalizers.BertNormalizer)
+        and options.get("tokenizer_class") not in _GENERIC
+    ):
         for name, value in said.items():
             if getattr(rust.normalizer, name) != value:
                 setattr(rust.normalizer, name, value)
 
 
 def _add(rust: tokenizers.Tokenizer, folder: Path, options: Mapping[str, Any]) -> None:
-    """Tokens of ``added_tokens.json`` and ``tokenizer_config.json`` that the vocabulary lacks, under their ids."""
-    tokens = {int(number): dict(about) for number, about in (options.get("added_tokens_decoder") or {}).items()}
+    """Tokens of ``added_tokens.json`` and ``tokenizer_config.json`` that the vocabulary lacks, under their
+    ids."""
+    tokens = {
+        int(number): dict(about) for number, about in (options.get("added_tokens_decoder") or {}).items()
+    }
     for name, number in json_of(folder / "added_tokens.json").items():
         tokens.setdefault(number, {"content": name})
     for number, about in sorted(tokens.items()):
@@ -146,8 +168,8 @@ def _add(rust: tokenizers.Tokenizer, folder: Path, options: Mapping[str, Any]) -
 def with_mask(rust: tokenizers.Tokenizer, name: str | None, special: bool) -> tokenizers.Tokenizer:
     """A copy that recognises the mask in a text.
 
-    Where blanks belong to the piece behind them (``ByteLevel``), the mask takes the one in front of it, as the piece
-    that it hides does, and as RoBERTa's says.
+    Where blanks belong to the piece behind them (``ByteLevel``), the mask takes the one in front of it, as
+    the piece that it hides does, and as RoBERTa's says.
 
     Args:
         name: that of the mask; None for a vocabulary without one.
@@ -164,7 +186,8 @@ def with_mask(rust: tokenizers.Tokenizer, name: str | None, special: bool) -> to
 
 
 def save(rust: tokenizers.Tokenizer, said: Said, folder: Path) -> Path:
-    """Write ``tokenizer.json`` and, where that alone would be read with other special tokens, what names them."""
+    """Write ``tokenizer.json`` and, where that alone would be read with other special tokens, what names
+    them."""
     path = folder / "tokenizer.json"
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(path, rust.to_str())
@@ -177,7 +200,9 @@ def save(rust: tokenizers.Tokenizer, said: Said, folder: Path) -> Path:
     return path
 
 
-def export(rust: tokenizers.Tokenizer, said: Said, roles: Special, folder: Path, settings: Mapping[str, Any]) -> None:
+def export(
+    rust: tokenizers.Tokenizer, said: Said, roles: Special, folder: Path, settings: Mapping[str, Any]
+) -> None:
     """Write the files that ``AutoTokenizer`` reads, for a class that takes ``tokenizer.json`` as it is."""
     names = {f"{role}_token": _name(rust, getattr(roles, role)) for role in NAMED}  # null: there is none
     config = {

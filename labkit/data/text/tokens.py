@@ -19,13 +19,15 @@ class Tokens:
 
     Attributes:
         ids: i32[total], special tokens included.
-        types: u8[total], 0, or as the form of the tokenizer says, in BERT 1 in the second text and its ``[SEP]``.
+        types: u8[total], 0, or as the form of the tokenizer says, in BERT 1 in the second text and its
+        ``[SEP]``.
         offsets: i64[n + 1].
         label: i32[n], class ids, -1 where there is none.
         row: i64[n], row numbers in the source.
         pad_id: what to fill up with.
         truncated: how many rows were cut to the greatest length.
-        target: f32[n, k], several labels or numbers; None where each row has one class. Not kept in the cache.
+        target: f32[n, k], several labels or numbers; None where each row has one class. Not kept in the
+            cache.
     """
 
     ids: np.ndarray

@@ -26,8 +26,8 @@ def from_list(file: Path, options: dict[str, Any]) -> tokenizers.Tokenizer:
     """BERT's WordPiece over the pieces of a ``vocab.txt``, in the order of their ids.
 
     Args:
-        options: ``do_lower_case``, ``strip_accents`` and ``tokenize_chinese_chars``, where ``tokenizer_config.json``
-            has them.
+        options: ``do_lower_case``, ``strip_accents`` and ``tokenize_chinese_chars``, where
+            ``tokenizer_config.json`` has them.
 
     Raises:
         DataError: there is no token that begins or ends a row.
@@ -38,15 +38,21 @@ def from_list(file: Path, options: dict[str, Any]) -> tokenizers.Tokenizer:
     words = (piece for piece in vocab if not (piece.startswith("[") and piece.endswith("]")))
     lowercase = options.get("do_lower_case")
     if lowercase is None:
-        lowercase = all(word == word.lower() for word in words)  # not isupper(): "ᴬ" is upper but has no lower case
-    missing = [" or ".join(ROLES[role][:2]) for role in ("unk", "cls", "sep") if not set(ROLES[role]) & set(vocab)]
+        lowercase = all(
+            word == word.lower() for word in words
+        )  # not isupper(): "ᴬ" is upper but has no lower case
+    missing = [
+        " or ".join(ROLES[role][:2]) for role in ("unk", "cls", "sep") if not set(ROLES[role]) & set(vocab)
+    ]
     if missing:
         raise DataError(
             _("the tokenizer's vocabulary ({n_vocab} tokens) has no {missing}."),
             n_vocab=len(vocab),
             missing=", no ".join(missing),
         )
-    return _wordpiece(vocab, lowercase, options.get("strip_accents"), options.get("tokenize_chinese_chars", True))
+    return _wordpiece(
+        vocab, lowercase, options.get("strip_accents"), options.get("tokenize_chinese_chars", True)
+    )
 
 
 def from_merges(vocab: Path, merges: Path, space: bool, special: Sequence[str]) -> tokenizers.Tokenizer:
@@ -54,13 +60,16 @@ def from_merges(vocab: Path, merges: Path, space: bool, special: Sequence[str]) 
 
     Args:
         space: whether a blank is put in front of a text (``add_prefix_space``).
-        special: names of special tokens. With ``<s>`` and ``</s>`` the form is RoBERTa's, else nothing is added.
+        special: names of special tokens. With ``<s>`` and ``</s>`` the form is RoBERTa's, else nothing is
+            added.
     """
     rust = tokenizers.Tokenizer(models.BPE.from_file(str(vocab), str(merges)))
     rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=space)
     rust.decoder = decoders.ByteLevel()
     # The mask takes the blank in front of it, which belongs to the piece that it hides.
-    rust.add_special_tokens([AddedToken(name, lstrip=name in ROLES["mask"], special=True) for name in special])
+    rust.add_special_tokens(
+        [AddedToken(name, lstrip=name in ROLES["mask"], special=True) for name in special]
+    )
     ends = [(name, rust.token_to_id(name)) for name in ("</s>", "<s>") if name in special]
     if len(ends) == 2:
         rust.post_processor = processors.RobertaProcessing(*ends, trim_offsets=True, add_prefix_space=space)
@@ -100,13 +109,14 @@ def _with_special(rust: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
 def learn_wordpiece(
     portions: Portions, vocab_size: int, lowercase: bool, least: int, special: Sequence[str] = SPECIAL
 ) -> tokenizers.Tokenizer:
-    """BERT's WordPiece over pieces learnt from texts that are gone through three times; ``special`` tokens come first,
-    in their order."""
+    """BERT's WordPiece over pieces learnt from texts that are gone through three times; ``special`` tokens
+    come first, in their order."""
     rust = _wordpiece({name: number for number, name in enumerate(special)}, lowercase)
     alphabet = _alphabet(portions, rust, least, vocab_size - len(special))
     letters = [piece for piece in alphabet if len(piece) == 1]
-    # The trainer numbers continuation characters in the order of a hash table, which differs from one process to the
-    # next, and breaks ties by number. Handed in as special tokens they have fixed numbers; `_wordpiece` forgets that.
+    # The trainer numbers continuation characters in the order of a hash table, which differs from one process
+    # to the next, and breaks ties by number. Handed in as special tokens they have fixed numbers;
+    # `_wordpiece` forgets that.
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size, min_frequency=least, special_tokens=[*special, *alphabet], show_progress=False,
         initial_alphabet=letters, limit_alphabet=len(letters),
@@ -125,7 +135,9 @@ def _alphabet(portions: Portions, rust: tokenizers.Tokenizer, least: int, room: 
     inner: set[str] = set()
     for code in np.flatnonzero(raw).tolist():
         char, count = chr(code), int(raw[code])
-        words = [word for word, _ in rust.pre_tokenizer.pre_tokenize_str(rust.normalizer.normalize_str("a" + char))]
+        words = [
+            word for word, _ in rust.pre_tokenizer.pre_tokenize_str(rust.normalizer.normalize_str("a" + char))
+        ]
         inner.update(words[0][1:])
         for letter in "".join(words)[1:]:
             seen[letter] += count

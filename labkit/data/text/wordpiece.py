@@ -1,4 +1,5 @@
-"""Fast WordPiece: NumPy splits texts into words, Arrow deduplicates them, Rust tokenises each distinct word once.
+"""Fast WordPiece: NumPy splits texts into words, Arrow deduplicates them, Rust tokenises each distinct word
+once.
 
 BERT's normaliser and pre-tokenizer look at one character at a time. Their result per character is computed
 once; from then on cutting a text is a look-up for each character, and finds the words that Rust would find.
@@ -16,7 +17,9 @@ import tokenizers
 
 from labkit.data.text import limits
 
-_REMEMBERED = 500_000  # characters of the words whose pieces are kept; beyond, all are learnt anew: some 20 MB
+_REMEMBERED = (
+    500_000  # characters of the words whose pieces are kept; beyond, all are learnt anew: some 20 MB
+)
 # What a character is: white space, part of a word, a word of its own, nothing, unclear, or not met before.
 _SPACE, _LETTER, _ALONE, _GONE, _ASK, _NEW = range(6)
 
@@ -26,7 +29,9 @@ def fits(rust: tokenizers.Tokenizer) -> bool:
     about = json.loads(rust.to_str())
     kinds = [(about[part] or {}).get("type") for part in ("normalizer", "pre_tokenizer", "model")]
     plain = all(token["special"] for token in about["added_tokens"])
-    return plain and rust.encode_special_tokens and kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"]
+    return (
+        plain and rust.encode_special_tokens and kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"]
+    )
 
 
 class Words:
@@ -121,7 +126,11 @@ class Words:
     def _forget(self) -> None:
         self._known: dict[str, int] = {}
         self._characters = 0
-        self._ids, self._count, self._first = np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int64)
+        self._ids, self._count, self._first = (
+            np.empty(0, np.int32),
+            np.empty(0, np.int64),
+            np.empty(0, np.int64),
+        )
 
 
 def _moves(char: str) -> bool:
@@ -151,7 +160,9 @@ def _strings(chars: np.ndarray, begin: np.ndarray) -> pa.Array:
         data = chars.astype("<u4").tobytes().decode("utf-32-le").encode()
         size = 1 + (chars >= 0x80).astype(np.int64) + (chars >= 0x800) + (chars >= 0x10000)
         offsets = np.concatenate([[0], np.cumsum(size)])[np.append(begin, len(chars))]
-    return pa.LargeStringArray.from_buffers(len(begin), pa.py_buffer(offsets.astype(np.int64)), pa.py_buffer(data))
+    return pa.LargeStringArray.from_buffers(
+        len(begin), pa.py_buffer(offsets.astype(np.int64)), pa.py_buffer(data)
+    )
 
 
 def ranges(start: np.ndarray, length: np.ndarray) -> np.ndarray:

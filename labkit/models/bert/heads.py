@@ -34,7 +34,9 @@ WORDS = {
 }  # fmt: skip
 
 
-def _table(transform: str, normed: str, last: str, optional: tuple[str, ...], follows: str = "") -> weights.Table:
+def _table(
+    transform: str, normed: str, last: str, optional: tuple[str, ...], follows: str = ""
+) -> weights.Table:
     return weights.Table(
         entries=(
             *dense("transform", transform),
@@ -74,7 +76,8 @@ TABLES["modernbert"] = weights.Table(
 
 
 class PretrainingHeads(nnx.Module):
-    """Both heads on a :class:`~labkit.models.bert.model.Bert`; the first one alone in layouts that have no other.
+    """Both heads on a :class:`~labkit.models.bert.model.Bert`; the first one alone in layouts that have no
+    other.
 
     Parameters under ``transform`` (d² + d), ``norm`` (2 d), ``bias`` (v) and, with layout "bert", ``follows``
     (2 d + 2). The first head ends in the encoder's own table of words, which is given to the call.
@@ -98,8 +101,8 @@ class PretrainingHeads(nnx.Module):
         """Scores of every piece of the vocabulary.
 
         Args:
-            hidden: last hidden states, of any leading axes: gather the hidden tokens first ([m, d]), for of all the
-                arithmetic of pretraining this product is a large part.
+            hidden: last hidden states, of any leading axes: gather the hidden tokens first ([m, d]), for of
+                all the arithmetic of pretraining this product is a large part.
             table: ``model.embeddings.word.embedding``.
 
         Returns:
@@ -108,7 +111,9 @@ class PretrainingHeads(nnx.Module):
         x = self.norm(layers.ACTIVATIONS[self.activation](self.transform(hidden)))
         short = layers.compute_dtype(self.dtype)
         if self.dtype == "mixed" or short == jnp.bfloat16:
-            scores = layers.product(x.astype(jnp.float32), table.T)  # its gradients are products of bfloat16 too
+            scores = layers.product(
+                x.astype(jnp.float32), table.T
+            )  # its gradients are products of bfloat16 too
         else:
             product = {"preferred_element_type": jnp.float32}
             scores = jnp.einsum("...d,vd->...v", x.astype(short), table.astype(short), **product)
@@ -131,8 +136,8 @@ class PretrainingHeads(nnx.Module):
 
 
 def architecture(config: ModelConfig, next_sentence: bool = True) -> str:
-    """What config.json calls an encoder of this config with these heads; ``next_sentence``: with the second one, which
-    transformers has on the pooler alone."""
+    """What config.json calls an encoder of this config with these heads; ``next_sentence``: with the second
+    one, which transformers has on the pooler alone."""
     both = config.layout == "bert" and config.pooled_by == "cls" and next_sentence
     return f"{config.classes}For{'PreTraining' if both else 'MaskedLM'}"
 
@@ -150,8 +155,11 @@ def tensors_of(heads: ParameterTree, layout: str = "bert") -> dict[str, np.ndarr
     }
 
 
-def save(config: ModelConfig, model: ParameterTree, heads: ParameterTree, folder: str | Path, **more: object) -> Path:
-    """Write an encoder with its heads: ``BertForPreTraining`` of transformers, or the layout's ``…ForMaskedLM``.
+def save(
+    config: ModelConfig, model: ParameterTree, heads: ParameterTree, folder: str | Path, **more: object
+) -> Path:
+    """Write an encoder with its heads: ``BertForPreTraining`` of transformers, or the layout's
+    ``…ForMaskedLM``.
 
     Args:
         config: of the encoder.
@@ -171,11 +179,12 @@ def has_heads(folder: Path, layout: str) -> bool:
 
 
 def load(heads: PretrainingHeads, source: weights.Tensors | str | Path) -> weights.LoadReport:
-    """Put the heads of a folder into a module; a head that it lacks as a whole stays as it is and is reported.
+    """Put the heads of a folder into a module; a head that it lacks as a whole stays as it is and is
+    reported.
 
     Raises:
-        WeightsError: a head is there in part, or does not fit, or ends in a table that is not the encoder's; the module
-            is unchanged then.
+        WeightsError: a head is there in part, or does not fit, or ends in a table that is not the encoder's;
+            the module is unchanged then.
     """
     tensors = source if isinstance(source, weights.Tensors) else weights.Tensors(source)
     names, own = set(tensors), f"{TIED[heads.layout]}.weight"

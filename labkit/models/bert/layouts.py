@@ -11,8 +11,8 @@ distilbert  DistilBERT (Sanh et al. 2019, arXiv 1910.01108)               no kin
                                                                           classifier begins with a ReLU layer
 =========== ============================================================= ==================================
 
-The layers compute alike in all four. A config is read here by its fields alone, so that this file does not import
-:mod:`labkit.models.bert.model`.
+ The layers compute alike in all four. A config is read here by its fields alone, so that this file does not
+import :mod:`labkit.models.bert.model`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ DISTILBERT_FOREIGN = {
     "attention_dropout": "attention_dropout",
     "activation": "activation",
 }
-#: How a model is trained to make one vector of a text: the pooler on its first token; a pooling of hidden states.
+#: How a model is trained to make one vector of a text: the pooler on its first token; a pooling of hidden
+#: states.
 POOLINGS = ("cls", "mean", "first", "max")
 
 
@@ -73,7 +74,10 @@ def dense(own: str, foreign: str) -> list[weights.Entry]:
 
 def norm(own: str, foreign: str) -> list[weights.Entry]:
     """The entries of a layer normalisation."""
-    return [weights.Entry(f"{own}/scale", f"{foreign}.weight"), weights.Entry(f"{own}/bias", f"{foreign}.bias")]
+    return [
+        weights.Entry(f"{own}/scale", f"{foreign}.weight"),
+        weights.Entry(f"{own}/bias", f"{foreign}.bias"),
+    ]
 
 
 def _encoder(embeddings: dict[str, str], layer: str, parts: dict[str, str]) -> tuple[weights.Entry, ...]:
@@ -123,7 +127,8 @@ class Layout:
 
     Args:
         kind: the ``model_type`` of its config.json.
-        classes: what its classes are called ("BertModel", "BertForSequenceClassification"), without the ending.
+        classes: what its classes are called ("BertModel", "BertForSequenceClassification"), without the
+        ending.
         prefix: prefix of the encoder's names in files with a head.
         encoder: entries of the encoder.
         other_heads: beginnings of names of heads that are not read.
@@ -158,9 +163,11 @@ class Layout:
     squash: Callable[[Array], Array] = jnp.tanh
 
     def reading(self, names: Iterable[str], pad: int | None = None) -> weights.Table:
-        """The table to read a file with these names by; its positions are counted from the id ``pad`` of padding.
+        """The table to read a file with these names by; its positions are counted from the id ``pad`` of
+        padding.
 
-        Where it is a classifier's, the head's first layer is the pooler: the last layer was trained on that one.
+        Where it is a classifier's, the head's first layer is the pooler: the last layer was trained on that
+        one.
         """
         headed = f"{self.classifier_pooler}.weight" in set(names)
         pooler = self.classifier_pooler if headed else self.pooler
@@ -173,17 +180,19 @@ class Layout:
         )
 
     def _counted(self, pad: int | None) -> tuple[weights.Entry, ...]:
-        """The entries of the encoder, for a file whose positions are counted from another id than the published."""
+        """The entries of the encoder, for a file whose positions are counted from another id than the
+        published."""
         if not self.unused or pad is None or pad + 1 == self.unused:
             return self.encoder
         place = "embeddings/position/embedding"
         return tuple(
-            replace(entry, unread=(self.unused, pad + 1)) if entry.own == place else entry for entry in self.encoder
+            replace(entry, unread=(self.unused, pad + 1)) if entry.own == place else entry
+            for entry in self.encoder
         )
 
     def writing(self, extra: Mapping[str, Any], pad: int | None = None) -> weights.Table:
-        """The table to write an encoder by, with the tensors ``extra`` of a head, or none, beside it; positions are
-        counted from the id ``pad`` of padding."""
+        """The table to write an encoder by, with the tensors ``extra`` of a head, or none, beside it;
+        positions are counted from the id ``pad`` of padding."""
         pooler = self.classifier_pooler if f"{self.output}.weight" in extra else self.pooler
         prefix = self.prefix if extra else ""
         outside = "" if pooler == "pooler.dense" else pooler  # a part of the head, not of the encoder
@@ -261,11 +270,14 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
     layout = LAYOUTS[kind]
     if (positions := config.get("position_embedding_type", "absolute")) != "absolute":
         raise WeightsError(
-            _("{folder} has {positions!r} positions; supported: 'absolute'."), folder=folder, positions=positions
+            _("{folder} has {positions!r} positions; supported: 'absolute'."),
+            folder=folder,
+            positions=positions,
         )
     if config.get("is_decoder") or config.get("add_cross_attention"):
         raise WeightsError(
-            _("{folder} contains a decoder (is_decoder or add_cross_attention); supported: encoders."), folder=folder
+            _("{folder} contains a decoder (is_decoder or add_cross_attention); supported: encoders."),
+            folder=folder,
         )
     act = config.get(layout.foreign["activation"], "gelu")
     if not isinstance(act, str) or act not in HIDDEN_ACTS:
@@ -306,7 +318,8 @@ def first_position(layout: Layout, config: Mapping[str, Any]) -> int:
         return 0
     if type(pad := config.get("pad_token_id", layout.unused - 1)) is not int or pad < 0:
         raise WeightsError(
-            _("config.json: pad_token_id = {pad!r}; positions are counted from it: expected a number."), pad=pad
+            _("config.json: pad_token_id = {pad!r}; positions are counted from it: expected a number."),
+            pad=pad,
         )
     return pad + 1
 
@@ -322,7 +335,9 @@ def settings(config: ModelConfig, specials: weights.Specials | None = None) -> d
         **own,
         layout.foreign["vocab_size"]: config.vocabulary,
         layout.foreign["max_length"]: config.max_length + first_position(layout, ids),
-        layout.foreign["activation"]: next(act for act, name in HIDDEN_ACTS.items() if name == config.activation),
+        layout.foreign["activation"]: next(
+            act for act, name in HIDDEN_ACTS.items() if name == config.activation
+        ),
         "model_type": layout.kind,
         "architectures": [f"{layout.classes}Model"],
         "initializer_range": spread(config.width),  # of the layers; embeddings have 0.02

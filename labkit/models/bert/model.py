@@ -1,8 +1,9 @@
 """BERT: a bidirectional Transformer encoder (Devlin et al. 2018, arXiv 1810.04805).
 
-Post-norm layers, learned positions, erf GELU. The layers are stacked on one first axis and run by a scan, so compile
-time does not grow with depth. The model holds parameters only: a key given to the call is the one source of chance.
-RoBERTa and DistilBERT are the same network stored another way: :mod:`labkit.models.bert.layouts`.
+ Post-norm layers, learned positions, erf GELU. The layers are stacked on one first axis and run by a scan, so
+compile time does not grow with depth. The model holds parameters only: a key given to the call is the one
+source of chance. RoBERTa and DistilBERT are the same network stored another way:
+:mod:`labkit.models.bert.layouts`.
 """
 
 from __future__ import annotations
@@ -25,15 +26,22 @@ from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.i18n import _
 from labkit.models import fields, weights
 from labkit.models import layers as parts
-from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, DrawingPart, Modality, ParameterTree
+from labkit.models.base import (
+    FROM_WIDTH,
+    TRANSFORMER_SHARDING,
+    Capability,
+    DrawingPart,
+    Modality,
+    ParameterTree,
+)
 from labkit.models.bert import layouts, sentence
 from labkit.models.bert.layouts import FOREIGN, LAYOUTS
 from labkit.models.encoder import EMBEDDED, EncoderConfig, EncoderOutput
 from labkit.profile.activations import Activations, transformer
 
-# Sizes: Devlin et al. 2018 (base, large), Turc et al. 2019, arXiv 1908.08962 (tiny to medium), Liu et al. 2019,
-# arXiv 1907.11692 (roberta), Sanh et al. 2019, arXiv 1910.01108 (distilbert). heads = width / 64 and mlp_width =
-# 4 width unless said otherwise.
+# Sizes: Devlin et al. 2018 (base, large), Turc et al. 2019, arXiv 1908.08962 (tiny to medium), Liu et al.
+# 2019, arXiv 1907.11692 (roberta), Sanh et al. 2019, arXiv 1910.01108 (distilbert). heads = width / 64 and
+# mlp_width = 4 width unless said otherwise.
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {"depth": 2, "width": 128},
     "mini": {"depth": 4, "width": 256},
@@ -65,17 +73,19 @@ PRESETS: dict[str, dict[str, Any]] = {
 class BertConfig(EncoderConfig):
     """Configuration of a BERT encoder: a preset, pretrained weights, or sizes.
 
-    Missing fields come from the preset; without a preset from ``config.json`` of the weights; without either from the
-    size "base" (heads = width / 64, mlp_width = 4 width). ``weights=""`` uses the sizes of a preset with random
-    initialisation. ``vocab_size`` may stay None: the size of the tokenizer then, or of the published English one.
+    Missing fields come from the preset; without a preset from ``config.json`` of the weights; without either
+    from the size "base" (heads = width / 64, mlp_width = 4 width). ``weights=""`` uses the sizes of a preset
+    with random initialisation. ``vocab_size`` may stay None: the size of the tokenizer then, or of the
+    published English one.
 
-    Presets without pretrained weights ("base", "roberta-base", "distilbert-base", …) are randomly initialised;
-    ``weights=`` with a folder or "org/name@revision" loads published weights and uses their sizes and layout: BERT,
-    RoBERTa, XLM-R, DistilBERT. DistilBERT has no pooler; with pooling "cls" a new one with ReLU is added.
+    Presets without pretrained weights ("base", "roberta-base", "distilbert-base", …) are randomly
+    initialised; ``weights=`` with a folder or "org/name@revision" loads published weights and uses their
+    sizes and layout: BERT, RoBERTa, XLM-R, DistilBERT. DistilBERT has no pooler; with pooling "cls" a new one
+    with ReLU is added.
 
     Raises:
-        ConfigError: an unknown preset, a value out of range, a width not divisible by the heads, a value that the
-            layout does not support.
+        ConfigError: an unknown preset, a value out of range, a width not divisible by the heads, a value that
+            the layout does not support.
         WeightsError: the weights cannot be found, or are of another architecture.
     """
 
@@ -110,11 +120,16 @@ class BertConfig(EncoderConfig):
     mlp_width: int = fields.mlp_width(3072)
     max_length: int = fields.max_length(512)
     types: int = option(
-        2, _("Number of segment (token type) embeddings; 2 for pairs of texts, 0 for DistilBERT."), low=0, high=10_000
+        2,
+        _("Number of segment (token type) embeddings; 2 for pairs of texts, 0 for DistilBERT."),
+        low=0,
+        high=10_000,
     )
     dropout: float = fields.dropout(0.1)
     attention_dropout: float = fields.attention_dropout(0.1)
-    norm_eps: float = option(1e-12, _("Epsilon of layer normalisation, added to the variance."), low=0.0, high=0.1)
+    norm_eps: float = option(
+        1e-12, _("Epsilon of layer normalisation, added to the variance."), low=0.0, high=0.1
+    )
     activation: str = option(
         "gelu", _("Activation function of the feed-forward network."), choices=tuple(parts.ACTIVATIONS)
     )
@@ -144,8 +159,8 @@ class BertConfig(EncoderConfig):
         return layouts.sizes_from(folder)
 
     def check(self) -> None:
-        """Raise :class:`ConfigError` for a value out of range, for a width that the heads do not divide, and for what
-        files of the layout cannot hold."""
+        """Raise :class:`ConfigError` for a value out of range, for a width that the heads do not divide, and
+        for what files of the layout cannot hold."""
         super().check()
         if self.width % self.heads:
             raise ConfigError(
@@ -163,7 +178,8 @@ class BertConfig(EncoderConfig):
                 )  # fmt: skip
         if not self.types and "types" not in LAYOUTS[self.layout].fixed:
             raise ConfigError(
-                _("BertConfig.types = 0, but layout {layout!r} has at least 1 segment type."), layout=self.layout
+                _("BertConfig.types = 0, but layout {layout!r} has at least 1 segment type."),
+                layout=self.layout,
             )
 
     @property
@@ -186,8 +202,9 @@ class BertConfig(EncoderConfig):
         return () if any(name.startswith(table.optional) for name in names) else ("pooler",)
 
     def settled(self, vectors: bool) -> BertConfig:
-        """The config with ``pooling`` filled in: "cls" below a head, as the classifiers of transformers have it. For
-        sentence vectors that of the weights' sentence-transformers modules; where there are none, "mean".
+        """The config with ``pooling`` filled in: "cls" below a head, as the classifiers of transformers have
+        it. For sentence vectors that of the weights' sentence-transformers modules; where there are none,
+        "mean".
 
         Raises:
             WeightsError: the folder's modules pool in a way that training does not.
@@ -198,8 +215,13 @@ class BertConfig(EncoderConfig):
 
     @property
     def special_tokens(self) -> tuple[str, ...]:
-        """Special tokens of a tokenizer learnt for this model; RoBERTa counts positions from the id of padding, 1."""
-        return ("<s>", "<pad>", "</s>", "<unk>", "<mask>") if LAYOUTS[self.layout].unused else super().special_tokens
+        """Special tokens of a tokenizer learnt for this model; RoBERTa counts positions from the id of
+        padding, 1."""
+        return (
+            ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+            if LAYOUTS[self.layout].unused
+            else super().special_tokens
+        )
 
     @property
     def reads_types(self) -> bool:
@@ -208,7 +230,8 @@ class BertConfig(EncoderConfig):
 
     @property
     def vocabulary(self) -> int:
-        """Entries of the vocabulary: ``vocab_size``, or as many as the published English one of the layout has."""
+        """Entries of the vocabulary: ``vocab_size``, or as many as the published English one of the layout
+        has."""
         return self.vocab_size or LAYOUTS[self.layout].vocabulary
 
     def activations(self, batch: Mapping[str, Any]) -> Activations:
@@ -219,13 +242,13 @@ class BertConfig(EncoderConfig):
         )  # fmt: skip
 
     def build(self, rngs: nnx.Rngs) -> Bert:
-        """A model with fresh parameters: truncated normal (:func:`parts.spread`; embeddings 0.02), biases 0, norm
-        scales 1."""
+        """A model with fresh parameters: truncated normal (:func:`parts.spread`; embeddings 0.02), biases 0,
+        norm scales 1."""
         return Bert(self, rngs)
 
     def table(self, folder: Path) -> weights.Table:
-        """The names of the weights in a folder. The first layer of a RoBERTa or DistilBERT classifier, where the file
-        has one, is the pooler."""
+        """The names of the weights in a folder. The first layer of a RoBERTa or DistilBERT classifier, where
+        the file has one, is the pooler."""
         return layouts.reading(self.layout, folder)
 
     def _load(self, model: Bert, folder: Path) -> weights.LoadReport:
@@ -245,8 +268,9 @@ class BertConfig(EncoderConfig):
         Args:
             params: a :class:`Bert`, its state or a dict of its parameters.
             folder: where; made if it is not there.
-            extra: a head's tensors, as :meth:`head_tensors` makes them; the encoder's names then start with "bert.",
-                "roberta." or "distilbert.", and the pooler is stored where the layout's classifier has it.
+            extra: a head's tensors, as :meth:`head_tensors` makes them; the encoder's names then start with
+                "bert.", "roberta." or "distilbert.", and the pooler is stored where the layout's classifier
+                has it.
             specials: ids of the tokenizer's special tokens; without them those of the published vocabulary.
             more: further keys of config.json ("id2label", "architectures", …).
         """
@@ -258,7 +282,12 @@ class BertConfig(EncoderConfig):
         return weights.save_from(params, folder, table, config, extra)
 
     def save_embedder(
-        self, params: ParameterTree, folder: Path, *, specials: weights.Specials | None = None, max_length: int
+        self,
+        params: ParameterTree,
+        folder: Path,
+        *,
+        specials: weights.Specials | None = None,
+        max_length: int,
     ) -> None:
         """Write parameters as a folder of sentence-transformers that makes the pooled vectors, 1 long.
 
@@ -333,12 +362,15 @@ class BertLayer(nnx.Module):
     def looks(self, x: Float[Array, "b t d"], bias: Float[Array, "b 1 #t t"]) -> Float[Array, "b h t t"]:
         """Attention probabilities of this layer for ``x`` (for visualisation)."""
         query, key = (layer(x).reshape(*x.shape[:2], self.heads, -1) for layer in (self.query, self.key))
-        scores = jnp.einsum("bqhk,bthk->bhqt", query * query.shape[-1] ** -0.5, key, preferred_element_type=jnp.float32)
+        scores = jnp.einsum(
+            "bqhk,bthk->bhqt", query * query.shape[-1] ** -0.5, key, preferred_element_type=jnp.float32
+        )
         return jax.nn.softmax(scores + bias, axis=-1)
 
 
 class Bert(nnx.Module):
-    """The encoder. Parameters under ``embeddings``, ``layers`` (stacked [L, …]) and, with pooling "cls", ``pooler``."""
+    """The encoder. Parameters under ``embeddings``, ``layers`` (stacked [L, …]) and, with pooling "cls",
+    ``pooler``."""
 
     def __init__(self, config: BertConfig, rngs: nnx.Rngs):
         self.config = config
@@ -361,14 +393,16 @@ class Bert(nnx.Module):
         Args:
             ids: token numbers, 0 … vocab_size - 1; larger ones give NaN.
             mask: True at real tokens. Padding changes no result at a real token.
-            types: 0 in the first text, 1 in the second; None for all 0. Not read where there are less than two kinds.
+            types: 0 in the first text, 1 in the second; None for all 0. Not read where there are less than
+            two kinds.
             segments: positions of the texts in packed rows; each text is then processed independently.
             key: switches dropout on; the same key drops the same values.
 
         Returns:
-            hidden float32 [b, t, d], of no meaning at padding; pooled float32 [b, d]: tanh(dense(first token)), with
-            layout "distilbert" relu(dense(first token)), or a pooling of hidden over the real tokens
-            (:func:`labkit.models.layers.pool`). In packed rows pooled is [b, s, d], one for every text.
+            hidden float32 [b, t, d], of no meaning at padding; pooled float32 [b, d]: tanh(dense(first
+            token)), with layout "distilbert" relu(dense(first token)), or a pooling of hidden over the real
+            tokens (:func:`labkit.models.layers.pool`). In packed rows pooled is [b, s, d], one for every
+            text.
 
         Raises:
             ConfigError: (while tracing) rows longer than ``max_length``.
@@ -388,7 +422,11 @@ class Bert(nnx.Module):
         x = parts.scan(self.layers, x, bias, key=rest, unroll=self.config.unroll, remat=self.config.remat)
         hidden = x.astype(jnp.float32)
         if (how := self.config.pooled_by) != "cls":
-            pooled = parts.pool(hidden, mask, how) if segments is None else parts.pool_segments(hidden, segments, how)
+            pooled = (
+                parts.pool(hidden, mask, how)
+                if segments is None
+                else parts.pool_segments(hidden, segments, how)
+            )
         else:
             pooled = x[:, 0] if segments is None else parts.segment_first(x, segments)
             pooled = LAYOUTS[self.config.layout].squash(self.pooler(pooled)).astype(jnp.float32)
@@ -397,7 +435,8 @@ class Bert(nnx.Module):
     def attention(
         self, ids: Int[Array, "b t"], mask: Bool[Array, "b t"], types: Int[Array, "b t"]
     ) -> Float[Array, "b L h t t"]:
-        """Attention probabilities of every layer and head; rows sum to 1 over the tokens that are not padding."""
+        """Attention probabilities of every layer and head; rows sum to 1 over the tokens that are not
+        padding."""
         graph, params = nnx.split(self.layers)
         bias = parts.padding_bias(mask)
 
@@ -414,8 +453,8 @@ class Bert(nnx.Module):
             path: of a parameter, from this module down.
 
         Returns:
-            0 for the embeddings; int32 [L] = 1 … L for a stacked array, one number a layer along its first axis; L + 1
-            for the pooler. A head that follows counts as L + 1 too.
+            0 for the embeddings; int32 [L] = 1 … L for a stacked array, one number a layer along its first
+            axis; L + 1 for the pooler. A head that follows counts as L + 1 too.
         """
         depth = self.config.depth
         if path[0] == "layers":

@@ -1,7 +1,7 @@
 """sentence-transformers folders: an encoder and the modules that pool its hidden states.
 
-``modules.json`` lists the modules in order, each with its folder: Transformer, Pooling, Dense,
-Normalize (Reimers & Gurevych 2019, arXiv 1908.10084). A folder without that file, but with ``1_Pooling``, is an encoder
+ ``modules.json`` lists the modules in order, each with its folder: Transformer, Pooling, Dense, Normalize
+(Reimers & Gurevych 2019, arXiv 1908.10084). A folder without that file, but with ``1_Pooling``, is an encoder
 with that pooling.
 """
 
@@ -106,7 +106,8 @@ def read(folder: str | Path) -> SentenceFolder | None:
     """Description of a folder, or None if it is not a sentence-transformers folder.
 
     Raises:
-        WeightsError: a file cannot be read, or the folder has a module, a pooling or an activation that labkit has not.
+        WeightsError: a file cannot be read, or the folder has a module, a pooling or an activation that
+            labkit has not.
     """
     folder = Path(folder)
     pooling = folder / "1_Pooling" / "config.json"
@@ -122,7 +123,8 @@ def read(folder: str | Path) -> SentenceFolder | None:
     prompts, usual = settings.get("prompts") or {}, settings.get("default_prompt_name") or ""
     if not isinstance(prompts, dict) or not isinstance(usual, str):
         raise WeightsError(
-            _("{folder}: prompts must be a table, and default_prompt_name one of its names."), folder=folder / SETTINGS
+            _("{folder}: prompts must be a table, and default_prompt_name one of its names."),
+            folder=folder / SETTINGS,
         )
     longest, lowercase = length.get("max_seq_length"), length.get("do_lower_case")
     if longest is not None:
@@ -148,18 +150,25 @@ def encoder_folder(folder: str | Path) -> Path:
 
 
 def _modules(folder: Path) -> list[tuple[str, Path]]:
-    """Kind and folder of each module of modules.json that does something: Transformer, Pooling, Dense, Normalize."""
+    """Kind and folder of each module of modules.json that does something: Transformer, Pooling, Dense,
+    Normalize."""
     parts, found = json_of(folder / MODULES, _UNREADABLE), []
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
-        raise WeightsError(_("{file} is not a list of modules. Fetch or copy the folder again."), file=folder / MODULES)
+        raise WeightsError(
+            _("{file} is not a list of modules. Fetch or copy the folder again."), file=folder / MODULES
+        )
     for part in parts:
         kind, place = str(part.get("type", "")).rpartition(".")[2], _inside(folder, str(part.get("path", "")))
-        expected = ("Transformer",) if not found else ("Pooling",) if len(found) == 1 else ("Dense", "Normalize")
+        expected = (
+            ("Transformer",) if not found else ("Pooling",) if len(found) == 1 else ("Dense", "Normalize")
+        )
         if kind in expected:
             found.append((kind, place))
         elif kind != "Dropout":
             raise WeightsError(
-                _("{file} has the module {type!r}; supported, in this order: Transformer, Pooling, Dense, Normalize."),
+                _(
+                    "{file} has the module {type!r}; supported, in this order: Transformer, Pooling, Dense, Normalize."
+                ),
                 file=folder / MODULES,
                 type=part.get("type"),
             )
@@ -223,7 +232,9 @@ def _pooling(path: Path) -> tuple[tuple[str, ...], bool]:
     named = [named] if isinstance(named, str) else named
     if not isinstance(named, list) or not named or not all(isinstance(name, str) for name in named):
         raise WeightsError(
-            _("{path}: pooling_mode = {named}; expected a string or a list of strings."), path=path, named=shown(named)
+            _("{path}: pooling_mode = {named}; expected a string or a list of strings."),
+            path=path,
+            named=shown(named),
         )
     if unknown := [name for name in named if name not in POOLING]:
         raise WeightsError(
@@ -254,7 +265,9 @@ def _dense(folder: Path) -> Dense:
     expected = ["linear.weight", *(["linear.bias"] if config.get("bias", True) else [])]
     if lacking := [name for name in expected if name not in tensors]:
         raise WeightsError(
-            _("{folder} has no {lacking}. Fetch or copy it again."), folder=folder, lacking=" and no ".join(lacking)
+            _("{folder} has no {lacking}. Fetch or copy it again."),
+            folder=folder,
+            lacking=" and no ".join(lacking),
         )
     kernel = np.asarray(tensors.checked("linear.weight"), np.float32).T
     bias = np.asarray(tensors.checked("linear.bias"), np.float32) if config.get("bias", True) else None

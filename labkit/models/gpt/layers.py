@@ -16,8 +16,8 @@ LOWEST = jnp.finfo(jnp.float32).min  # finite: see parts.padding_bias
 
 
 def norm(config: ModelConfig, rngs: nnx.Rngs, width: int | None = None) -> nnx.LayerNorm | nnx.RMSNorm:
-    """The family's normalisation over the last axis, of ``width`` (by default that of the hidden states); mean and
-    variance are taken in float32."""
+    """The family's normalisation over the last axis, of ``width`` (by default that of the hidden states);
+    mean and variance are taken in float32."""
     if config.family == "gpt2":
         return layers.norm(config.width, config.norm_eps, config.dtype, rngs)
     dtype, width = layers.compute_dtype(config.dtype), width or config.width
@@ -28,7 +28,9 @@ def rotation(config: ModelConfig, place: Int[Array, "#b t"]) -> Rotation:
     """Angles of positions for :func:`~labkit.models.layers.turned`."""
     if config.family == "gpt2":
         return None
-    return layers.rotation(place, scaled(frequencies(config.head_size, config.rope_base), config.rope_scaling))
+    return layers.rotation(
+        place, scaled(frequencies(config.head_size, config.rope_base), config.rope_scaling)
+    )
 
 
 def scaled(wave: np.ndarray, scaling: tuple[float, ...]) -> np.ndarray:
@@ -36,9 +38,9 @@ def scaled(wave: np.ndarray, scaling: tuple[float, ...]) -> np.ndarray:
 
     Args:
         wave: the frequencies that were trained.
-        scaling: none; (factor,), by which all are divided (Chen et al. 2023, arXiv 2306.15595); or (factor, low, high,
-            length) of Llama 3.1: those that turn at most ``low`` times in ``length`` tokens are divided, those that
-            turn more than ``high`` times stay, and between them the two are interpolated.
+        scaling: none; (factor,), by which all are divided (Chen et al. 2023, arXiv 2306.15595); or (factor,
+            low, high, length) of Llama 3.1: those that turn at most ``low`` times in ``length`` tokens are
+            divided, those that turn more than ``high`` times stay, and between them the two are interpolated.
     """
     if len(scaling) < 4:
         return wave / np.float32(*scaling or (1.0,))
@@ -92,10 +94,13 @@ class GptLayer(nnx.Module):
         keys: Float[Array, "b p g k"],
         values: Float[Array, "b p g k"],
     ) -> tuple[Float[Array, "b t d"], tuple[Float[Array, "b p g k"], Float[Array, "b p g k"]]]:
-        """New tokens, whose keys and values go to ``place`` in those that are kept; a place out of range drops them."""
+        """New tokens, whose keys and values go to ``place`` in those that are kept; a place out of range
+        drops them."""
         query, *new = self._heads(self.attention_norm(x), turn)
         row = jnp.arange(len(x))[:, None]
-        keys, values = (a.at[row, place].set(b, mode="drop") for a, b in zip((keys, values), new, strict=True))
+        keys, values = (
+            a.at[row, place].set(b, mode="drop") for a, b in zip((keys, values), new, strict=True)
+        )
         return self._rest(x, self._mixed(query, keys, values, bias, None), None, None), (keys, values)
 
     def _heads(self, x: Array, turn: Rotation) -> tuple[Array, Array, Array]:

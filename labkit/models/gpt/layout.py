@@ -80,7 +80,8 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
     """The fields of :class:`labkit.models.gpt.model.GptConfig` that a Hugging Face folder settles.
 
     Raises:
-        WeightsError: no readable config.json, another architecture, or settings that labkit's layers do not have.
+        WeightsError: no readable config.json, another architecture, or settings that labkit's layers do not
+            have.
     """
     path = Path(folder) / "config.json"
     config = foreign.settings_of(path)
@@ -142,13 +143,24 @@ def rope_of(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     return {**base, "rope_scaling": tuple(map(float, numbers))}
 
 
-def settings(config: ModelConfig, vocab_size: int, specials: weights.Specials | None = None) -> dict[str, Any]:
+def settings(
+    config: ModelConfig, vocab_size: int, specials: weights.Specials | None = None
+) -> dict[str, Any]:
     """The content of config.json for a ``GptConfig``; without ``specials`` no token begins,
     ends or fills a text."""
     values, name = config.values(), CLASSES[config.family]
     own = {key: values[field] for field, key in FOREIGN[config.family].items()}
-    ids = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")) if specials is None else specials.settings()
-    common = {"vocab_size": vocab_size, "initializer_range": spread(config.width), "model_type": config.family, **ids}
+    ids = (
+        dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
+        if specials is None
+        else specials.settings()
+    )
+    common = {
+        "vocab_size": vocab_size,
+        "initializer_range": spread(config.width),
+        "model_type": config.family,
+        **ids,
+    }
     if config.family == "gpt2":
         more = {"n_inner": config.mlp_width, "activation_function": "gelu_new", "embd_pdrop": config.dropout,
                 "attn_pdrop": config.dropout, "tie_word_embeddings": True,
@@ -177,7 +189,10 @@ def _conv(own: str, foreign: str, cut: tuple[int, int] = (0, 1)) -> list[weights
 
 
 def _norm(own: str, foreign: str) -> list[weights.Entry]:
-    return [weights.Entry(f"{own}/scale", f"{foreign}.weight"), weights.Entry(f"{own}/bias", f"{foreign}.bias")]
+    return [
+        weights.Entry(f"{own}/scale", f"{foreign}.weight"),
+        weights.Entry(f"{own}/bias", f"{foreign}.bias"),
+    ]
 
 
 def _kernel(own: str, foreign: str) -> weights.Entry:
@@ -229,7 +244,11 @@ TABLES = {
             *_norm("norm", "ln_f"),
         ),
         # The tied output, heads of other tasks, and the triangles that old files hold.
-        ignored=("lm_head.", "score.", *(f"h.{i}.attn.{name}" for i in range(100) for name in ("bias", "masked_bias"))),
+        ignored=(
+            "lm_head.",
+            "score.",
+            *(f"h.{i}.attn.{name}" for i in range(100) for name in ("bias", "masked_bias")),
+        ),
         prefix="transformer.",
     ),
     "llama": _llama(),

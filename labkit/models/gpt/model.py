@@ -1,11 +1,11 @@
 """GPT: a causal Transformer decoder, in the variants of GPT-2, Llama and Qwen.
 
-All families normalise before each part and once at the end. "gpt2" (Radford et al. 2019): layer normalisation,
-learned positions, GELU. "llama" (Touvron et al. 2023, arXiv 2302.13971): RMS normalisation (arXiv 1910.07467), rotary
-positions (arXiv 2104.09864), SwiGLU (arXiv 2002.05202), keys and values shared by groups of heads (arXiv 2305.13245),
-no biases. "qwen2" (arXiv 2407.10671) is Llama with biases of query, key and value; "qwen3" (arXiv 2505.09388) has none,
-but normalises every head of query and key. The layers are run by a scan; the model holds parameters only, and a key
-given to a call is the one source of chance.
+ All families normalise before each part and once at the end. "gpt2" (Radford et al. 2019): layer
+normalisation, learned positions, GELU. "llama" (Touvron et al. 2023, arXiv 2302.13971): RMS normalisation
+(arXiv 1910.07467), rotary positions (arXiv 2104.09864), SwiGLU (arXiv 2002.05202), keys and values shared by
+groups of heads (arXiv 2305.13245), no biases. "qwen2" (arXiv 2407.10671) is Llama with biases of query, key
+and value; "qwen3" (arXiv 2505.09388) has none, but normalises every head of query and key. The layers are run
+by a scan; the model holds parameters only, and a key given to a call is the one source of chance.
 """
 
 from __future__ import annotations
@@ -40,7 +40,12 @@ from labkit.profile.activations import Activations, transformer
 
 # Sizes of GPT-2: Radford et al. 2019, table 2; the smaller ones are those of nanoGPT's older sister minGPT.
 PRESETS: dict[str, dict[str, Any]] = {
-    "nano": {"depth": 3, "width": 48, "heads": 3, "dropout": 0.0},  # too small to overfit more than a few pages
+    "nano": {
+        "depth": 3,
+        "width": 48,
+        "heads": 3,
+        "dropout": 0.0,
+    },  # too small to overfit more than a few pages
     "micro": {"depth": 4, "width": 128, "heads": 4},
     "mini": {"depth": 6, "width": 192, "heads": 6},
     "small": {"depth": 12, "width": 768},
@@ -69,12 +74,13 @@ VOCABULARY = 50257  # of the published checkpoints
 class GptConfig(PublishedConfig):
     """Configuration of a GPT decoder: a preset, pretrained weights, or sizes.
 
-    Missing fields come from the preset; without a preset from ``config.json`` of the weights; without either from the
-    size "small" (heads = width / 64, mlp_width = 4 width). ``vocab_size`` may stay None: the size of
+    Missing fields come from the preset; without a preset from ``config.json`` of the weights; without either
+    from the size "small" (heads = width / 64, mlp_width = 4 width). ``vocab_size`` may stay None: the size of
     the tokenizer then, or 50,257.
 
     Raises:
-        ConfigError: an unknown preset, a value out of range, heads that do not divide the width, or groups the heads.
+        ConfigError: an unknown preset, a value out of range, heads that do not divide the width, or groups
+        the heads.
         WeightsError: the weights cannot be found, or are of another architecture.
     """
 
@@ -106,19 +112,25 @@ class GptConfig(PublishedConfig):
     weights: str = fields.weights()
     family: str = option(
         "gpt2",
-        _("Layer design: gpt2; llama (RMSNorm, SwiGLU, rotary positions); qwen2 and qwen3, variants of llama."),
+        _(
+            "Layer design: gpt2; llama (RMSNorm, SwiGLU, rotary positions); qwen2 and qwen3, variants of llama."
+        ),
         choices=tuple(layout.FOREIGN),
     )
     vocab_size: int | None = fields.vocab_size()
     width: int = fields.width(768)
     depth: int = fields.depth(12)
     heads: int = fields.heads(12)
-    kv_heads: int = option(12, _("Number of key-value heads (grouped-query attention); not gpt2."), low=1, high=10_000)
+    kv_heads: int = option(
+        12, _("Number of key-value heads (grouped-query attention); not gpt2."), low=1, high=10_000
+    )
     head_dim: int = option(0, _("Dimension of an attention head. 0: width / heads."), low=0, high=1_000_000)
     mlp_width: int = fields.mlp_width(3072)
     max_length: int = fields.max_length(1024)
     dropout: float = option(0.1, _("Dropout rate during training."), low=0.0, high=0.9)
-    norm_eps: float = option(1e-5, _("Epsilon of the normalisation, added to the variance."), low=0.0, high=0.1)
+    norm_eps: float = option(
+        1e-5, _("Epsilon of the normalisation, added to the variance."), low=0.0, high=0.1
+    )
     rope_base: float = option(
         10000.0, _("Base frequency of the rotary position embeddings (rope_theta); not gpt2."), low=1.0
     )
@@ -145,7 +157,9 @@ class GptConfig(PublishedConfig):
         super().check()
         if self.width % self.heads and not self.head_dim:
             raise ConfigError(
-                _("GptConfig.width = {width} is not a multiple of heads = {heads}."), width=self.width, heads=self.heads
+                _("GptConfig.width = {width} is not a multiple of heads = {heads}."),
+                width=self.width,
+                heads=self.heads,
             )
         if self.heads % self.kv_heads:
             raise ConfigError(
@@ -154,7 +168,9 @@ class GptConfig(PublishedConfig):
                 kv_heads=self.kv_heads,
             )
         scaling = self.rope_scaling
-        if len(scaling) not in map(len, layout.SCALINGS.values()) or (len(scaling) > 1 and scaling[1] >= scaling[2]):
+        if len(scaling) not in map(len, layout.SCALINGS.values()) or (
+            len(scaling) > 1 and scaling[1] >= scaling[2]
+        ):
             raise ConfigError(
                 _("GptConfig.rope_scaling = {scaling!r}; expected none, one or four numbers, low before high."),
                 scaling=scaling,
@@ -195,8 +211,8 @@ class GptConfig(PublishedConfig):
         )  # fmt: skip
 
     def build(self, rngs: nnx.Rngs) -> Gpt:
-        """A model with fresh parameters: truncated normal (:func:`parts.spread`), what is added to the sum of layers
-        1 / sqrt(2 depth) of that."""
+        """A model with fresh parameters: truncated normal (:func:`parts.spread`), what is added to the sum of
+        layers 1 / sqrt(2 depth) of that."""
         return Gpt(self, rngs)
 
     def table(self, folder: Path) -> weights.Table:
@@ -204,8 +220,9 @@ class GptConfig(PublishedConfig):
         return layout.TABLES[self.family]
 
     def head_bias(self, outputs: int) -> bool:
-        """Whether a head on the last token is trained with a bias: that of transformers has none, but GPT-2's last norm
-        has one, into which a bias of not more outputs than the width is folded when the model is saved."""
+        """Whether a head on the last token is trained with a bias: that of transformers has none, but GPT-2's
+        last norm has one, into which a bias of not more outputs than the width is folded when the model is
+        saved."""
         return self.family == "gpt2" and outputs <= self.width
 
     def save_classifier(
@@ -219,10 +236,11 @@ class GptConfig(PublishedConfig):
         max_length: int = 0,
         **more: object,
     ) -> None:
-        """Write parameters with a linear head on the last token: ``…ForSequenceClassification`` of transformers.
+        """Write parameters with a linear head on the last token: ``…ForSequenceClassification`` of
+        transformers.
 
-        That head has no bias. GPT-2's is folded into the bias of the last norm; a bias that cannot be (of another
-        family, or of more outputs than the width) is stored as ``score.bias``, which
+        That head has no bias. GPT-2's is folded into the bias of the last norm; a bias that cannot be (of
+        another family, or of more outputs than the width) is stored as ``score.bias``, which
         :func:`~labkit.inference.export.export` refuses.
 
         Args:
@@ -233,12 +251,17 @@ class GptConfig(PublishedConfig):
             max_length: not written.
             more: further keys of config.json.
         """
-        flat, extra = dict(weights.flatten(params)), {"score.weight": np.ascontiguousarray(np.asarray(kernel).T)}
+        flat, extra = (
+            dict(weights.flatten(params)),
+            {"score.weight": np.ascontiguousarray(np.asarray(kernel).T)},
+        )
         if bias is not None and self.family == "gpt2":
             wide = np.asarray(kernel, np.float64)
             moved = np.linalg.lstsq(wide.T, np.asarray(bias, np.float64), rcond=None)[0]
             if np.abs(moved @ wide - bias).max() <= 1e-6 * max(1e-30, np.abs(bias).max()):
-                flat["norm", "bias"] = (np.asarray(flat["norm", "bias"], np.float64) + moved).astype(np.float32)
+                flat["norm", "bias"] = (np.asarray(flat["norm", "bias"], np.float64) + moved).astype(
+                    np.float32
+                )
                 bias = None
         if bias is not None and np.any(bias):
             extra["score.bias"] = np.asarray(bias)
@@ -305,8 +328,8 @@ class KeyValueCache(NamedTuple):
 
 
 class Gpt(nnx.Module):
-    """The decoder. Parameters under ``word``, for GPT-2 ``position``, ``layers`` (stacked [L, …]), ``norm`` and, where
-    the output is not tied, ``output`` [d, v]."""
+    """The decoder. Parameters under ``word``, for GPT-2 ``position``, ``layers`` (stacked [L, …]), ``norm``
+    and, where the output is not tied, ``output`` [d, v]."""
 
     def __init__(self, config: GptConfig, rngs: nnx.Rngs):
         self.config = config
@@ -338,8 +361,8 @@ class Gpt(nnx.Module):
             key: switches dropout on; the same key drops the same values.
 
         Returns:
-            hidden float32 [b, t, d], whose column i depends on tokens up to i and whose :meth:`logits` are for the
-            token after; of no meaning at padding. pooled float32 [b, d] or, packed, [b, s, d].
+            hidden float32 [b, t, d], whose column i depends on tokens up to i and whose :meth:`logits` are
+            for the token after; of no meaning at padding. pooled float32 [b, d] or, packed, [b, s, d].
 
         Raises:
             ConfigError: (while tracing) rows longer than ``max_length``.
@@ -355,7 +378,9 @@ class Gpt(nnx.Module):
         else:
             bias = layers.segment_bias(segments.segment, causal=True)
         turn = rotation(self.config, place)
-        x = layers.scan(self.layers, x, bias, turn, key=rest, unroll=self.config.unroll, remat=self.config.remat)
+        x = layers.scan(
+            self.layers, x, bias, turn, key=rest, unroll=self.config.unroll, remat=self.config.remat
+        )
         hidden = self.norm(x).astype(jnp.float32)
         if segments is None:
             last = jnp.maximum(mask.sum(axis=1) - 1, 0)[:, None]
@@ -422,9 +447,9 @@ class Gpt(nnx.Module):
         return self.norm(x).astype(jnp.float32), KeyValueCache(keys, values, cache.used + count)
 
     def layer_ids(self, path: tuple[str, ...]) -> int | np.ndarray:
-        """Layer index of a parameter, counted from the
-        input, for freezing and layer-wise learning rates: 0 for the embeddings;
-        int32 [L] = 1 … L for stacked arrays; L + 1 for what follows. ``path`` leads to it from this module down."""
+        """Layer index of a parameter, counted from the input, for freezing and layer-wise learning rates: 0
+        for the embeddings; int32 [L] = 1 … L for stacked arrays; L + 1 for what follows. ``path`` leads to it
+        from this module down."""
         if path[0] == "layers":
             return np.arange(1, self.config.depth + 1, dtype=np.int32)
         return 0 if path[0] in ("word", "position") else self.config.depth + 1

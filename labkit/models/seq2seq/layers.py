@@ -21,8 +21,8 @@ LOWEST = jnp.finfo(jnp.float32).min  # finite: see parts.padding_bias
 def sinusoids(length: int, width: int) -> np.ndarray:
     """Sine and cosine of every position at wavelengths 2π … 20000π, float32 [length, width] (section 3.5).
 
-    All sines, then all cosines, as in Marian and its Hugging Face port; the paper has them by turns. As columns of a
-    sum with a learned table, one is a renaming of the other.
+    All sines, then all cosines, as in Marian and its Hugging Face port; the paper has them by turns. As
+    columns of a sum with a learned table, one is a renaming of the other.
     """
     wave = 10000.0 ** (-2 * np.arange((width + 1) // 2) / width)
     angle = np.arange(length)[:, None] * wave
@@ -151,7 +151,8 @@ class DecoderLayer(EncoderLayer):
         memory_bias: Float[Array, "b 1 1 s"],
         kept: tuple[Array, Array, Array, Array],
     ) -> tuple[Float[Array, "b t d"], tuple[Float[Array, "b p h k"], Float[Array, "b p h k"]]]:
-        """New tokens, whose keys and values go to ``place`` in those that are kept; a place out of range drops them."""
+        """New tokens, whose keys and values go to ``place`` in those that are kept; a place out of range
+        drops them."""
         *old, memory_key, memory_value = kept
         row, new = jnp.arange(len(x))[:, None], []
 

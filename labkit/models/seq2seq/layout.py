@@ -1,8 +1,9 @@
-"""Folders of encoder-decoder Transformers in the Hugging Face layout: their settings and the names of their weights.
+"""Folders of encoder-decoder Transformers in the Hugging Face layout: their settings and the names of their
+weights.
 
-Two architectures of that layout are this Transformer. Marian (Junczys-Dowmunt et al. 2018, arXiv 1804.00344) normalises
-after every part, as published; Pegasus (Zhang et al. 2019, arXiv 1912.08777) before every part and once more at the
-end of either stack. The names are the same but for those two last norms.
+ Two architectures of that layout are this Transformer. Marian (Junczys-Dowmunt et al. 2018, arXiv 1804.00344)
+normalises after every part, as published; Pegasus (Zhang et al. 2019, arXiv 1912.08777) before every part and
+once more at the end of either stack. The names are the same but for those two last norms.
 """
 
 from __future__ import annotations
@@ -49,11 +50,12 @@ REQUIRED = {
 
 
 def sizes_from(folder: str | Path) -> dict[str, Any]:
-    """The fields of :class:`~labkit.models.seq2seq.model.TransformerConfig` that a Hugging Face folder settles.
+    """The fields of :class:`~labkit.models.seq2seq.model.TransformerConfig` that a Hugging Face folder
+    settles.
 
     Raises:
-        WeightsError: no readable config.json, another architecture, settings that this Transformer does not have:
-            stacks of different heads or widths, embeddings that are not shared or not scaled.
+        WeightsError: no readable config.json, another architecture, settings that this Transformer does not
+            have: stacks of different heads or widths, embeddings that are not shared or not scaled.
     """
     path = Path(folder) / "config.json"
     config = foreign.settings_of(path)
@@ -64,12 +66,18 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
         )  # fmt: skip
     if lacking := [key for key in FOREIGN.values() if key not in config]:
         raise WeightsError(
-            _("{path} lacks {lacking}. Fetch or copy the folder again."), path=path, lacking=", ".join(lacking)
+            _("{path} lacks {lacking}. Fetch or copy the folder again."),
+            path=path,
+            lacking=", ".join(lacking),
         )
     for key, (absent, needed) in REQUIRED.items():
         if (said := config.get(key, absent)) is not needed:
             raise WeightsError(
-                _("{path}: {key} = {said!r}; supported: {needed!r}."), path=path, key=key, said=said, needed=needed
+                _("{path}: {key} = {said!r}; supported: {needed!r}."),
+                path=path,
+                key=key,
+                said=said,
+                needed=needed,
             )
     for name, key in TWINS.items():
         if (other := config.get(key, config[FOREIGN[name]])) != config[FOREIGN[name]]:
@@ -89,7 +97,9 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
     return {**sizes, "norm_first": KINDS[kind], "output_bias": config.get("labkit_output_bias", True)}
 
 
-def settings(config: ModelConfig, vocab_size: int, specials: weights.Specials | None = None) -> dict[str, Any]:
+def settings(
+    config: ModelConfig, vocab_size: int, specials: weights.Specials | None = None
+) -> dict[str, Any]:
     """The content of config.json for a :class:`labkit.models.seq2seq.model.TransformerConfig`.
 
     Without ``specials`` ``pad_token_id`` and ``decoder_start_token_id`` are 0 and there is no end of text.
@@ -127,12 +137,17 @@ def _dense(own: str, foreign: str) -> list[weights.Entry]:
 
 
 def _norm(own: str, foreign: str) -> list[weights.Entry]:
-    return [weights.Entry(f"{own}/scale", f"{foreign}.weight"), weights.Entry(f"{own}/bias", f"{foreign}.bias")]
+    return [
+        weights.Entry(f"{own}/scale", f"{foreign}.weight"),
+        weights.Entry(f"{own}/bias", f"{foreign}.bias"),
+    ]
 
 
 def _attention(own: str, foreign: str) -> list[weights.Entry]:
     names = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "out": "out_proj"}
-    entries = [entry for ours, theirs in names.items() for entry in _dense(f"{own}/{ours}", f"{foreign}.{theirs}")]
+    entries = [
+        entry for ours, theirs in names.items() for entry in _dense(f"{own}/{ours}", f"{foreign}.{theirs}")
+    ]
     return [*entries, *_norm(f"{own}_norm", f"{foreign}_layer_norm")]
 
 
@@ -160,6 +175,10 @@ TABLE = weights.Table(
     # Copies of the shared table, and sinusoids that are computed.
     ignored=(
         "lm_head.",
-        *(f"model.{side}.embed_{what}." for side in ("encoder", "decoder") for what in ("tokens", "positions")),
+        *(
+            f"model.{side}.embed_{what}."
+            for side in ("encoder", "decoder")
+            for what in ("tokens", "positions")
+        ),
     ),
 )

@@ -1,7 +1,8 @@
 """Encoder-decoder Transformer (Vaswani et al. 2017, arXiv 1706.03762).
 
-One table of embeddings serves the source, the target and the output; positions are sinusoids and no parameters. Each
-stack is run by a scan. The model holds parameters only: a key given to a call is the one source of chance.
+ One table of embeddings serves the source, the target and the output; positions are sinusoids and no
+parameters. Each stack is run by a scan. The model holds parameters only: a key given to a call is the one
+source of chance.
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ VOCABULARY = 37000  # shared pieces of the published English-German model
 class TransformerConfig(PublishedConfig):
     """Configuration of an encoder-decoder Transformer: a preset, pretrained weights, or sizes.
 
-    Missing fields come from the preset; without a preset from ``config.json`` of the weights; without either from the
-    size "base" (heads = width / 64, mlp_width = 4 width). ``vocab_size`` may stay None: the size of the
-    tokenizer that source and target share then, or 37,000.
+    Missing fields come from the preset; without a preset from ``config.json`` of the weights; without either
+    from the size "base" (heads = width / 64, mlp_width = 4 width). ``vocab_size`` may stay None: the size of
+    the tokenizer that source and target share then, or 37,000.
 
     Raises:
         ConfigError: an unknown preset, a value out of range, a width that the heads do not divide.
@@ -66,7 +67,14 @@ class TransformerConfig(PublishedConfig):
     first_preset: ClassVar[str] = "tiny"
     model_types: ClassVar[tuple[str, ...]] = tuple(layout.KINDS)
     word_table: ClassVar[tuple[str, ...]] = ("word",)
-    shown: ClassVar[tuple[str, ...]] = ("width", "encoder_depth", "decoder_depth", "heads", "mlp_width", "dropout")
+    shown: ClassVar[tuple[str, ...]] = (
+        "width",
+        "encoder_depth",
+        "decoder_depth",
+        "heads",
+        "mlp_width",
+        "dropout",
+    )
     drawing: ClassVar[tuple[DrawingPart, ...]] = (
         DrawingPart("decoder", 5, "block_decoder", 3),
         DrawingPart("encoder", 4, "block_encoder", 1),
@@ -75,11 +83,14 @@ class TransformerConfig(PublishedConfig):
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     DERIVED: ClassVar[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = FROM_WIDTH
     FROM_WEIGHTS: ClassVar[tuple[str, ...]] = (*layout.FOREIGN, "norm_first", "output_bias")
-    # A packed row of sources would need a row of just their targets beside it, and what fills one overflows the other.
+    # A packed row of sources would need a row of just their targets beside it, and what fills one overflows
+    # the other.
     packs: ClassVar[bool] = False
 
     preset: str = option("", _("Named configuration."), choices=("", *PRESETS))
-    weights: str = option("", _("Pretrained weights: a folder or org/name@revision. Empty: random initialisation."))
+    weights: str = option(
+        "", _("Pretrained weights: a folder or org/name@revision. Empty: random initialisation.")
+    )
     vocab_size: int | None = fields.vocab_size()
     width: int = fields.width(512)
     encoder_depth: int = option(6, _("Number of encoder layers."), low=1, high=10_000)
@@ -89,7 +100,9 @@ class TransformerConfig(PublishedConfig):
     max_length: int = option(512, _("Maximum length of source and target in tokens."), low=1, high=10_000_000)
     dropout: float = fields.dropout(0.1)
     attention_dropout: float = fields.attention_dropout(0.0)
-    activation: str = option("relu", _("Activation function of the feed-forward network."), choices=tuple(ACTIVATIONS))
+    activation: str = option(
+        "relu", _("Activation function of the feed-forward network."), choices=tuple(ACTIVATIONS)
+    )
     norm_first: bool = option(
         False,
         _(
@@ -99,7 +112,9 @@ class TransformerConfig(PublishedConfig):
     )
     output_bias: bool = option(
         False,
-        _("Bias of the output projection over the vocabulary, as in Marian (absent in the original Transformer)."),
+        _(
+            "Bias of the output projection over the vocabulary, as in Marian (absent in the original Transformer)."
+        ),
     )
     dtype: str = fields.dtype()
     unroll: int = fields.unroll()
@@ -142,8 +157,8 @@ class TransformerConfig(PublishedConfig):
         return encoder + transformer(target, self.decoder_depth, *sizes, **settings, memory=source[1])
 
     def build(self, rngs: nnx.Rngs) -> Transformer:
-        """A model with fresh parameters: truncated normal (:func:`parts.spread`; embeddings 1 / sqrt(width)), biases 0,
-        norm scales 1."""
+        """A model with fresh parameters: truncated normal (:func:`parts.spread`; embeddings 1 / sqrt(width)),
+        biases 0, norm scales 1."""
         return Transformer(self, rngs)
 
     def table(self, folder: Path) -> weights.Table:
@@ -151,11 +166,12 @@ class TransformerConfig(PublishedConfig):
         return layout.TABLE
 
     def _load(self, model: Transformer, folder: Path) -> weights.LoadReport:
-        """Put the weights of ``folder`` (by default :meth:`folder`) into a model; a bias they lack stays as it is.
+        """Put the weights of ``folder`` (by default :meth:`folder`) into a model; a bias they lack stays as
+        it is.
 
         Raises:
-            WeightsError: there are no weights, or they do not fit, or they have an output bias other than zero and the
-                model has none; the model is unchanged then.
+            WeightsError: there are no weights, or they do not fit, or they have an output bias other than
+                zero and the model has none; the model is unchanged then.
         """
         stored = weights.Tensors(folder)
         if not model.config.output_bias and layout.BIAS in stored and stored[layout.BIAS].any():
@@ -185,7 +201,8 @@ class TransformerConfig(PublishedConfig):
         """
         flat = weights.flatten(params)
         vocab_size = flat["word", "embedding"].shape[0]
-        # What other readers ask for and labkit does not: a bias, whose zeros change no score, and Pegasus positions.
+        # What other readers ask for and labkit does not: a bias, whose zeros change no score, and Pegasus
+        # positions.
         fixed = {} if ("output_bias",) in flat else {layout.BIAS: np.zeros((1, vocab_size), np.float32)}
         if self.norm_first:
             places = sinusoids(self.max_length, self.width)
@@ -204,8 +221,8 @@ class Decoded(NamedTuple):
 class DecoderCache(NamedTuple):
     """What decoding keeps from step to step, in the dtype that layers compute in.
 
-    ``keys`` and ``values`` of self-attention have p places, of which ``used`` are filled in each row; those of the
-    memory are computed once, and ``mask`` says which of its tokens are real.
+    ``keys`` and ``values`` of self-attention have p places, of which ``used`` are filled in each row; those
+    of the memory are computed once, and ``mask`` says which of its tokens are real.
     """
 
     keys: Float[Array, "L b p h k"]
@@ -217,8 +234,8 @@ class DecoderCache(NamedTuple):
 
 
 class Transformer(nnx.Module):
-    """Encoder and decoder. Parameters under ``word`` (the shared table), ``encoder`` and ``decoder`` (stacked [L, …]),
-    with ``norm_first`` ``encoder_norm`` and ``decoder_norm``, with ``output_bias`` that one, [1, v]."""
+    """Encoder and decoder. Parameters under ``word`` (the shared table), ``encoder`` and ``decoder`` (stacked
+    [L, …]), with ``norm_first`` ``encoder_norm`` and ``decoder_norm``, with ``output_bias`` that one, [1, v]."""
 
     def __init__(self, config: TransformerConfig, rngs: nnx.Rngs):
         self.config = config
@@ -259,7 +276,9 @@ class Transformer(nnx.Module):
         first, second, third = (None,) * 3 if key is None else jax.random.split(key, 3)
         memory = self.encode(source, source_mask, key=first)
         x = self._embedded(target, second)
-        bias = jnp.where(target_mask[:, None, None, :] & np.tri(x.shape[1], dtype=bool)[None, None], 0.0, LOWEST)
+        bias = jnp.where(
+            target_mask[:, None, None, :] & np.tri(x.shape[1], dtype=bool)[None, None], 0.0, LOWEST
+        )
         rest = bias, memory.astype(x.dtype), layers.padding_bias(source_mask)
         x = layers.scan(self.decoder, x, *rest, key=third, unroll=self.config.unroll, remat=self.config.remat)
         return Decoded(self._last(x, "decoder_norm"), memory)
@@ -287,7 +306,8 @@ class Transformer(nnx.Module):
         return scores + self.output_bias[...].reshape((1,) * (scores.ndim - 1) + (-1,))
 
     def start(self, memory: Float[Array, "b s d"], mask: Bool[Array, "b s"], length: int) -> DecoderCache:
-        """An empty cache for targets of at most ``length`` tokens; keys and values of the memory are computed here.
+        """An empty cache for targets of at most ``length`` tokens; keys and values of the memory are computed
+        here.
 
         Raises:
             ConfigError: ``length`` is more than ``max_length``.
@@ -321,7 +341,8 @@ class Transformer(nnx.Module):
         length, column = cache.keys.shape[2], jnp.arange(ids.shape[1])[None]
         position = cache.used[:, None] + column
         real = column < count[:, None]
-        # The table has a row for every place, and a look-up beyond it gives NaN; padding is looked up at the first.
+        # The table has a row for every place, and a look-up beyond it gives NaN; padding is looked up at the
+        # first.
         where = jnp.take(sinusoids(length, self.config.width), jnp.where(real, position, 0), axis=0)
         seen = jnp.arange(length)[None, None] <= position[:, :, None]
         shared = (
@@ -335,9 +356,14 @@ class Transformer(nnx.Module):
             return nnx.merge(graph, layer[0]).step(x, *shared, layer[1])
 
         x, (keys, values) = jax.lax.scan(
-            one, self._placed(ids, where), (params, cache[:4]), unroll=min(self.config.unroll, len(cache.keys))
+            one,
+            self._placed(ids, where),
+            (params, cache[:4]),
+            unroll=min(self.config.unroll, len(cache.keys)),
         )
-        return self._last(x, "decoder_norm"), cache._replace(keys=keys, values=values, used=cache.used + count)
+        return self._last(x, "decoder_norm"), cache._replace(
+            keys=keys, values=values, used=cache.used + count
+        )
 
     def layer_ids(self, path: tuple[str, ...]) -> int | np.ndarray:
         """Layer index of a parameter, counted from the input, for freezing and layer-wise learning rates.
@@ -346,9 +372,9 @@ class Transformer(nnx.Module):
             path: of a parameter, from this module down.
 
         Returns:
-            0 for the embeddings; int32 [L] for a stacked array, one number a layer along its first axis: 1 … E in the
-            encoder of E layers, E + 1 … E + D in the decoder of D; a last norm has the number of the layer before it;
-            E + D + 1 for the output bias.
+            0 for the embeddings; int32 [L] for a stacked array, one number a layer along its first axis: 1 …
+            E in the encoder of E layers, E + 1 … E + D in the decoder of D; a last norm has the number of the
+            layer before it; E + D + 1 for the output bias.
         """
         encoder, both = self.config.encoder_depth, self.config.depth
         stacks = {"encoder": np.arange(1, encoder + 1), "decoder": np.arange(encoder + 1, both + 1)}
@@ -358,9 +384,13 @@ class Transformer(nnx.Module):
 
     def _embedded(self, ids: Int[Array, "b t"], key: PRNGKeyArray | None) -> Float[Array, "b t d"]:
         self._check(length := ids.shape[1])
-        return layers.dropout(self._placed(ids, sinusoids(length, self.config.width)[None]), self.config.dropout, key)
+        return layers.dropout(
+            self._placed(ids, sinusoids(length, self.config.width)[None]), self.config.dropout, key
+        )
 
-    def _placed(self, ids: Int[Array, "b t"], where: Float[Array, "#b t d"] | np.ndarray) -> Float[Array, "b t d"]:
+    def _placed(
+        self, ids: Int[Array, "b t"], where: Float[Array, "#b t d"] | np.ndarray
+    ) -> Float[Array, "b t d"]:
         """Scaled embeddings with positions, in the dtype that layers compute in (sections 3.4 and 3.5)."""
         x = self.word(ids) * math.sqrt(self.config.width) + where
         return x.astype(layers.compute_dtype(self.config.dtype))

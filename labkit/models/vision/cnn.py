@@ -25,8 +25,9 @@ from labkit.profile.activations import Activations, dense, number_bytes, scaled_
 
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {"widths": (32, 64, 128)},
-    # LeCun et al. 1998, with every map of a layer joined to every map below it: 61,706 parameters at 32 x 32 x 1 with
-    # a head of ten classes. The third convolution of the paper, which sees all that is left, is the first dense layer.
+    # LeCun et al. 1998, with every map of a layer joined to every map below it: 61,706 parameters at 32 x 32
+    # x 1 with a head of ten classes. The third convolution of the paper, which sees all that is left, is the
+    # first dense layer.
     "lenet-5": {
         "widths": (6, 16),
         "dense": (120, 84),
@@ -35,14 +36,19 @@ PRESETS: dict[str, dict[str, Any]] = {
         "activation": "tanh",
         "pooling": "mean",
     },
-    # For pictures of 28 to 32 pixels; few layers, and wide ones, so that training is short: the network with which
-    # D. Page led the CIFAR-10 part of DAWNBench in 2018, 6,573,130 parameters with a head of ten classes. There the
-    # greatest value over the pixels stood for a picture at the end, here the mean.
+    # For pictures of 28 to 32 pixels; few layers, and wide ones, so that training is short: the network with
+    # which D. Page led the CIFAR-10 part of DAWNBench in 2018, 6,573,130 parameters with a head of ten
+    # classes. There the greatest value over the pixels stood for a picture at the end, here the mean.
     "resnet-9": {"widths": (64, 128, 256, 512), "blocks": (0, 1, 0, 1), "halving": "pool"},
-    # He et al. 2015, arXiv 1512.03385: section 4.2 (CIFAR-10), 269,722 with a head of ten classes, and table 1
-    # (ImageNet), 11,689,512 with one of 1000.
+    # He et al. 2015, arXiv 1512.03385: section 4.2 (CIFAR-10), 269,722 with a head of ten classes, and table
+    # 1 (ImageNet), 11,689,512 with one of 1000.
     "resnet-20": {"widths": (16, 32, 64), "blocks": (3, 3, 3), "halving": "pad"},
-    "resnet-18": {"widths": (64, 128, 256, 512), "blocks": (2, 2, 2, 2), "halving": "project", "stem": "large"},
+    "resnet-18": {
+        "widths": (64, 128, 256, 512),
+        "blocks": (2, 2, 2, 2),
+        "halving": "project",
+        "stem": "large",
+    },
 }
 
 
@@ -50,9 +56,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 class CnnConfig(ModelConfig):
     """Configuration of the network: a preset or sizes; missing fields are filled in on creation.
 
-    With ``blocks`` it is a residual network: a stem as wide as the first stage, then per stage the given number of
-    blocks of two convolutions; every stage but the first downsamples by 2. Without, a stage is a convolution and 2 ×
-    2 pooling. ``norm`` defaults to "batch" with blocks and "none" without.
+    With ``blocks`` it is a residual network: a stem as wide as the first stage, then per stage the given
+    number of blocks of two convolutions; every stage but the first downsamples by 2. Without, a stage is a
+    convolution and 2 × 2 pooling. ``norm`` defaults to "batch" with blocks and "none" without.
 
     Raises:
         ConfigError: an unknown preset, a value out of range, blocks that do not fit the widths.
@@ -83,7 +89,9 @@ class CnnConfig(ModelConfig):
         high=10_000,
     )
     dense: tuple[int, ...] = option(
-        (), _("Units of the dense layers after the convolutions. Empty: global average pooling."), high=1_000_000
+        (),
+        _("Units of the dense layers after the convolutions. Empty: global average pooling."),
+        high=1_000_000,
     )
     kernel: int = option(3, _("Kernel size of the convolutions in pixels."), low=1, high=1_000)
     padding: str = option(
@@ -98,7 +106,9 @@ class CnnConfig(ModelConfig):
     pooling: str = option("max", _("Pooling over 2 × 2 pixels: max or mean."), choices=tuple(conv.POOLS))
     stem: str = option(
         "small",
-        _("First layers of a residual network. large: a 7 × 7 convolution and max pooling, each with stride 2."),
+        _(
+            "First layers of a residual network. large: a 7 × 7 convolution and max pooling, each with stride 2."
+        ),
         choices=residual.STEMS,
     )
     halving: str = option(
@@ -186,7 +196,8 @@ class CnnConfig(ModelConfig):
     def build(self, rngs: nnx.Rngs) -> Cnn:
         """A model with fresh parameters: He normal, biases 0, norm scales 1.
 
-        Without a norm the second kernels of residual blocks are 0, so that every block begins as its shortcut.
+        Without a norm the second kernels of residual blocks are 0, so that every block begins as its
+        shortcut.
 
         Raises:
             ConfigError: without an input shape, or with pictures too small for so many stages.
@@ -194,7 +205,8 @@ class CnnConfig(ModelConfig):
         return Cnn(self, rngs)
 
     def sides(self) -> tuple[int, int]:
-        """Height and width of what the last stage gives. Raises :class:`ConfigError` where a stage has too little."""
+        """Height and width of what the last stage gives. Raises :class:`ConfigError` where a stage has too
+        little."""
         shape = conv.known_shape(self, 3, "(height, width, channels)")
         high, wide = shape[:2]
         for _unused in () if self.blocks else self.widths:
@@ -214,8 +226,8 @@ class CnnConfig(ModelConfig):
 
 
 class Cnn(nnx.Module):
-    """The network up to its last hidden vector. Parameters under ``convs/0``, … with ``norms/0``, …, or ``residual``;
-    and ``dense/0``, …"""
+    """The network up to its last hidden vector. Parameters under ``convs/0``, … with ``norms/0``, …, or
+    ``residual``; and ``dense/0``, …"""
 
     def __init__(self, config: CnnConfig, rngs: nnx.Rngs):
         self.config = config
@@ -225,20 +237,26 @@ class Cnn(nnx.Module):
         else:
             channels = zip((config.input_shape[-1], *config.widths), config.widths, strict=False)
             settings = {"padding": config.padding, "use_bias": config.norm == "none", "dtype": config.dtype}
-            self.convs = nnx.List([conv.Conv(*pair, config.kernel, **settings, rngs=rngs) for pair in channels])
+            self.convs = nnx.List(
+                [conv.Conv(*pair, config.kernel, **settings, rngs=rngs) for pair in channels]
+            )
             self.norms = nnx.List([norms.norm(config.norm, width, config.dtype) for width in config.widths])
         sizes = zip((high * wide * config.widths[-1], *config.dense), config.dense, strict=False)
         self.dense = nnx.List([conv.dense(*pair, config.dtype, rngs) for pair in sizes])
 
     def __call__(
-        self, inputs: Num[Array, "b y x c"], *, key: PRNGKeyArray | None = None, real: Bool[Array, " b"] | None = None
+        self,
+        inputs: Num[Array, "b y x c"],
+        *,
+        key: PRNGKeyArray | None = None,
+        real: Bool[Array, " b"] | None = None,
     ) -> Pooled:
         """One vector float32 [b, d] of every picture. Bytes are read as 0 … 1.
 
         Args:
             inputs: the pictures.
-            key: for training: switches dropout on, and batch norms to the statistics of this batch, which they
-                remember (:class:`labkit.models.norms.BatchNorm`).
+            key: for training: switches dropout on, and batch norms to the statistics of this batch, which
+                they remember (:class:`labkit.models.norms.BatchNorm`).
             real: the examples that are not padding; None for all. Only they enter the statistics.
         """
         activate = ACTIVATIONS[self.config.activation]
@@ -262,7 +280,8 @@ class Cnn(nnx.Module):
         return x
 
     def layer_ids(self, path: tuple[str, ...]) -> int:
-        """Layer index of a parameter, counted from the input, 1 … depth; ``path`` leads to it from this module down."""
+        """Layer index of a parameter, counted from the input, 1 … depth; ``path`` leads to it from this
+        module down."""
         if path[0] == "residual":
             return self.residual.layer_ids(path[1:])
         return int(path[1]) + 1 + (self.config.depth - len(self.dense) if path[0] == "dense" else 0)

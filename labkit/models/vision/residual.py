@@ -1,4 +1,5 @@
-"""Residual networks (He et al. 2015, arXiv 1512.03385) up to the last map: a layer with its norm, a block, the whole.
+"""Residual networks (He et al. 2015, arXiv 1512.03385) up to the last map: a layer with its norm, a block,
+the whole.
 
 ``config`` is a :class:`labkit.models.vision.cnn.CnnConfig` everywhere.
 """
@@ -24,8 +25,11 @@ HALVINGS = ("pad", "project", "pool")
 class Unit(nnx.Module):
     """A convolution and its norm. Without a norm the convolution has a bias."""
 
-    def __init__(self, channels: int, features: int, size: int, stride: int, config: ModelConfig, rngs: nnx.Rngs):
-        # As much padding on both sides, as published: SAME would shift a strided layer by a pixel against its shortcut.
+    def __init__(
+        self, channels: int, features: int, size: int, stride: int, config: ModelConfig, rngs: nnx.Rngs
+    ):
+        # As much padding on both sides, as published: SAME would shift a strided layer by a pixel against its
+        # shortcut.
         settings: dict[str, Any] = {"stride": stride, "padding": "HALF", "dtype": config.dtype}
         self.conv = conv.Conv(channels, features, size, use_bias=config.norm == "none", **settings, rngs=rngs)
         self.norm = norms.norm(config.norm, features, config.dtype)
@@ -40,14 +44,17 @@ class Unit(nnx.Module):
 class ResidualBlock(nnx.Module):
     """Two layers added to what goes in, non-linear after the first and after the sum.
 
-    Where the shapes differ, what goes in is thinned out by the stride and filled up with channels of zeros (option A of
-    the paper) or, with halving "project", goes through a layer with kernels of one pixel (option B).
+    Where the shapes differ, what goes in is thinned out by the stride and filled up with channels of zeros
+    (option A of the paper) or, with halving "project", goes through a layer with kernels of one pixel (option
+    B).
     """
 
     def __init__(self, channels: int, features: int, stride: int, config: ModelConfig, rngs: nnx.Rngs):
         self.first = Unit(channels, features, config.kernel, stride, config, rngs)
         self.second = Unit(features, features, config.kernel, 1, config, rngs)
-        if config.norm == "none":  # begin as the shortcut alone, lest the numbers grow with depth (arXiv 1901.09321)
+        if (
+            config.norm == "none"
+        ):  # begin as the shortcut alone, lest the numbers grow with depth (arXiv 1901.09321)
             self.second.conv.kernel[...] = jnp.zeros_like(self.second.conv.kernel[...])
         projects = config.halving == "project" and (channels, stride) != (features, 1)
         self.shortcut = Unit(channels, features, 1, stride, config, rngs) if projects else None
@@ -80,8 +87,8 @@ class StageEntry(nnx.Module):
 class Residual(nnx.Module):
     """The network up to its last map. Parameters under ``stem`` and ``blocks/0``, …
 
-    The blocks are not scanned. XLA leaves its fast convolution inside a loop on a CPU: a training step of a ResNet-20
-    took 4,000 ms scanned and 154 unrolled, its compilation 3.2 s and 1.7 s.
+    The blocks are not scanned. XLA leaves its fast convolution inside a loop on a CPU: a training step of a
+    ResNet-20 took 4,000 ms scanned and 154 unrolled, its compilation 3.2 s and 1.7 s.
     """
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
@@ -127,12 +134,16 @@ def activations(
     """What a forward pass of :class:`Residual` computes and keeps, by formula, and the size of its last map."""
     before, large = config.widths[0], config.stem == "large"
     stem = {**settings, "kernel": 7, "stride": 2} if large else settings
-    found, side = conv.convolution_activations(rows, side, channels, before, **stem, pool="max" if large else "")
+    found, side = conv.convolution_activations(
+        rows, side, channels, before, **stem, pool="max" if large else ""
+    )
     found = replace(found, first=found.flops)
     for number, (width, blocks) in enumerate(zip(config.widths, config.blocks, strict=True)):
         stride = 2 if number else 1
         if number and config.halving == "pool":
-            entry, side = conv.convolution_activations(rows, side, before, width, **settings, pool=config.pooling)
+            entry, side = conv.convolution_activations(
+                rows, side, before, width, **settings, pool=config.pooling
+            )
             found, before, stride = found + entry, width, 1
         for _ in range(blocks):
             if config.halving == "project" and (before, stride) != (width, 1):

@@ -1,8 +1,8 @@
 """VGG: stages of 3 x 3 convolutions and max-pooling (Simonyan & Zisserman 2014, arXiv 1409.1556).
 
-Optionally with batch normalisation, which was introduced later; the convolutions keep their biases then, as in the
-published weights, though a norm takes them away again. Stored convolutions are read from a folder with labkit's own
-names (``convs/0/kernel``), such as the sample "vgg16-trunk".
+ Optionally with batch normalisation, which was introduced later; the convolutions keep their biases then, as
+in the published weights, though a norm takes them away again. Stored convolutions are read from a folder with
+labkit's own names (``convs/0/kernel``), such as the sample "vgg16-trunk".
 """
 
 from __future__ import annotations
@@ -46,12 +46,13 @@ MEAN = (104.007, 116.669, 122.679)  # blue, green and red of ImageNet, of 255
 
 @dataclass(frozen=True, init=False)
 class VggConfig(ModelConfig):
-    """Configuration of a VGG: a preset, pretrained weights, or the number of convolutions per stage; missing fields
-    are filled in on creation.
+    """Configuration of a VGG: a preset, pretrained weights, or the number of convolutions per stage; missing
+    fields are filled in on creation.
 
-    With ``head_width`` two dense layers of that width follow the convolutions, as published (4096); 512 suits pictures
-    of 32 x 32. With 0, global average pooling is used instead. The first stages of pretrained weights can be used
-    alone (``stages=(2, 2, 3)``), for images too small for five; dense layers are randomly initialised.
+    With ``head_width`` two dense layers of that width follow the convolutions, as published (4096); 512 suits
+    pictures of 32 x 32. With 0, global average pooling is used instead. The first stages of pretrained
+    weights can be used alone (``stages=(2, 2, 3)``), for images too small for five; dense layers are randomly
+    initialised.
 
     Raises:
         ConfigError: an unknown preset, a value out of range, batch norm with weights that have none.
@@ -70,23 +71,35 @@ class VggConfig(ModelConfig):
     FROM_WEIGHTS: ClassVar[tuple[str, ...]] = ("stages", "base_width", "head_width", "pixels")
 
     preset: str = option("", _("Named configuration, or named pretrained weights."), choices=("", *PRESETS))
-    weights: str = option("", _("Pretrained convolutions: a sample name or a folder. Empty: random initialisation."))
+    weights: str = option(
+        "", _("Pretrained convolutions: a sample name or a folder. Empty: random initialisation.")
+    )
     stages: tuple[int, ...] = option(
         (1, 1, 2, 2, 2),
         _("Number of convolutions in each stage; max pooling halves the image after each stage."),
         high=10_000,
     )
     base_width: int = option(
-        64, _("Channels of the first stage; later stages have 2, 4, 8 and 8 times as many."), low=1, high=100_000
+        64,
+        _("Channels of the first stage; later stages have 2, 4, 8 and 8 times as many."),
+        low=1,
+        high=100_000,
     )
     head_width: int = option(
-        4096, _("Units of the two dense layers. 0: none, global average pooling instead."), low=0, high=1_000_000
+        4096,
+        _("Units of the two dense layers. 0: none, global average pooling instead."),
+        low=0,
+        high=1_000_000,
     )
-    batch_norm: bool = option(False, _("Batch normalisation after each convolution: faster and more stable training."))
+    batch_norm: bool = option(
+        False, _("Batch normalisation after each convolution: faster and more stable training.")
+    )
     dropout: float = option(0.5, _("Dropout rate of the dense layers during training."), low=0.0, high=0.9)
     pixels: str = option(
         "unit",
-        _("Pixel scaling of the input. unit: RGB from 0 to 1. imagenet: BGR from 0 to 255 minus the ImageNet means."),
+        _(
+            "Pixel scaling of the input. unit: RGB from 0 to 1. imagenet: BGR from 0 to 255 minus the ImageNet means."
+        ),
         choices=("unit", "imagenet"),
     )
     input_shape: tuple[int, ...] | None = option(
@@ -104,7 +117,8 @@ class VggConfig(ModelConfig):
         super().check()
         if not 1 <= len(self.stages) <= len(WIDENING) or min(self.stages) < 1:
             raise ConfigError(
-                _("VggConfig.stages = {stages!r} must be one to five numbers of at least 1."), stages=self.stages
+                _("VggConfig.stages = {stages!r} must be one to five numbers of at least 1."),
+                stages=self.stages,
             )
         if self.weights and self.batch_norm:
             raise ConfigError(
@@ -160,7 +174,8 @@ class VggConfig(ModelConfig):
         return Vgg(self, rngs)
 
     def _load(self, model: Vgg, folder: Path) -> weights.LoadReport:
-        """Put the convolutions of ``folder`` (by default :meth:`folder`) into a model; later ones than it has are left.
+        """Put the convolutions of ``folder`` (by default :meth:`folder`) into a model; later ones than it has
+        are left.
 
         Raises:
             WeightsError: there are no weights, or they do not fit; the model is unchanged then.
@@ -194,7 +209,10 @@ def sizes_from(folder: Path) -> dict[str, Any]:
             _("{folder} was trained on pixels = {pixels!r}; supported: {published!r}, or unspecified."),
             folder=folder, pixels=pixels, published=published,
         )  # fmt: skip
-    stages, sizes = said["stages"], {name: said[name] for name in ("base_width", "head_width") if name in said}
+    stages, sizes = (
+        said["stages"],
+        {name: said[name] for name in ("base_width", "head_width") if name in said},
+    )
     if not isinstance(stages, list) or not 1 <= len(stages) <= len(WIDENING):
         raise WeightsError(
             _("{path}: stages = {stages}; expected a list of one to {n_widening} numbers."),
@@ -221,8 +239,8 @@ def sizes_from(folder: Path) -> dict[str, Any]:
 
 
 class Vgg(nnx.Module):
-    """The network up to its last hidden vector. Parameters under ``convs/0``, …, with batch norm ``norms/0``, …, and
-    ``dense/0``, ``dense/1``."""
+    """The network up to its last hidden vector. Parameters under ``convs/0``, …, with batch norm ``norms/0``,
+    …, and ``dense/0``, ``dense/1``."""
 
     def __init__(self, config: VggConfig, rngs: nnx.Rngs):
         self.config = config
@@ -240,24 +258,34 @@ class Vgg(nnx.Module):
                     "{shrink} x {shrink}. Enlarge them, or use fewer stages."),
                 high=high, wide=wide, n_stages=len(config.stages), shrink=shrink,
             )  # fmt: skip
-        sizes = [width for width, times in zip(config.channels, config.stages, strict=True) for _ in range(times)]
+        sizes = [
+            width for width, times in zip(config.channels, config.stages, strict=True) for _ in range(times)
+        ]
         pairs = zip((3 if config.pixels == "imagenet" else channels, *sizes), sizes, strict=False)
         self.convs = nnx.List([conv.Conv(*pair, dtype=config.dtype, rngs=rngs) for pair in pairs])
-        self.norms = nnx.List([norms.BatchNorm(size, dtype=config.dtype) for size in sizes if config.batch_norm])
+        self.norms = nnx.List(
+            [norms.BatchNorm(size, dtype=config.dtype) for size in sizes if config.batch_norm]
+        )
         flat = (high // shrink) * (wide // shrink) * sizes[-1]
-        heads = ((flat, config.head_width), (config.head_width, config.head_width)) if config.head_width else ()
+        heads = (
+            ((flat, config.head_width), (config.head_width, config.head_width)) if config.head_width else ()
+        )
         self.dense = nnx.List([conv.dense(*pair, config.dtype, rngs) for pair in heads])
 
     def __call__(
-        self, inputs: Num[Array, "b y x c"], *, key: PRNGKeyArray | None = None, real: Bool[Array, " b"] | None = None
+        self,
+        inputs: Num[Array, "b y x c"],
+        *,
+        key: PRNGKeyArray | None = None,
+        real: Bool[Array, " b"] | None = None,
     ) -> Pooled:
-        """One vector float32 [b, d] of every picture. Bytes are read as 0 … 1; with ``pixels`` "imagenet" numbers of
-        0 … 1 are colours (or greys) that are then turned into what the weights were trained on.
+        """One vector float32 [b, d] of every picture. Bytes are read as 0 … 1; with ``pixels`` "imagenet"
+        numbers of 0 … 1 are colours (or greys) that are then turned into what the weights were trained on.
 
         Args:
             inputs: the pictures.
-            key: for training: switches dropout on, and batch norms to the statistics of this batch, which they
-                remember (:class:`labkit.models.norms.BatchNorm`).
+            key: for training: switches dropout on, and batch norms to the statistics of this batch, which
+                they remember (:class:`labkit.models.norms.BatchNorm`).
             real: the examples that are not padding; None for all. Only they enter the statistics.
         """
         x = conv.scaled(inputs, self.config.dtype)
@@ -278,7 +306,8 @@ class Vgg(nnx.Module):
         return Pooled(x.astype(jnp.float32))
 
     def layer_ids(self, path: tuple[str, ...]) -> int:
-        """Layer index of a parameter, counted from the input, 1 … depth; ``path`` leads to it from this module down."""
+        """Layer index of a parameter, counted from the input, 1 … depth; ``path`` leads to it from this
+        module down."""
         return int(path[1]) + 1 + (len(self.convs) if path[0] == "dense" else 0)
 
 

@@ -34,7 +34,10 @@ TEXTS = [
 ]
 PAIRS = ["the plot", "a dull film", "bad 🙂", "good", "and a good plot " * 9, "电影"]
 MASKED = ["a good [MASK].", "the [MASK] plot is [MASK]", "好[MASK]影"]
-QUESTIONS, PARAGRAPHS = ["a film?", "who", "好看"], ["the long film is good", "bad and dull", "电影好看 and fine"]
+QUESTIONS, PARAGRAPHS = (
+    ["a film?", "who", "好看"],
+    ["the long film is good", "bad and dull", "电影好看 and fine"],
+)
 PROMPTS = ["a good", "the", "电影"]
 
 
@@ -50,7 +53,9 @@ class Case:
 
     @property
     def name(self) -> str:
-        return "-".join(filter(None, (self.layout, self.task, self.pooling, self.tokenizer, "pairs" * self.pairs)))
+        return "-".join(
+            filter(None, (self.layout, self.task, self.pooling, self.tokenizer, "pairs" * self.pairs))
+        )
 
 
 def _cover() -> list[Case]:
@@ -59,7 +64,13 @@ def _cover() -> list[Case]:
     layouts, sources = ("bert", "roberta", "xlm-roberta", "distilbert"), ("loaded", "wordpiece", "bpe")
     tasks, poolings = ("classify", "multilabel", "regress", "embed"), ("cls", "mean", "first", "max")
     cases = [
-        Case(layouts[(i + j) % 4], task, sources[(i + 2 * j) % 3], pooling, pairs=(i + j) % 2 == 0 and task != "embed")
+        Case(
+            layouts[(i + j) % 4],
+            task,
+            sources[(i + 2 * j) % 3],
+            pooling,
+            pairs=(i + j) % 2 == 0 and task != "embed",
+        )
         for i, task in enumerate(tasks)
         for j, pooling in enumerate(poolings)
     ]
@@ -123,7 +134,9 @@ def model_of(case: Case, folder: Path) -> Any:
 
 def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """A parameter, f32, drawn by its name: scales around 1, tables and kernels wide enough to tell texts apart."""
-    random = np.random.default_rng(zlib.crc32(name.replace("backbone/", "trunk/").encode()))  # as when they were kept
+    random = np.random.default_rng(
+        zlib.crc32(name.replace("backbone/", "trunk/").encode())
+    )  # as when they were kept
     values = random.standard_normal(shape)
     return (1 + 0.2 * values if name.endswith("scale") else 0.6 * values).astype(np.float32)
 
@@ -159,7 +172,9 @@ def ours(case: Case, run: Run) -> dict[str, list[Any]]:
         return {"numbers": [[one.score] for one in found], "texts": [one.text for one in found]}
     if case.task == "pretrain":
         guesses = [each for text in MASKED for each in run.fill(text, top=3)]
-        follows = [[run.follows(*pair)] for pair in zip(TEXTS, PAIRS, strict=True)] if case.layout == "bert" else []
+        follows = (
+            [[run.follows(*pair)] for pair in zip(TEXTS, PAIRS, strict=True)] if case.layout == "bert" else []
+        )
         return {
             "numbers": [[guess.probability for guess in each] for each in guesses] + follows,
             "texts": [guess.token for each in guesses for guess in each],
@@ -172,13 +187,23 @@ def ours(case: Case, run: Run) -> dict[str, list[Any]]:
 # Tokenizers as the checkpoints of each layout have them, over a few words.
 @cache
 def _pieces() -> list[str]:
-    letters = sorted({letter for word in (*WORDS, *TEXTS, *PAIRS) for letter in word.lower() if letter.isalnum()})
+    letters = sorted(
+        {letter for word in (*WORDS, *TEXTS, *PAIRS) for letter in word.lower() if letter.isalnum()}
+    )
     return [*letters, *(word for word in WORDS if len(word) > 1)]
 
 
 def wordpiece(lowercase: bool) -> tokenizers.Tokenizer:
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    pieces = [*_pieces(), "PLOT", "Not", ",", ".", "!", *(f"##{piece}" for piece in _pieces() if len(piece) == 1)]
+    pieces = [
+        *_pieces(),
+        "PLOT",
+        "Not",
+        ",",
+        ".",
+        "!",
+        *(f"##{piece}" for piece in _pieces() if len(piece) == 1),
+    ]
     vocab = {piece: number for number, piece in enumerate(dict.fromkeys([*special, *pieces]))}
     made = tokenizers.Tokenizer(kinds.WordPiece(vocab, unk_token="[UNK]"))
     made.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
@@ -186,19 +211,32 @@ def wordpiece(lowercase: bool) -> tokenizers.Tokenizer:
     made.add_special_tokens(special)
     pair = "[CLS] $A [SEP] $B:1 [SEP]:1"
     ends = [(name, vocab[name]) for name in ("[CLS]", "[SEP]")]
-    made.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", pair=pair, special_tokens=ends)
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair=pair, special_tokens=ends
+    )
     return made
 
 
 def byte_pairs(special: list[str], post: Any = None) -> tokenizers.Tokenizer:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    merges = [("g", "o"), ("o", "d"), ("go", "od"), ("f", "i"), ("fi", "l"), ("fil", "m"), ("Ġ", "film"), ("t", "h")]
+    merges = [
+        ("g", "o"),
+        ("o", "d"),
+        ("go", "od"),
+        ("f", "i"),
+        ("fi", "l"),
+        ("fil", "m"),
+        ("Ġ", "film"),
+        ("t", "h"),
+    ]
     pieces = [*special, *alphabet, *(a + b for a, b in merges)]
     vocab = {piece: number for number, piece in enumerate(pieces)}
     made = tokenizers.Tokenizer(kinds.BPE(vocab, merges))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder, made.post_processor = decoders.ByteLevel(), post
-    made.add_special_tokens([tokenizers.AddedToken(name, lstrip=name == "<mask>", special=True) for name in special])
+    made.add_special_tokens(
+        [tokenizers.AddedToken(name, lstrip=name == "<mask>", special=True) for name in special]
+    )
     return made
 
 

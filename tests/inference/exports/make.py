@@ -26,7 +26,9 @@ def main(names: list[str]) -> None:
             _, made = export(CASES[name], Path(folder))
             shutil.rmtree(KEPT / name, ignore_errors=True)
             said = answers(CASES[name], made)
-            shutil.copytree(made, KEPT / name, ignore=shutil.ignore_patterns("labkit.toml", "labkit-manifest.json"))
+            shutil.copytree(
+                made, KEPT / name, ignore=shutil.ignore_patterns("labkit.toml", "labkit-manifest.json")
+            )
             text = json.dumps(said, ensure_ascii=False, indent=1)
             (KEPT / name / "answers.json").write_text(text + "\n", encoding="utf-8")
             print(name)

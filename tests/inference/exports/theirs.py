@@ -17,7 +17,9 @@ def answers(case: Case, folder: Path) -> dict[str, list[Any]]:
     """Numbers and texts, as :func:`cases.ours` gives them."""
     if (folder / "modules.json").exists() or case.task == "embed":
         return _sentence(case, folder)
-    answer = {"qa": _spans, "pretrain": _masked, "lm": _written, "seq2seq": _written}.get(case.task, _classified)
+    answer = {"qa": _spans, "pretrain": _masked, "lm": _written, "seq2seq": _written}.get(
+        case.task, _classified
+    )
     with torch.no_grad():
         return answer(case, folder)
 
@@ -26,7 +28,9 @@ def opened(kind: str, folder: Path) -> tuple[Any, Any]:
     """A tokenizer and a model, nothing missing in the file and nothing left over."""
     made = getattr(transformers, f"AutoModelFor{kind}")
     model, report = made.from_pretrained(folder, output_loading_info=True, dtype=torch.float32)
-    assert not report["missing_keys"] and not report["mismatched_keys"] and not report["unexpected_keys"], report
+    assert not report["missing_keys"] and not report["mismatched_keys"] and not report["unexpected_keys"], (
+        report
+    )
     return transformers.AutoTokenizer.from_pretrained(folder), model.eval()
 
 
@@ -39,7 +43,10 @@ def _decided(case: Case, logits: np.ndarray, names: list[str]) -> dict[str, list
         return {"numbers": logits.tolist(), "texts": []}
     if case.task == "multilabel":
         chances = 1 / (1 + np.exp(-logits))
-        given = [", ".join(name for name, chance in zip(names, row, strict=True) if chance >= 0.5) for row in chances]
+        given = [
+            ", ".join(name for name, chance in zip(names, row, strict=True) if chance >= 0.5)
+            for row in chances
+        ]
         return {"numbers": chances.tolist(), "texts": given}
     chances = np.exp(logits - logits.max(1, keepdims=True))
     chances /= chances.sum(1, keepdims=True)
@@ -53,7 +60,11 @@ def _classified(case: Case, folder: Path) -> dict[str, list[Any]]:
     names = [model.config.id2label[place] for place in range(logits.shape[1])]
     found = _decided(case, logits, names)
     pipe = transformers.pipeline("text-classification", model=model, tokenizer=tokenizer, top_k=None)
-    asked = [{"text": one, "text_pair": two} for one, two in zip(TEXTS, PAIRS, strict=True)] if case.pairs else TEXTS
+    asked = (
+        [{"text": one, "text_pair": two} for one, two in zip(TEXTS, PAIRS, strict=True)]
+        if case.pairs
+        else TEXTS
+    )
     for said, row in zip(pipe(asked, truncation=True), found["numbers"], strict=True):
         by_name = {each["label"]: each["score"] for each in said}
         np.testing.assert_allclose([by_name[name] for name in names], row, rtol=1e-4, atol=1e-5)
@@ -80,7 +91,10 @@ def _spans(case: Case, folder: Path) -> dict[str, list[Any]]:
         made = model(**row)
         inside = [place for place, which in enumerate(row.sequence_ids(0)) if which == 1]
         best = max(
-            (float(made.start_logits[0, a] + made.end_logits[0, b]), a, b) for a in inside for b in inside if b >= a
+            (float(made.start_logits[0, a] + made.end_logits[0, b]), a, b)
+            for a in inside
+            for b in inside
+            if b >= a
         )
         numbers.append([best[0]])
         texts.append(paragraph[places[best[1]][0] : places[best[2]][1]])

@@ -82,7 +82,10 @@ _WORDS = """the a film plot actors was were not there great dull what and so , .
 ##o"""
 TEXTS = ("the film was great", "a dull plot", "great, great actors!", "", "words that nobody knows")
 PAIRS = (("the film", "was great"), ("a dull plot", "the actors were not there"))
-QUESTIONS = (("what was dull?", "the plot was dull and the film was not great."), ("what?", "great actors, dull film"))
+QUESTIONS = (
+    ("what was dull?", "the plot was dull and the film was not great."),
+    ("what?", "great actors, dull film"),
+)
 
 
 def inputs() -> tuple[np.ndarray, np.ndarray]:
@@ -116,7 +119,9 @@ def make_adapter(name: str) -> None:
     (KEPT / name / "adapter_config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
     ids, real = inputs()
     with torch.no_grad():
-        logits = model(input_ids=torch.tensor(ids), attention_mask=torch.tensor(real.astype(np.int64))).logits.numpy()
+        logits = model(
+            input_ids=torch.tensor(ids), attention_mask=torch.tensor(real.astype(np.int64))
+        ).logits.numpy()
     np.savez_compressed(KEPT / f"{name}.npz", ids=ids, real=real, logits=logits)
 
 
@@ -139,11 +144,15 @@ def make(name: str) -> None:
         given = {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(real.astype(np.int64))}
         written = model.generate(given["input_ids"][:1], max_new_tokens=8, do_sample=False, eos_token_id=None)
         logits = model(**given).logits.detach().numpy()
-        np.savez_compressed(KEPT / f"{name}.npz", ids=ids, real=real, logits=logits, written=written[:, 20:].numpy())
+        np.savez_compressed(
+            KEPT / f"{name}.npz", ids=ids, real=real, logits=logits, written=written[:, 20:].numpy()
+        )
         return
     if name in ENCODERS:
         ids, real = inputs()
-        hidden = model(torch.tensor(ids), torch.tensor(real.astype(np.int64))).last_hidden_state.detach().numpy()
+        hidden = (
+            model(torch.tensor(ids), torch.tensor(real.astype(np.int64))).last_hidden_state.detach().numpy()
+        )
         np.savez_compressed(KEPT / f"{name}.npz", ids=ids, real=real, hidden=hidden)
         return
     spell = tokenizer(model)
@@ -174,7 +183,9 @@ def answer(model: Any, spell: Any, question: str, paragraph: str) -> list[Any]:
     out = model(**made)
     chances = []
     for logits in (out.start_logits, out.end_logits):
-        shifted = np.where(inside | (np.arange(len(inside)) == 0), logits.detach().numpy()[0].astype(np.float64), -1e9)
+        shifted = np.where(
+            inside | (np.arange(len(inside)) == 0), logits.detach().numpy()[0].astype(np.float64), -1e9
+        )
         odds = np.exp(shifted - shifted.max())
         chances.append(odds / odds.sum())
     best = max(
