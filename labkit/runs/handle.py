@@ -113,9 +113,10 @@ class RunHandle:
 
         records = (r for r in self.store.records(self.id) if r.split != "machine" and "/" not in r.name)
         frame = pd.DataFrame(records, columns=["seq", "step", "split", "name", "value", "time"])
+        last: Any = "last"  # the stubs of pandas lack it
         wide = frame.pivot_table(
-            index=["step", "split"], columns="name", values="value", aggfunc="last", sort=False
-        )  # pyrefly: ignore[bad-argument-type] (stubs lack "last")
+            index=["step", "split"], columns="name", values="value", aggfunc=last, sort=False
+        )
         return wide.rename_axis(columns=None).reset_index()
 
     def __repr__(self) -> str:

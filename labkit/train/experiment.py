@@ -375,8 +375,11 @@ def settings(task: str | Config = "classify", **values: object) -> tuple[Any, Tr
             known=", ".join(optimizers),
         )
     fields = {
-        field.name: cls for cls in homes for field in dataclasses.fields(cls) if field.name != "optimizer"
-    }  # type: ignore[arg-type]
+        field.name: cls
+        for cls in homes
+        for field in dataclasses.fields(cls)  # type: ignore[arg-type]
+        if field.name != "optimizer"
+    }
     check_names("fit", values, fields)
     for name, value in values.items():
         homes[fields[name]][name] = value
