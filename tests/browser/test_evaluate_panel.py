@@ -20,7 +20,7 @@ def evaluated(lab: Lab, finished: Any) -> Any:
     folder = str(finished.store.folder)
     cells = [
         f"import labkit as lk\nrun = lk.open_run({finished.id!r}, {folder!r})",
-        "evaluate = lk.panels.Evaluate(run)\njudge",
+        "evaluate = lk.panels.Evaluate(run)\nevaluate",
         "use = lk.panels.Predict(run)\nuse",
         "train = lk.panels.Train(run)\ntrain",
     ]
