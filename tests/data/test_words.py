@@ -56,14 +56,14 @@ def tokenizer(request) -> Tokenizer:
 
 def both(tokenizer: Tokenizer, texts: list[str], max_length: int = 512):
     """Tokens by look-up, and by Rust alone."""
-    before = module._BULK
+    before = module.BULK
     try:
-        module._BULK = 0
+        module.BULK = 0
         mine = tokenizer.encode(texts, max_length=max_length)
-        module._BULK = sys.maxsize
+        module.BULK = sys.maxsize
         return mine, tokenizer.encode(texts, max_length=max_length)
     finally:
-        module._BULK = before
+        module.BULK = before
 
 
 def same(mine, theirs) -> bool:
@@ -99,11 +99,11 @@ def test_any_texts_give_the_same_ids(tokenizer, texts):
 )
 def test_pairs_and_arrow_arrays_too(tokenizer, texts):
     others = texts[::-1]
-    module_bulk, module._BULK = module._BULK, 0
+    module_bulk, module.BULK = module.BULK, 0
     try:
         mine = tokenizer.encode(pa.chunked_array([texts[:1], texts[1:]], pa.string()), pa.array(others), 16)
     finally:
-        module._BULK = module_bulk
+        module.BULK = module_bulk
     assert same(mine, tokenizer.encode(texts, others, 16))
 
 
@@ -116,18 +116,18 @@ def test_portions_and_a_short_memory_change_nothing(tokenizer, monkeypatch):
 
 
 def test_words_are_remembered_and_forgotten(tokenizer, monkeypatch):
-    words = Words(tokenizer._rust)
+    words = Words(tokenizer.rust)
     words.pieces(pa.array(["good film", "film film"], pa.large_string()))
-    assert len(words._known) == 2
+    assert len(words.known) == 2
     monkeypatch.setattr(words_module, "_REMEMBERED", 5)
     words.pieces(pa.array(["bad"], pa.large_string()))
-    assert list(words._known) == ["bad"]
+    assert list(words.known) == ["bad"]
 
 
 def test_only_tokenizers_that_look_at_one_word_at_a_time(tokenizer):
-    assert fits(tokenizer._rust)
-    assert not fits(Tokenizer.train(TEXTS, kind="bpe", vocab_size=300)._rust)
-    other = Rust.from_str(tokenizer._rust.to_str())
+    assert fits(tokenizer.rust)
+    assert not fits(Tokenizer.train(TEXTS, kind="bpe", vocab_size=300).rust)
+    other = Rust.from_str(tokenizer.rust.to_str())
     other.encode_special_tokens = True
     assert fits(other)
     other.add_tokens(["good film"])

@@ -109,7 +109,7 @@ class Words:
         distinct = encoded.dictionary.to_pylist()
         if self._characters > _REMEMBERED:
             self._forget()
-        known = self._known
+        known = self.known
         new = [word for word in distinct if word not in known]
         with limits.running():
             found = self._model.encode_batch_fast(new, add_special_tokens=False)
@@ -124,7 +124,7 @@ class Words:
         return place[encoded.indices.to_numpy()]
 
     def _forget(self) -> None:
-        self._known: dict[str, int] = {}
+        self.known: dict[str, int] = {}
         self._characters = 0
         self._ids, self._count, self._first = (
             np.empty(0, np.int32),
