@@ -44,7 +44,8 @@ READ = 1_000_000
 
 _KINDS = {"wordpiece": 32, "bpe": 256 + len(ROLES)}  # kind → the smallest vocabulary that makes sense
 _AT_ONCE = 2000  # texts given to Rust at once: it needs some hundred bytes for a token
-_BULK = 200  # from this many texts on, the words of all of them are looked up at once
+#: From this many texts on, the words of all of them are looked up at once.
+BULK = 200
 _BYTES = 2_000_000  # of text are looked up at once: arrays of that many numbers
 Texts = Sequence[str] | pa.Array | pa.ChunkedArray
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -448,7 +449,7 @@ class Tokenizer:
         """Flat ids i32, lengths i64[n] and whether a text went on after what was read, bool[n]."""
         limit = max(512, 8 * room)  # characters; most texts have fewer than 8 to a token
         most = max(READ, limit)
-        if len(texts) < _BULK or self._words is None:
+        if len(texts) < BULK or self._words is None:
             texts = texts.to_pylist() if isinstance(texts, pa.Array) else texts
             some = [
                 self._some(texts[i : i + _AT_ONCE], limit, most, room) for i in _starts(len(texts), _AT_ONCE)
