@@ -246,7 +246,9 @@ def test_hostile_classes_texts_and_errors_run_nothing_in_train_judge_and_use(pag
     see(page.page, "Example from test")
     assert settled(page) == ""
     for number in range(0, 40, 5):
-        page.execute(f"u = bench.steps['predict']; u.text.value = HOSTILE[{number}]; u.go.click(); answer = 1")
+        page.execute(
+            f"u = bench.steps['predict']; u.text.value = HOSTILE[{number}]; u.go.click(); answer = 1"
+        )
         assert settled(page) == ""
     see(page.page, "Probability")
     press(page.page, "Export the model")
