@@ -19,7 +19,7 @@ import pytest
 from safetensors import SafetensorError
 
 import labkit as lk
-from labkit.api import RunHandle as LabRun
+from labkit.api import Run as LabRun
 from labkit.api import interrupt_stops
 from labkit.core.errors import FolderError, RunError
 from labkit.core.huge_pages import with_huge_pages

@@ -49,10 +49,10 @@ time.sleep(30)
 
 def copy_of(finished, store, reviews, **changes):
     """A run of the same experiment, not begun."""
-    from labkit.api import RunHandle
+    from labkit.api import Run
 
     experiment = finished.experiment.replace(train=finished.experiment.train.replace(**changes))
-    return RunHandle.create(store, experiment, reviews)
+    return Run.create(store, experiment, reviews)
 
 
 def kill(run, step, seconds=0.0, more=("",)):
