@@ -15,6 +15,7 @@ from labkit.train.context import prepare, shapes_of
 TEXT = {"width": 16, "heads": 2, "mlp_width": 24, "max_length": 24}
 SMALL = {
     "bert": {**TEXT, "depth": 2},
+    "modernbert": {**TEXT, "depth": 3},
     "gpt": {**TEXT, "depth": 2},
     "transformer": {**TEXT, "encoder_depth": 2, "decoder_depth": 2},
     "textcnn": {"embedding": 8, "filters": 8, "max_length": 24},
