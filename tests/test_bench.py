@@ -225,7 +225,7 @@ def test_a_function_with_several_figures_is_called_once(monkeypatch: pytest.Monk
 def test_a_peer_gets_what_the_user_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[dict[str, Any]] = []
     monkeypatch.setattr(
-        bench.module("throughput"), "beside", lambda **more: given.append(more) or {"value": 3.5}
+        bench.module("throughput"), "compare_with_peer", lambda **more: given.append(more) or {"value": 3.5}
     )
     rows = list(bench.measure(bench.figures("hf", "bert"), lambda what: None, pairs=4, python="/p"))
     assert given == [{"peer": "hf", "case": "bert", "pairs": 4, "python": "/p"}] and rows[0]["met"] is True

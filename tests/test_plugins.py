@@ -316,7 +316,10 @@ def test_what_a_run_of_ones_own_lab_names_is_imported(exported: Path, place: Pat
         ("tasks.classify = own_other:Classify", "own_other"),
     ],
 )
-def test_settings_from_elsewhere_cannot_name_other_code(exported: Path, entry: str, name: str) -> None:
+def test_settings_from_elsewhere_cannot_name_other_code(
+    exported: Path, entry: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "this", raising=False)
     settings = (exported / "labkit.toml").read_text()
     (exported / "labkit.toml").write_text(settings.replace("models.Ring = own_ring:Ring", entry))
     with pytest.raises(lk.LabkitError, match=f"importing its module '{name}' runs the code in it"):

@@ -97,7 +97,7 @@ _TRAINED = {
 #: What is measured beside peers: (peer, case) → the figure.
 BESIDE = {
     (peer, case): Measurement(
-        f"{peer}-{case}", what, "throughput:beside", least=least, arguments={"peer": peer, "case": case},
+        f"{peer}-{case}", what, "throughput:compare_with_peer", least=least, arguments={"peer": peer, "case": case},
         takes={"pairs": "pairs", "python": "python"},
     )
     for (peer, case), (what, least) in _TRAINED.items()
