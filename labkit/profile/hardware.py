@@ -32,8 +32,7 @@ FRESH = 24 * 3600
 #: Element-wise operations that a root or an exponential is worth.
 DEAR = 8
 SIDES = (512, 1024, 2048)
-#: So many times as fast as those of float32 must products of bfloat16 be to be worth the rounding of their
-#: factors.
+#: Least speed-up of bfloat16 products over float32 ones that is worth their rounding error.
 PAYS = 1.3
 
 

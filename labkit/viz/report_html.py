@@ -31,8 +31,7 @@ LINES = 30
 WORST = 12
 #: What chance, or perfect calibration, gives.
 DIAGONAL = Rule((0, 1), (0, 1))
-#: Scores of several labels or of numbers, and what is told of each → their words, where these have another
-#: name.
+#: Score → key of its label, where the two differ.
 _CALLED = {"accuracy": "exact", "support": "rows"}
 _OWN = ("mae", "rmse", "r2", "mean", "deviation", "f1", "f1_micro", "hamming", "precision", "recall", "loss")
 
