@@ -19,8 +19,10 @@ from labkit.train.default_rates import BY_RULE, default_batch, default_rate
 from labkit.train.experiment import Experiment, Training
 from labkit.train.optimizer import TUNES, Optimizer, optimizers
 
-FRESH = {"bert": "tiny", "modernbert": "base", "gpt": "nano", "transformer": "tiny", "textcnn": "tiny", "mlp": "small", "cnn": "small",
-         "vgg": "vgg-11"}  # fmt: skip
+FRESH = {
+    "bert": "tiny", "modernbert": "base", "gpt": "nano", "transformer": "tiny", "textcnn": "tiny", "mlp": "small",
+    "cnn": "small", "vgg": "vgg-11",
+}  # fmt: skip
 
 
 def rate(model: str, preset: str = "", task: str = "classify", **options) -> float:
