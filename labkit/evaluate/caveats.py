@@ -14,10 +14,10 @@ from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.report_base import RowReport
 from labkit.evaluate.scores import Scores
 from labkit.i18n import _
-from labkit.i18n.labels import split_name
+from labkit.i18n.labels import score_name, split_name
 from labkit.runs.handle import RunHandle
 from labkit.tasks.base import Task
-from labkit.train.outcome import ConstantBaseline, frequent_labels, majority, no_better, score_name
+from labkit.train.outcome import ConstantBaseline, frequent_labels, majority, no_better
 from labkit.train.processors import Processor
 from labkit.train.truncation import message, truncation
 

@@ -11,7 +11,7 @@ import pandas as pd
 from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.report_base import RowReport
 from labkit.i18n import _
-from labkit.train.outcome import score_name
+from labkit.i18n.labels import score_name
 
 if TYPE_CHECKING:
     from labkit.runs.handle import RunHandle

@@ -129,3 +129,8 @@ def setting(place: str) -> str:
 def split_name(name: str) -> str:
     """The name of a split; of the usual three it is translated."""
     return SPLITS.get(name, name)
+
+
+def score_name(metric: str) -> str:
+    """A metric as people write it."""
+    return {"f1": "F1", "r2": "R²", "loss": _("loss"), "mae": _("mean absolute error")}.get(metric, metric)

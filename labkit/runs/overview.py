@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from labkit.i18n import _
+from labkit.i18n.labels import score_name
 from labkit.runs.store import RunInfo
 
 #: Column of a list → its label, in this order.
@@ -29,7 +30,7 @@ def score_of(info: RunInfo) -> str:
     for split in ("test", "validation"):
         value = info.summary.get(f"{split}_{metric}")
         if isinstance(value, int | float):
-            label = {"f1": "F1", "r2": "R²"}.get(metric, metric.replace("_", " "))
+            label = score_name(metric).replace("_", " ")
             return f"{label} {value:.3f}" + (" (test)" if split == "test" else "")
     return ""
 

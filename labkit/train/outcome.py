@@ -13,7 +13,7 @@ from labkit.data.batching.pairs import TextPairs
 from labkit.data.batching.qa_windows import Windows
 from labkit.data.text.tokens import Tokens
 from labkit.i18n import _
-from labkit.i18n.labels import split_name
+from labkit.i18n.labels import score_name, split_name
 from labkit.tasks import metrics
 from labkit.tasks.base import Head, ProblemType
 from labkit.tasks.lm import LanguageModel
@@ -178,11 +178,6 @@ def no_better(constant: ConstantBaseline | None, scores: dict[str, float], split
         "No better than {constant}: {metric} of {split} {score:.3f}; a constant prediction gets {value:.3f}.",
         constant=constant.name, metric=name, split=split_name(split), score=score, value=constant.value,
     )  # fmt: skip
-
-
-def score_name(metric: str) -> str:
-    """A metric as people write it."""
-    return {"f1": "F1", "r2": "R²", "loss": _("loss"), "mae": _("mean absolute error")}.get(metric, metric)
 
 
 def _far_from_default(experiment: Any) -> str:

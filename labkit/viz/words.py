@@ -114,7 +114,7 @@ def language(name: str | None = None) -> str:
         return short
     if os.environ.get("JPY_SESSION_NAME", "").endswith(
         ".zh.ipynb"
-    ):  # the notebook's path, as Jupyter tells its kernel
+    ):  # JPY_SESSION_NAME holds the path of the notebook
         return "zh"
     known = os.environ.get("LC_ALL") or os.environ.get("LANG") or locale.getlocale()[0] or ""
     return "zh" if known.lower().startswith(("zh", "chinese")) else "en"
