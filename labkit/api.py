@@ -74,10 +74,16 @@ class Run(RunHandle):
         return open_rows(self.info.folder / "data")
 
     @known_settings
-    def predict(self, examples: object, pairs: str | Sequence[str] | None = None) -> Any:
+    def predict(
+        self,
+        examples: object,
+        pairs: str | Sequence[str] | None = None,
+        *,
+        unsure_below: float | None = None,
+    ) -> Any:
         """Predict for new texts (or one), images, sounds or features, or the rows of a table; see
         :meth:`labkit.Predictor.predict`."""
-        return self.predictor.predict(examples, pairs)
+        return self.predictor.predict(examples, pairs, unsure_below=unsure_below)
 
     def generate(self, prompts: str | Sequence[str], **settings: object) -> Any:
         """Continue prompts with the language model; see :meth:`labkit.TextGenerationPipeline.generate`."""

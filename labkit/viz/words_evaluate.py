@@ -118,7 +118,22 @@ TABLE: dict[str, Message] = {
         "Integrated gradients: the attributions sum to {total} log-odds relative to an empty example "
         "(approximation error {gap})."
     ),
+    "adds_up_row": _(
+        "Integrated gradients: the contributions sum to {total} log-odds relative to the average row "
+        "(approximation error {gap})."
+    ),
+    "adds_up_number": _(
+        "Integrated gradients: from {start} for an empty example by {total} to {end} (approximation error {gap})."
+    ),
+    "adds_up_number_row": _(
+        "Integrated gradients: from {start} for the average row by {total} to {end} (approximation error {gap})."
+    ),
     "feature": _("Feature"),
+    "column": _("Column"),
+    "missing_value": _("missing"),
+    "may_be_missing": _("may be empty"),
+    "yes": _("yes"),
+    "no": _("no"),
     "value": _("Value"),
     "effect": _("Effect"),
     "probability": _("Probability"),
@@ -173,7 +188,6 @@ TABLE: dict[str, Message] = {
     "your_text": _("Text"),
     "second_text": _("Second text"),
     "your_features": pgettext("features", "Numbers"),
-    "columns_hint": _("comma-separated values: {names}"),
     "features_hint": _("{count} comma-separated numbers"),
     "predict": _("Predict"),
     "predict_help": _("Prediction with an explanation"),
@@ -205,6 +219,38 @@ TABLE: dict[str, Message] = {
     "from_test_help": _("Fill in a row of the test split"),
     "drop_picture": _("Drop a picture here, or choose a file"),
     "answer": _("Prediction"),
+    "unsure_below": _("Unsure below"),
+    "unsure_below_help": _("Predictions with a probability below this are marked as unsure. 0: none."),
+    "is_unsure": _("Unsure: the probability is below {least}."),
+    "answer_file_title": _("Predict for a file"),
+    "answer_file": _("Choose a file"),
+    "answer_file_help": _("The rows come back with predictions in additional columns"),
+    "answer_file_text": _(
+        "A table with the text column of the training data (CSV, Excel, JSON Lines, Parquet, TXT). It comes back "
+        "with the predictions in additional columns."
+    ),
+    "answer_file_features": _(
+        "A table with the columns of the training data (CSV, Excel, JSON Lines, Parquet). It comes back with the "
+        "predictions in additional columns."
+    ),
+    "answer_file_image": _(
+        "Several images, or a zip file of images. A table with the predictions comes back."
+    ),
+    "answer_file_audio": _(
+        "Several WAV files, or a zip file of them. A table with the predictions comes back."
+    ),
+    "answer_files": _("files"),
+    "output_format": _("Output format"),
+    "answer_again": _("Predict again"),
+    "answer_again_help": _("Predict again for the same file, with the present settings"),
+    "answering": _("Predicting"),
+    "answers_outdated": _("The settings have changed: press Predict again."),
+    "answered_file": _("{rows} rows predicted."),
+    "answered_unsure": _("{count} of them ({share}) are marked as unsure."),
+    "rows_unread": _("{count} rows have no prediction; the column problem contains the reason. Rows {rows}"),
+    "download_file": _("Download {file}"),
+    "stop_writing": pgettext("generation", "Stop"),
+    "stop_writing_help": _("Stop generating"),
     "export": _("Export the model"),
     "export_help": _("Export the model as a zip file: safetensors and config in Hugging Face format"),
     "exported": _("Saved: {file} ({size} MB)"),

@@ -5,6 +5,7 @@ Text generation, sequence to sequence, fill-mask, question answering, text compa
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -42,11 +43,14 @@ class Asking:
     The input is a tuple, read from the controls before a thread processes it.
     """
 
-    #: The word of the button.
+    #: The word of the button; whether the answer is shown while it is generated.
     verb: ClassVar[str]
+    streams: ClassVar[bool] = False
 
     def __init__(self, panel: Panel, tool: Any):
         self.panel, self.tool, self.language = panel, tool, panel.state.language
+        self.so_far: Any = None  # the answer as far as it is generated
+        self.stopped = threading.Event()
         self.truth: tuple[Any, str] | None = None
         controls = list(self.build())
         for control in controls:
