@@ -69,6 +69,11 @@ def plain(value: float, digits: int = 5) -> str:
     return "0" if text == "-0" else text
 
 
+def score(value: float, metric: str) -> str:
+    """The value of a metric: errors have the unit and size of the target, other metrics three decimals."""
+    return plain(value, 4) if metric in ("mae", "rmse") else f"{value:.3f}"
+
+
 def unit_in(name: str) -> str:
     """The unit that ends the name of a column: "area_m2", "price (EUR)", "温度（℃）"; "" where there is none."""
     if (match := _BRACKETED.search(name)) and not match[1].strip().isdecimal():

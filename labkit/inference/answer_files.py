@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import csv
 import datetime
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import IO, TYPE_CHECKING, Any
 
 from labkit.core.errors import ConfigError, DataError, os_reason
-from labkit.data.io.excel import write_excel
+from labkit.data.io.write import write_excel, write_parquet
+from labkit.data.model_input import is_missing
 from labkit.i18n import _
 from labkit.inference.predictor import NoPrediction, Predictor
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: First characters that make a spreadsheet compute a cell; the last four are the full-width forms.
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -110,6 +112,16 @@ def write_csv(target: IO[str], answers: Answers, columns: Sequence[str] = ()) ->
     return count
 
 
+def csv_of(frame: pd.DataFrame) -> bytes:
+    """A frame as CSV that Excel opens: with a byte order mark, without formulas; missing values are empty."""
+    target = io.StringIO()
+    writer = csv.writer(target, lineterminator="\r\n")
+    writer.writerow([_inert(str(name)) for name in frame.columns])
+    for row in frame.itertuples(index=False):
+        writer.writerow([_inert("" if is_missing(value) else _cell(value)) for value in row])
+    return target.getvalue().encode("utf-8-sig")
+
+
 def _csv_file(part: Path, answers: Answers, columns: Sequence[str], several: bool, encoding: str) -> None:
     with part.open("w", encoding=encoding, newline="") as target:
         write_csv(target, answers, columns)
@@ -159,7 +171,7 @@ def _typed(name: str, value: str) -> Any:
 def _parquet_file(part: Path, answers: Answers, columns: Sequence[str], several: bool, encoding: str) -> None:
     rows = [{**record, **dict.fromkeys(columns), **_values(answer)} for record, answer in answers]
     names = list(rows[0]) if rows else list(columns)
-    pq.write_table(pa.table({name: [row[name] for row in rows] for name in names}), part)
+    write_parquet(part, {name: [row[name] for row in rows] for name in names})
 
 
 def _excel_file(part: Path, answers: Answers, columns: Sequence[str], several: bool, encoding: str) -> None:

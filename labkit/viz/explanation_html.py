@@ -32,8 +32,13 @@ def probabilities(chances: dict[str, float], language: str, what: str = "class")
 def explanation(found: Explanation, language: str) -> Html:
     """What speaks for the class and what against it, with how exactly that adds up."""
     parts = [
-        html.paragraph(word("speaks_for", language, target=visible(found.target, 60)), "quiet"),
-        _key(language),
+        html.paragraph(
+            word(
+                "raises_number" if found.number else "speaks_for", language, target=visible(found.target, 60)
+            ),
+            "quiet",
+        ),
+        _key(language, ("raises", "lowers") if found.number else ("for_it", "against_it")),
     ]
     if found.words:
         parts.append(Html(f'<div class="lk-marked">{found.marked()}</div>'))
@@ -118,8 +123,8 @@ def _bar(share: float, fill: int = 1) -> Html:
     return Html(f'<div style="width:160px;padding-top:4px"><div style="{style}"></div></div>')
 
 
-def _key(language: str) -> Html:
-    marks = (("solid", FOR, "for_it"), ("dashed", AGAINST, "against_it"))
+def _key(language: str, keys: tuple[str, str]) -> Html:
+    marks = (("solid", FOR, keys[0]), ("dashed", AGAINST, keys[1]))
     each = (
         f'<span style="border-bottom:3px {line} rgb({colour});margin-right:14px">{escape(word(key, language))}</span>'
         for line, colour, key in marks

@@ -300,14 +300,14 @@ def test_a_download_comes_in_parts(tmp_path: Path):
     content = np.random.default_rng(0).bytes(PART + 7)
     (tmp_path / "a.zip").write_bytes(content)
     sent: list[Any] = []
-    for source in (content, tmp_path / "a.zip"):
+    for source in (lambda: content, tmp_path / "a.zip"):
         link = Download(label="x")
         link.send = lambda reply, buffers=None: sent.append((reply, buffers))
         link.offer(source, "a.zip")
-        assert link.size == len(content) and link.file == ""  # not beside the notebook
+        assert link.name == "a.zip" and link.file == ""  # not beside the notebook
         for start in (0, PART, -1, "0"):
             send(link, {"type": "part", "start": start})
-        assert b"".join(part for _, (part,) in sent) == content and sent[0][0]["name"] == "a.zip"
+        assert b"".join(part for _, (part,) in sent) == content and sent[0][0]["size"] == len(content)
         sent.clear()
     (tmp_path / "a.zip").unlink()
     send(link, {"type": "part", "start": 0})

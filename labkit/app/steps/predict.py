@@ -149,7 +149,7 @@ class Predict(Panel):
         buttons = widgets.HBox([self.go, self.stop, self.any, self.reopen])
         buttons.add_class("lk-form")
         inputs = [self.text, self.pair, self.numbers, self.drop, self.place]
-        left = widgets.VBox([*inputs, buttons, self.answer, self.unsure])
+        left = widgets.VBox([*inputs, buttons, self.unsure, self.answer])
         both = widgets.HBox([left, self.why.root])
         both.add_class("lk-two")
         last = widgets.HBox([self.export, self.link])

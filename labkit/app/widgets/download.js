@@ -52,7 +52,7 @@ function render({ model, el }) {
     got += part.byteLength;
     show();
     clearTimeout(timer);
-    if (got >= model.get("size") || !part.byteLength) save();
+    if (got >= content.size || !part.byteLength) save();
     else timer = setTimeout(ask, model.get("paced") ? PAUSE : 0);
   };
   link.addEventListener("click", (event) => {
@@ -63,13 +63,13 @@ function render({ model, el }) {
     busy = true;
     ask();
   });
-  model.on("change:name change:file change:label change:size", reset);
+  model.on("change:name change:file change:label", reset);
   model.on("msg:custom", take);
   show();
   el.append(link);
   return () => {
     clearTimeout(timer);
-    model.off("change:name change:file change:label change:size", reset);
+    model.off("change:name change:file change:label", reset);
     model.off("msg:custom", take);
   };
 }

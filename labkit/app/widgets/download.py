@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,23 +41,24 @@ class Download(anywidget.AnyWidget):
 
     def __init__(self, **traits: Any):
         super().__init__(paced=not os.environ.get(UNLIMITED), **traits)
-        self._source: Path | bytes = b""
+        self._source: Path | Callable[[], bytes] = bytes
+        self._made = b""
         self.on_msg(self._asked)
         hear_while_busy(self)
 
     def clear(self) -> None:
         """Hide the link."""
-        self.name, self.file, self.size, self._source = "", "", 0, b""
+        self.name, self.file, self.size, self._source, self._made = "", "", 0, bytes, b""
 
-    def offer(self, source: Path | bytes, name: str = "") -> None:
-        """Link to a file, or to ``source`` as a file called ``name``."""
+    def offer(self, source: Path | Callable[[], bytes], name: str = "") -> None:
+        """Link to a file, or to a content that is made on a click, as a file called ``name``."""
         self.clear()
         self._source = source
         if isinstance(source, Path):
             here = Path.cwd()
             whole = source.resolve()
             self.file = whole.relative_to(here).as_posix() if whole.is_relative_to(here) else ""
-        self.size = len(source) if isinstance(source, bytes) else source.stat().st_size
+            self.size = source.stat().st_size
         self.name = name or getattr(source, "name", "")
 
     def _asked(self, widget: object, content: dict[str, Any], buffers: Sequence[memoryview]) -> None:
@@ -65,16 +66,18 @@ class Download(anywidget.AnyWidget):
         start = content.get("start")
         if content.get("type") != "part" or not isinstance(start, int) or start < 0:
             return
-        reply = {"type": "part", "start": start, "size": self.size, "name": self.name}
         try:
             part = self._part(start)
         except OSError as error:
             return self.send({"type": "failed", "reason": str(error)})
-        self.send(reply, [part])
+        self.send({"type": "part", "start": start, "size": self.size, "name": self.name}, [part])
 
     def _part(self, start: int) -> bytes:
-        if isinstance(self._source, bytes):
-            return self._source[start : start + PART]
+        if not isinstance(self._source, Path):
+            if not start or not self._made:
+                self._made = self._source()
+                self.size = len(self._made)
+            return self._made[start : start + PART]
         with self._source.open("rb") as file:
             file.seek(start)
             return file.read(PART)

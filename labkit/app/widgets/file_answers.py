@@ -162,8 +162,9 @@ class FileAnswers:
             self.said.value = html.note(f"{visible(given.name, 80)}: {said}", "bad")
             return
         self.written = out
+        count = f"{found.rows - len(found.problems):,}"
         parts = [
-            html.note(self.panel.word("answered_file", rows=f"{found.rows - len(found.problems):,}"), "good")
+            html.note(self.panel.word("answered_file", file=visible(given.name, 80), rows=count), "good")
         ]
         if found.unsure:
             share = f"{found.unsure / max(found.rows, 1):.0%}"

@@ -1,11 +1,11 @@
-"""Excel workbooks: reads the first non-empty sheet, or a named one; writes a table."""
+"""Excel workbooks: the first non-empty sheet, or a named one."""
 
 from __future__ import annotations
 
 import itertools
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,6 @@ from labkit.data.io.arrow_cache import PORTION, Reading, table_of
 from labkit.data.io.csv import Dialect, named
 from labkit.i18n import _
 
-#: Characters of a cell at most.
-LONGEST_CELL = 32_767
 #: What Excel shows where a formula has no value.
 ERRORS = frozenset({"#N/A", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!", "#SPILL!", "#CALC!"})
 
@@ -136,46 +134,3 @@ def _trimmed(values: Iterable[Any]) -> list[Any]:
     while kept and (kept[-1] is None or kept[-1] == ""):
         kept.pop()
     return kept
-
-
-def write_excel(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows with the same columns as a sheet with a header; no text can act as a formula.
-
-    Args:
-        path: the file to write.
-        rows: column name → number, date, text or None.
-
-    Raises:
-        DataError: openpyxl is missing, or a text is too long for Excel.
-    """
-    try:
-        import openpyxl
-    except ImportError:
-        raise DataError(
-            _("an Excel file needs openpyxl: pip install 'labkit[excel]'. Or choose CSV.")
-        ) from None
-    book = openpyxl.Workbook(write_only=True)
-    sheet = book.create_sheet("predictions")
-    for number, row in enumerate(rows):
-        if not number:
-            sheet.append([_written(sheet, name, 0) for name in row])
-        sheet.append([_written(sheet, value, number) for value in row.values()])
-    book.save(path)
-
-
-def _written(sheet: Any, value: Any, row: int) -> Any:
-    from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE, WriteOnlyCell
-
-    if not isinstance(value, str):
-        return WriteOnlyCell(sheet, value)
-    text = ILLEGAL_CHARACTERS_RE.sub("\ufffd", value)
-    if len(text) > LONGEST_CELL:
-        raise DataError(
-            _(
-                "row {row} has a text of {length:,} characters; a cell of Excel has at most {most:,}. Choose CSV."
-            ),
-            row=row, length=len(text), most=LONGEST_CELL,
-        )  # fmt: skip
-    cell = WriteOnlyCell(sheet, text)
-    cell.data_type = "s"
-    return cell
