@@ -85,12 +85,13 @@ CASES: dict[str, tuple[Callable[[], Any], Callable[[], Any], dict[str, Any]]] = 
     "minilm-l6, head only": (reviews, lambda: MODELS["bert"](preset="minilm-l6"), {**SHORT, "trainable": "head"}),
     "bert-tiny, BitFit": (reviews, lambda: MODELS["bert"](preset="bert-tiny"), {**SHORT, "trainable": "bitfit"}),
     **{
-        f"mlp small by {rule}, digits": (table("digits"), lambda: MODELS["mlp"](preset="small"), {"rule": rule})
-        for rule in ("lion", "adafactor", "sgd", "muon")
+        f"mlp small by {name}, digits": (table("digits"), lambda: MODELS["mlp"](preset="small"), {"optimizer": name})
+        for name in ("lion", "adafactor", "sgd", "muon")
     },
     **{
-        f"bert-tiny by {rule}, reviews": (reviews, lambda: MODELS["bert"](preset="bert-tiny"), {**SHORT, "rule": rule})
-        for rule in ("lion", "adafactor", "sgd", "muon")
+        f"bert-tiny by {name}, reviews": (reviews, lambda: MODELS["bert"](preset="bert-tiny"),
+                                        {**SHORT, "optimizer": name})
+        for name in ("lion", "adafactor", "sgd", "muon")
     },
 }  # fmt: skip
 

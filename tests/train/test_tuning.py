@@ -108,11 +108,11 @@ def test_statistics_of_layers_are_carried_and_not_trained(parts):
     np.testing.assert_array_equal(state.params["backbone/mean"], before)
 
 
-@pytest.mark.parametrize("rule", ["lion", "adafactor", "sgd", "muon"])
-def test_every_rule_lowers_the_loss(rule):
+@pytest.mark.parametrize("optimizer", ["lion", "adafactor", "sgd", "muon"])
+def test_every_optimizer_lowers_the_loss(optimizer):
     rates = {"lion": 0.01, "adafactor": 0.05, "sgd": 0.1, "muon": 0.02}
     steps, state = perceptron(
-        Optimizer(algorithm=rule, learning_rate=rates[rule], schedule="constant", warmup=0.0)
+        Optimizer(algorithm=optimizer, learning_rate=rates[optimizer], schedule="constant", warmup=0.0)
     )
     losses = []
     for _ in range(30):
