@@ -91,6 +91,13 @@ class Run(RunHandle):
 
         return self._pipeline(TextGenerationPipeline).generate(prompts, **settings)
 
+    def stream(self, prompt: str, **settings: object) -> Iterator[str]:
+        """Continue a prompt, and yield the text so far while it is generated; see
+        :meth:`labkit.TextGenerationPipeline.stream`."""
+        from labkit.inference.text_generation import TextGenerationPipeline
+
+        return self._pipeline(TextGenerationPipeline).stream(prompt, **settings)
+
     @known_settings
     def fill(self, text: str, pair: str | None = None, *, top: int = 5) -> list[list[TokenPrediction]]:
         """Predict the tokens at each ``[MASK]``; see :meth:`labkit.FillMaskPipeline.fill`."""

@@ -216,6 +216,8 @@ TABLE: dict[str, Message] = {
     "new_tokens": _("Maximum new tokens"),
     "drawn_at": _("Temperature"),
     "drawn_at_help": _("0: greedy decoding; higher: more random sampling"),
+    "top_p_field": pgettext("setting", "Top-p"),
+    "top_p_help": _("Sample from the most likely tokens whose probabilities sum to this. 1: no limit."),
     "beams_field": _("Beams"),
     "wrote_nothing": _("Nothing was generated: the model predicts the end of the text here."),
     "tell_hidden": _("Fill the mask"),

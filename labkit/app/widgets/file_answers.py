@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import ipywidgets as widgets
 
-from labkit.app.steps.data import file_name
+from labkit.app.steps.data import FileDrop, file_name
 from labkit.app.widgets.controls import hear_while_busy
 from labkit.app.widgets.download import Download
+from labkit.app.wording import in_panel_words
 from labkit.core import html
 from labkit.core.archive import unpack
 from labkit.core.cache import fingerprint, write_atomic
@@ -66,7 +67,7 @@ class FileAnswers:
         hear_while_busy(self.upload)
         panel.on_change(self.upload, lambda _: self._uploaded())
         panel.on_change(self.format, lambda _: self.outdated())
-        row = widgets.HBox([self.upload, self.format, self.again])
+        row = widgets.HBox([self.upload, FileDrop(label=panel.word("drop_file")), self.format, self.again])
         row.add_class("lk-form")
         title = panel.html(html.heading(panel.word("answer_file_title"), 4))
         self.about = panel.html()
@@ -158,7 +159,7 @@ class FileAnswers:
             return
         self.done, language = None, self.panel.state.language
         if error is not None or out is None:
-            said = translate(error.message, language) if error is not None else ""
+            said = translate(in_panel_words(error), language) if error is not None else ""
             self.said.value = html.note(f"{visible(given.name, 80)}: {said}", "bad")
             return
         self.written = out
