@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import ipywidgets as widgets
 
 from labkit.core import html, units
+from labkit.models import models
 from labkit.profile.hardware import ACCELERATORS
-from labkit.train.cost_preview import CostPreview
+from labkit.train.cost_preview import COMPILATION, CostPreview
 
 if TYPE_CHECKING:
     from labkit.app.panel import Panel
@@ -35,7 +36,7 @@ class Costs:
         self.latest = found
         word, one, plan = self.panel.word, found.estimate, found.plan
         fits = word("fits") if one.fits else word("does_not_fit")
-        seconds = found.seconds()
+        seconds = found.whole_run(self._compilation())
         facts = [
             (word("parameters"), units.scaled(one.parameters)),
             (word("trained"), f"{one.trainable / max(one.parameters, 1):.0%}"),
@@ -43,7 +44,7 @@ class Costs:
             (word("memory_of", limit=units.sized(one.limit_bytes)), units.sized(one.memory_bytes)),
             (word("step_time"), "–" if one.step_seconds is None else units.timed(one.step_seconds)),
             (word("steps_in_all"), f"{found.steps:,}"),
-            (word("run_time"), "–" if seconds is None else units.lasting(seconds)),
+            (word("run_time"), "–" if seconds is None else " – ".join(map(units.lasting, seconds))),
         ]
         verdict = html.note(word("memory_verdict", verdict=fits), "good" if one.fits else "bad")
         padding = html.paragraph(
@@ -52,6 +53,14 @@ class Costs:
         )  # fmt: skip
         self.facts.value = html.joined(html.cards(facts), verdict, padding)
         self._tabulate()
+
+    def _compilation(self) -> float:
+        """Seconds that the newest run of this architecture compiled; a usual value without one."""
+        model = self.panel.state.model
+        for run in self.panel.state.store.runs():
+            if run.compile_seconds and run.settings("model").get("name") == models.name_of(model):
+                return run.compile_seconds
+        return COMPILATION
 
     def _tabulate(self) -> None:
         if (found := self.latest) is None:
