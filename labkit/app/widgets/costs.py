@@ -27,7 +27,8 @@ class Costs:
         )  # fmt: skip
         bar = widgets.HBox([self.where, self.price])
         bar.add_class("lk-form")
-        self.root = widgets.VBox([panel.html(html.heading(panel.word("costs"))), self.facts, bar, self.table])
+        elsewhere = widgets.Accordion([widgets.VBox([bar, self.table])], titles=[panel.word("elsewhere")])
+        self.root = widgets.VBox([panel.html(html.heading(panel.word("costs"))), self.facts, elsewhere])
         panel.on_change(self.where, self._which)
         panel.on_change(self.price, self._priced)
 
@@ -74,7 +75,7 @@ class Costs:
             lines.append((one.name, fits, units.timed(one.seconds), units.lasting(seconds), cost))
         head = [word(key) for key in ("accelerator", "memory", "step_time", "run_time", "cost")]
         table = html.scrolled(html.table(head, lines, numeric=(2, 3, 4)), word("costs"))
-        self.table.value = html.details(word("elsewhere"), table, html.paragraph(word("assumed"), "quiet"))
+        self.table.value = html.joined(table, html.paragraph(word("assumed"), "quiet"))
 
     def _which(self, name: str) -> None:
         with self.panel.filling():
