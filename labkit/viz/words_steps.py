@@ -259,6 +259,37 @@ TABLE: dict[str, Message] = {
     "do_not_fit": _("Not available for this data or task"),
     "own_sizes": _("custom"),
     "parameters_short": _("{count} parameters"),
+    "preset_pretrained": _("Pretrained: {name} ({about})"),
+    "preset_scratch": _("From scratch: {name}"),
+    "language_en": _("English"),
+    "language_multilingual": _("100 languages"),
+    "in_cache": _("downloaded"),
+    "hub_name": _("Weights from the Hub"),
+    "pin": _("Keep these settings when other data are loaded"),
+    "reset_settings": _("Reset to defaults"),
+    "reset_settings_help": _("Preparation, model, task and training settings by default for these rows"),
+    "find_rate": _("Find a learning rate"),
+    "find_rate_help": _(
+        "Train up to 100 steps while the learning rate rises, and see where the loss falls fastest"
+    ),
+    "finding_rate": _("Learning rate range test: up to 100 training steps. Nothing is saved."),
+    "use_rate": _("Use {rate}"),
+    "use_rate_help": _("Use the suggested learning rate"),
+    "random_weights": _(
+        "This preset starts from random weights: {rows} training rows are few for that. Choose a pretrained preset, "
+        "such as {preset}."
+    ),
+    "unknown_tokens": _(
+        "{share} of the tokens are unknown to the vocabulary of this model, so it cannot read these texts. Choose a "
+        "model of their language, or a preset from scratch, which learns its vocabulary from your rows."
+    ),
+    "unknown_tokens_multilingual": _(
+        "{share} of the tokens are unknown to the vocabulary of this model, so it cannot read these texts. Choose "
+        "{preset}, which knows 100 languages, or a preset from scratch, which learns its vocabulary from your rows."
+    ),
+    "texts_cut": _(
+        "{share} of the texts are longer than the model reads and are truncated. Increase max_length."
+    ),
     "too_large": _("too large for this machine"),
     "form_sizes": _("Sizes"),
     "form_training": _("Training"),
@@ -296,7 +327,7 @@ TABLE: dict[str, Message] = {
     "memory": _("memory"),
     "step_time": _("per step"),
     "steps_in_all": _("steps in all"),
-    "run_time": _("for the run"),
+    "run_time": _("for the run, with evaluation and compilation"),
     "fits": _("fits"),
     "does_not_fit": _("does not fit"),
     "memory_verdict": _("Memory of this machine: {verdict}."),

@@ -43,7 +43,7 @@ class ColumnForm:
             fields.append(widgets.VBox([control, hint]))
             fields[-1].add_class("lk-field")
         self.root = widgets.VBox(fields)
-        self.root.add_class("lk-columns")
+        self.root.add_class("lk-fields")
 
     def _control(self, given: ColumnValues) -> Any:
         how, name = given.column, visible(given.column.name, 60)
