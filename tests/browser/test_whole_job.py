@@ -44,7 +44,7 @@ def whole_job(page: Any) -> None:
         page.locator(".labkit-bench .widget-upload").locator("visible=true").last.click()
     chooser.value.set_files(str(REVIEWS))
     with page.expect_download() as download:
-        page.get_by_text("Download reviews-predictions.csv").click()
+        page.locator("a.lk-link:has-text('reviews-predictions')").locator("visible=true").click()
     with open(download.value.path(), encoding="utf-8-sig", newline="") as file:
         answers = list(csv.DictReader(file))
     assert len(answers) == 260 and {row["predicted"] for row in answers} <= {"positive", "negative"}
