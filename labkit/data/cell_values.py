@@ -14,11 +14,19 @@ from labkit.data.cells import DAY, EPOCH, Column
 
 
 class Cell(NamedTuple):
-    """A cell of a source column: its name, its value as text ("" where missing), the numbers of its features."""
+    """A cell of a source column.
+
+    Attributes:
+        column: name of the column.
+        value: as text, "" where missing.
+        places: numbers of its features.
+        kind: of the column.
+    """
 
     column: str
     value: str
     places: tuple[int, ...]
+    kind: str = "number"
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ def cells_of(features: np.ndarray, columns: Sequence[Column], names: Sequence[st
     found = []
     for how in source_columns(columns, names):
         places = tuple(place[name] for name in how.features)
-        found.append(Cell(how.name, _written(how, features[list(places)]), places))
+        found.append(Cell(how.name, _written(how, features[list(places)]), places, how.kind))
     return found
 
 

@@ -8,6 +8,7 @@ from labkit.core import html
 from labkit.core.html import Html
 from labkit.core.text import escape, visible
 from labkit.core.units import plain, unit_in
+from labkit.data.cell_values import Cell
 from labkit.explain.explanation import AGAINST, FOR, AttentionWeights, Explanation
 from labkit.viz import charts, media
 from labkit.viz.svg import inline
@@ -97,10 +98,7 @@ def _features(found: Explanation, language: str) -> Html:
     """The columns of a row (or features without names), those with the largest effects first."""
     if found.cells:
         names = [cell.column for cell in found.cells]
-        given, effects = (
-            [cell.value or word("missing_value", language) for cell in found.cells],
-            found.effects,
-        )
+        given, effects = [_shown(cell, language) for cell in found.cells], found.effects
     else:
         names, effects = list(map(str, range(len(found.values)))), found.values
         given = [""] * len(names) if found.inputs is None else [f"{value:.3g}" for value in found.inputs]
@@ -116,6 +114,13 @@ def _features(found: Explanation, language: str) -> Html:
         effect = f"{effect} ({unit})"
     head = [word("column" if found.cells else "feature", language), word("value", language), "", effect]
     return html.table(head, lines, numeric=(1, 3), limit=60)
+
+
+def _shown(cell: Cell, language: str) -> str:
+    """The value of a cell, in the panel's words where it is missing or a boolean."""
+    if cell.kind == "boolean" and cell.value:
+        return word("yes" if cell.value == "true" else "no", language)
+    return cell.value or word("missing_value", language)
 
 
 def _bar(share: float, fill: int = 1) -> Html:
