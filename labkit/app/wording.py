@@ -42,7 +42,7 @@ WORDS: dict[str, Message] = {
     "the table has no column {column!r}, which the model needs.{hint} It has: {there}. "
     "Name the column (--column, --pair), or all columns of a file without a header "
     "(--name).": _(
-        "the file has no column {column!r}, which the model needs.{hint} It has: {there}. Rename its column."
+        "the file has no column {column!r}, which the model needs.{hint} It has: {there}. Choose or rename its column."
     ),
     "name the column that contains the file names (--column). The table has: {there}.": _(
         "no column contains file names: call it “file”. The table has: {there}."

@@ -51,6 +51,7 @@ def write_answers(
     *,
     encoding: str = "utf-8",
     unsure_below: float | None = None,
+    relative_to: Path | None = None,
     **settings: Any,
 ) -> Answered:
     """Predict for every row of a file or folder, and write the rows with the answers.
@@ -60,6 +61,7 @@ def write_answers(
         source: see :meth:`labkit.Predictor.answered`.
         out: the file to write, of an ending in :data:`WRITERS`; replaced once all is written.
         encoding: of a CSV file; "utf-8-sig" for Excel.
+        relative_to: folder from which the column "file" of images or sounds names them.
         unsure_below, settings: of :meth:`labkit.Predictor.answered`.
 
     Raises:
@@ -75,7 +77,7 @@ def write_answers(
     columns = (*predictor.answer_columns(unsure_below), "problem") if skips else ()
     several = predictor.problem_type == "labels"
     with _replacing(out) as part:
-        WRITERS[out.suffix.lower()](part, _counted(rows, found), columns, several, encoding)
+        WRITERS[out.suffix.lower()](part, _counted(rows, found, relative_to), columns, several, encoding)
     found.notes = tuple(notes)
     return found
 
@@ -88,8 +90,10 @@ def check_ending(out: Path) -> None:
         )
 
 
-def _counted(rows: Answers, found: Answered) -> Iterator[tuple[dict[str, Any], Any]]:
+def _counted(rows: Answers, found: Answered, base: Path | None) -> Iterator[tuple[dict[str, Any], Any]]:
     for record, answer in rows:
+        if base is not None:
+            record = {**record, "file": Path(record["file"]).relative_to(base).as_posix()}
         if isinstance(answer, NoPrediction):
             found.problems[found.rows] = answer.problem
         found.unsure += bool(getattr(answer, "unsure", False))

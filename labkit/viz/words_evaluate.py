@@ -261,6 +261,7 @@ TABLE: dict[str, Message] = {
     ),
     "answer_files": _("files"),
     "output_format": _("Output format"),
+    "text_of_file": _("Column of the text"),
     "answer_again": _("Predict again"),
     "answer_again_help": _("Predict again for the same file, with the present settings"),
     "answering": _("Predicting"),

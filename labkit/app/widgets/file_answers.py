@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ipywidgets as widgets
 
@@ -18,6 +18,7 @@ from labkit.core.errors import LabkitError
 from labkit.core.text import visible
 from labkit.data.io.compressed import OPENERS
 from labkit.data.io.files import READERS
+from labkit.data.io.load import read_table
 from labkit.data.model_input import ENDINGS
 from labkit.i18n import translate
 from labkit.inference.answer_files import Answered, write_answers
@@ -38,6 +39,15 @@ class Upload(NamedTuple):
 
     name: str
     files: dict[str, bytes]
+
+
+class Outcome(NamedTuple):
+    """What predicting for a file gave: the written file, or an error and the columns to choose a text from."""
+
+    out: Path
+    found: Answered
+    error: LabkitError | None = None
+    columns: tuple[str, ...] = ()
 
 
 class FileAnswers:
@@ -62,6 +72,9 @@ class FileAnswers:
             description=panel.word("output_format"),
         )
         self.format.layout.width, self.format.style.description_width = "auto", "auto"
+        self.column = widgets.Dropdown(options=[("", "")], value="", description=panel.word("text_of_file"))
+        self.column.layout.width, self.column.style.description_width = "auto", "auto"
+        panel.on_change(self.column, lambda _: self.start())
         self.again = panel.button("answer_again", self.start)
         self.said, self.download = panel.html(), Download()
         hear_while_busy(self.upload)
@@ -71,7 +84,7 @@ class FileAnswers:
         row.add_class("lk-form")
         title = panel.html(html.heading(panel.word("answer_file_title"), 4))
         self.about = panel.html()
-        self.root = widgets.VBox([title, self.about, row, self.said, self.download])
+        self.root = widgets.VBox([title, self.about, row, self.said, self.column, self.download])
         self.show(None)
 
     def show(self, predictor: Predictor | None) -> None:
@@ -81,6 +94,7 @@ class FileAnswers:
         self.said.value = ""
         self.download.clear()
         self.again.layout.display = "none"
+        self._forget_column()
         if predictor is None:
             return
         kind = predictor.processor.modality
@@ -97,17 +111,30 @@ class FileAnswers:
         files = {file_name(one["name"]): bytes(one["content"]) for one in self.upload.value}
         first = next(iter(files))
         self.given = Upload(first if len(files) == 1 else self.panel.word("answer_files"), files)
+        self._forget_column()
         with self.panel.filling():
             self.upload.value = ()
             ending = Path(first).suffix.lower()
             self.format.value = ending if ending in FORMATS else ".jsonl" if ending == ".ndjson" else ".csv"
         self.start()
 
+    def _forget_column(self) -> None:
+        """The next file has other columns."""
+        with self.panel.filling():
+            self.column.options, self.column.value = [("", "")], ""
+        self.column.layout.display = "none"
+
     def outdated(self) -> None:
         """Take away answers that no longer belong to the settings."""
         self.download.clear()
         if self.given is not None:
             self.said.value = html.paragraph(self.panel.word("answers_outdated"), "quiet")
+
+    def _settings(self) -> dict[str, Any]:
+        """What the answers depend on, besides the file."""
+        assert self.predictor is not None
+        sure = self.predictor.problem_type is not ProblemType.NUMBER and self.unsure.value > 0
+        return {"unsure_below": self.unsure.value if sure else None, "column": self.column.value or None}
 
     def start(self) -> None:
         """Predict for the uploaded file; in a thread."""
@@ -118,22 +145,33 @@ class FileAnswers:
         self.again.layout.display = ""
         self.done = (0, 0)
         self.refresh()
-        classes = predictor.problem_type is not ProblemType.NUMBER
-        least = self.unsure.value if classes and self.unsure.value > 0 else None
-        out, place = self._out(given, self.format.value), self.panel.state.store.folder / "uploads"
+        settings, ending = self._settings(), self.format.value
+        out, place = self._out(given, ending), self.panel.state.store.folder / "uploads"
 
-        def work() -> tuple[Path | None, Answered, LabkitError | None]:
+        def work() -> Outcome:
+            source: Path | None = None
             try:
                 source = _kept(given, place)
                 written = write_answers(
-                    predictor, source, out, encoding="utf-8-sig", unsure_below=least, on_bad="skip",
-                    progress=self._progress,
+                    predictor, source, out, encoding="utf-8-sig", on_bad="skip", progress=self._progress,
+                    relative_to=source if source.is_dir() else None, **settings,
                 )  # fmt: skip
             except LabkitError as error:
-                return None, Answered(), error
-            return out, written, None
+                return Outcome(out, Answered(), error, _text_columns(predictor, source))
+            except BaseException:  # the panel shows it
+                self.done, self.said.value = None, ""
+                raise
+            return Outcome(out, written)
 
-        self.panel.later("answer_file", work, lambda found: self._show(given, *found))
+        def show(found: Outcome) -> None:
+            self.done = None
+            if given is not self.given:
+                return
+            if (settings, ending) != (self._settings(), self.format.value):
+                return self.outdated()
+            self._show(given, found)
+
+        self.panel.later("answer_file", work, show)
 
     def _out(self, given: Upload, ending: str) -> Path:
         """A new file beside the notebook; one that this panel has written for the same upload is replaced."""
@@ -154,13 +192,16 @@ class FileAnswers:
             told = f" {done:,} / {rows:,}" if rows else ""
             self.said.value = html.paragraph(f"{self.panel.word('answering')}{told} …", "quiet")
 
-    def _show(self, given: Upload, out: Path | None, found: Answered, error: LabkitError | None) -> None:
-        if given is not self.given:
-            return
-        self.done, language = None, self.panel.state.language
-        if error is not None or out is None:
-            said = translate(in_panel_words(error), language) if error is not None else ""
+    def _show(self, given: Upload, outcome: Outcome) -> None:
+        out, found, error, columns = outcome
+        language = self.panel.state.language
+        if error is not None:
+            said = translate(in_panel_words(error), language)
             self.said.value = html.note(f"{visible(given.name, 80)}: {said}", "bad")
+            with self.panel.filling():
+                self.column.options = [("", ""), *((visible(name, 60), name) for name in columns)]
+                self.column.value = ""
+            self.column.layout.display = "" if columns else "none"
             return
         self.written = out
         count = f"{found.rows - len(found.problems):,}"
@@ -205,3 +246,18 @@ def _kept(given: Upload, place: Path) -> Path:
         for each, bytes_ in given.files.items():
             write_atomic((target if more else folder) / each, bytes_)
     return target
+
+
+def _text_columns(predictor: Predictor, source: Path | None) -> tuple[str, ...]:
+    """Columns of a table in which the text of a model of single texts may be; none where it cannot be read."""
+    if (
+        source is None
+        or source.is_dir()
+        or predictor.processor.modality != "text"
+        or len(predictor.columns) > 1
+    ):
+        return ()
+    try:
+        return tuple(read_table(source).table.column_names)
+    except LabkitError:
+        return ()
