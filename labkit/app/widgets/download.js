@@ -35,12 +35,15 @@ function render({ model, el }) {
     clearTimeout(timer);
     timer = setTimeout(ask, 8000); // a message was lost
   };
-  const save = () => {
-    const address = URL.createObjectURL(new Blob(parts));
+  const follow = (address) => {
     const one = Object.assign(document.createElement("a"), { href: address, download: model.get("name") });
     document.body.append(one);
     one.click();
     one.remove();
+  };
+  const save = () => {
+    const address = URL.createObjectURL(new Blob(parts));
+    follow(address);
     setTimeout(() => URL.revokeObjectURL(address), 60000);
     reset();
   };
@@ -55,10 +58,12 @@ function render({ model, el }) {
     if (got >= content.size || !part.byteLength) save();
     else timer = setTimeout(ask, model.get("paced") ? PAUSE : 0);
   };
-  link.addEventListener("click", (event) => {
-    if (served(model)) return;
+  link.addEventListener("click", async (event) => {
     event.preventDefault();
     if (busy) return;
+    const address = served(model);
+    // the kernel may work in another folder than that of the notebook: then the server has no such file
+    if (address && (await fetch(address, { method: "HEAD" }).catch(() => null))?.ok) return follow(address);
     reset();
     busy = true;
     ask();
