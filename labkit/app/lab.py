@@ -81,6 +81,7 @@ class Lab(Panel):
     def _next(self) -> None:
         names = list(STEPS)
         self.show(names[names.index(self.state.step) + 1])
+        self.scroller.top += 1
 
     def _mark(self) -> None:
         """Name the steps, with a tick at what is done."""
