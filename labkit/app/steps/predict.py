@@ -174,7 +174,9 @@ class Predict(Panel):
         self.files.refresh()
         if self.asking is not None and self.asked is not None and (text := self.asking.so_far) is not None:
             self.answer.value = self.asking.shown(self.asked, text)
-        return super().refresh()
+        if not (busy := super().refresh()):
+            self.stop.layout.display = "none"
+        return busy
 
     # --- the model ----------------------------------------------------------------------------------------------
 
@@ -260,13 +262,17 @@ class Predict(Panel):
         self._changed()
         self.stop.layout.display = "" if asking.streams else "none"
 
-        def show(found: object) -> None:
-            self.stop.layout.display = "none"
-            if asking is self.asking:
+        def work() -> Any:
+            try:
+                return asking.answer(asked)
+            finally:
                 asking.so_far = None
+
+        def show(found: object) -> None:
+            if asking is self.asking:
                 self.answer.value = asking.shown(asked, found)
 
-        self.later("predict", lambda: asking.answer(asked), show)
+        self.later("predict", work, show)
 
     def _stop(self) -> None:
         if self.asking is not None:

@@ -41,7 +41,7 @@ class Upload(NamedTuple):
     files: dict[str, bytes]
 
 
-class Outcome(NamedTuple):
+class FileOutcome(NamedTuple):
     """What predicting for a file gave: the written file, or an error and the columns to choose a text from."""
 
     out: Path
@@ -148,7 +148,7 @@ class FileAnswers:
         settings, ending = self._settings(), self.format.value
         out, place = self._out(given, ending), self.panel.state.store.folder / "uploads"
 
-        def work() -> Outcome:
+        def work() -> FileOutcome:
             source: Path | None = None
             try:
                 source = _kept(given, place)
@@ -157,13 +157,13 @@ class FileAnswers:
                     relative_to=source if source.is_dir() else None, **settings,
                 )  # fmt: skip
             except LabkitError as error:
-                return Outcome(out, Answered(), error, _text_columns(predictor, source))
+                return FileOutcome(out, Answered(), error, _text_columns(predictor, source))
             except BaseException:  # the panel shows it
                 self.done, self.said.value = None, ""
                 raise
-            return Outcome(out, written)
+            return FileOutcome(out, written)
 
-        def show(found: Outcome) -> None:
+        def show(found: FileOutcome) -> None:
             self.done = None
             if given is not self.given:
                 return
@@ -192,7 +192,7 @@ class FileAnswers:
             told = f" {done:,} / {rows:,}" if rows else ""
             self.said.value = html.paragraph(f"{self.panel.word('answering')}{told} …", "quiet")
 
-    def _show(self, given: Upload, outcome: Outcome) -> None:
+    def _show(self, given: Upload, outcome: FileOutcome) -> None:
         out, found, error, columns = outcome
         language = self.panel.state.language
         if error is not None:
