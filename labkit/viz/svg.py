@@ -118,7 +118,7 @@ class _Frame:
         self.edge, self.top = (figure.width if shared else right) - _RIGHT, self.line + (14 if shared else 0)
         self.bare = not (plot.x.shown or plot.y.shown)
         longest = max(map(len, plot.x.names), default=0)
-        self.beside = beside = max((len(text) for _, text in _scale(plot, "y", 0, 1).marks()), default=0)
+        self.beside = beside = max((_columns(text) for _, text in _scale(plot, "y", 0, 1).marks()), default=0)
         room = (right - left) / max(len(plot.x.names), 1)
         aslant = len(plot.x.names) > 6 and longest > 4
         steep = 65 if room < 25 else 35
@@ -253,6 +253,11 @@ class _Frame:
         if rule.note:
             late = x[0] > (self.x.start + self.x.end) / 2
             yield _text(x[0] + (-5 if late else 5), min(y) + 9, rule.note, "end" if late else "start")
+
+
+def _columns(text: str) -> int:
+    """Width of a text in Latin letters; a Chinese character is as wide as two."""
+    return sum(1 + (ord(char) >= 0x2E80) for char in text)
 
 
 def _resized(scale: Scale, size: float) -> Scale:

@@ -202,6 +202,7 @@ class Evaluate(Panel):
             description=self.word("class_order"),
         )
         self.order.style.description_width, self.order.layout.width = "auto", "auto"
+        self.order.layout.align_self = "flex-start"
         self.on_change(self.order, lambda _: self._grid())
         self.examples, self.each = Examples(self), self.html()
         self.worst = self.button("worst", self._worst)
