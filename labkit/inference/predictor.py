@@ -41,7 +41,7 @@ from labkit.tasks.lm import LanguageModel
 from labkit.tasks.pretrain import Pretrain
 from labkit.tasks.qa import QuestionAnswering
 from labkit.tasks.seq2seq import Seq2Seq
-from labkit.train.processors import TextProcessor
+from labkit.train.processors import FeatureProcessor, TextProcessor
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -363,7 +363,7 @@ class Predictor(Pipeline):
                 return _("no text in column {column!r}", column=name)
             if not self.clean(str(record[name])).strip():
                 return _("cleaning leaves nothing of the text in column {column!r}", column=name)
-        standard = getattr(self.processor, "standard", None)
+        standard = self.processor.standard if isinstance(self.processor, FeatureProcessor) else None
         for how in standard.columns if standard else ():
             if how.name in record and (said := problem_of(how, record[how.name])):
                 return _("column {column!r}: {problem}", column=how.name, problem=said)

@@ -41,6 +41,7 @@ from labkit.inference.predictor import NumericPrediction, Prediction, Prediction
 from labkit.inference.registry import pipeline_of
 from labkit.runs.handle import RunHandle
 from labkit.tasks.base import ProblemType
+from labkit.train.processors import FeatureProcessor
 from labkit.viz import explanation_html, media
 from labkit.viz.words import message
 
@@ -416,7 +417,8 @@ def _model(run: RunHandle) -> tuple[Pipeline, list[ColumnValues]] | None:
         tool = pipeline_of(run)
     except RunError:
         return None
-    standard = getattr(tool.processor, "standard", None) if isinstance(tool, Predictor) else None
+    processor = tool.processor if isinstance(tool, Predictor) else None
+    standard = processor.standard if isinstance(processor, FeatureProcessor) else None
     if standard is None or not standard.names or len(standard.columns or standard.names) > MOST:
         return tool, []
     return tool, column_values(run_report.rows_of(run)["train"], standard.columns, standard.names)
