@@ -16,6 +16,7 @@ import numpy as np
 from flax import nnx
 
 from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
+from labkit.models.random_bits import bits
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": partial(jax.nn.gelu, approximate=False),
@@ -192,10 +193,10 @@ def dropout(x: Float[Array, "*s"], rate: float, key: PRNGKeyArray | None) -> Flo
     if key is None or cut == 0:
         return x
     *lead, last = x.shape
-    words = jax.random.bits(key, (*lead, (last + 1) // 2), "uint32")
-    bits = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(*lead, -1)[..., :last]
+    words = bits(key, (*lead, (last + 1) // 2))
+    drawn = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(*lead, -1)[..., :last]
     scale = jnp.asarray(65536 / (65536 - cut), x.dtype)
-    return jnp.where(bits >= cut, x * scale, jnp.zeros((), x.dtype))
+    return jnp.where(drawn >= cut, x * scale, jnp.zeros((), x.dtype))
 
 
 def padding_bias(mask: Bool[Array, "b t"]) -> Float[Array, "b 1 1 t"]:
