@@ -12,6 +12,8 @@ from flax import nnx
 from labkit.core.shapes import Array, Float, Int, PRNGKeyArray
 from labkit.models import layers as parts
 from labkit.models.base import ModelConfig
+from labkit.models.layers import halves
+from labkit.models.lean import pointwise
 
 ACTIVATIONS = {**parts.ACTIVATIONS, "swish": jax.nn.silu}  # that of many Marian models
 NORM_EPS = 1e-5  # what Hugging Face readers have, and no config.json says
@@ -35,7 +37,7 @@ class Attention(nnx.Module):
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         d = config.width
         self.query, self.key, self.value, self.out = (parts.dense(d, d, config.dtype, rngs) for _ in range(4))
-        self.heads, self.rate = config.heads, config.attention_dropout
+        self.heads, self.rate, self.dtype = config.heads, config.attention_dropout, config.dtype
 
     def project(self, x: Float[Array, "b t d"], *names: str) -> list[Float[Array, "b t h k"]]:
         """What the layers of these names make of x, head by head."""
@@ -51,7 +53,8 @@ class Attention(nnx.Module):
         rng: PRNGKeyArray | None = None,
     ) -> Float[Array, "b t d"]:
         """Attend, and join the heads."""
-        return self.out(parts.attend(query, key, value, bias, self.rate, rng).reshape(*query.shape[:2], -1))
+        mixed = parts.attend(query, key, value, bias, self.rate, rng, self.dtype)
+        return self.out(mixed.reshape(*query.shape[:2], -1))
 
 
 class EncoderLayer(nnx.Module):
@@ -64,6 +67,7 @@ class EncoderLayer(nnx.Module):
         self.mlp_in, self.mlp_out = parts.dense(d, m, dtype, rngs), parts.dense(m, d, dtype, rngs, width=d)
         self.mlp_norm = parts.norm(d, NORM_EPS, dtype, rngs)
         self.activation, self.dropout, self.norm_first = config.activation, config.dropout, config.norm_first
+        self.dtype = dtype
 
     def __call__(
         self, x: Float[Array, "b s d"], bias: Float[Array, "b 1 #s s"], *, key: PRNGKeyArray | None = None
@@ -89,13 +93,13 @@ class EncoderLayer(nnx.Module):
 
     def fed(self, x: Float[Array, "b t d"], key: PRNGKeyArray | None) -> Float[Array, "b t d"]:
         """After the feed-forward part."""
-        act = ACTIVATIONS[self.activation]
-        return self.added(x, self.mlp_norm, lambda y: self.mlp_out(act(self.mlp_in(y))), key)
+        act = ACTIVATIONS[self.activation], halves(self.dtype)
+        return self.added(x, self.mlp_norm, lambda y: self.mlp_out(pointwise(*act, self.mlp_in(y))), key)
 
     def added(
         self,
         x: Float[Array, "b t d"],
-        norm: nnx.LayerNorm,
+        norm: parts.LayerNorm,
         part: Callable[[Array], Array],
         key: PRNGKeyArray | None,
     ) -> Float[Array, "b t d"]:

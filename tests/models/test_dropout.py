@@ -1,4 +1,4 @@
-"""Random bits are those of JAX, without its loop."""
+"""Dropout, and its random bits: those of JAX, without its loop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.models import layers
-from labkit.models.random_bits import bits
+from labkit.models.dropout import bits
 
 
 @settings(max_examples=20, deadline=None)

@@ -1,4 +1,4 @@
-"""Random bits for dropout: those of ``jax.random.bits``, computed on a CPU without a loop.
+"""Dropout, and its random bits: those of ``jax.random.bits``, computed on a CPU without a loop.
 
 JAX runs the twenty rounds of Threefry-2x32 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") in a
 loop there, which writes and copies both words of every counter five times. Written out, XLA fuses them into the
@@ -11,12 +11,46 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from labkit.core.shapes import Array, PRNGKeyArray
+from labkit.core.shapes import Array, Bool, Float, PRNGKeyArray
 
+#: A rate of dropout is a multiple of 1 / this.
+LEVELS = 65536
 #: By how many bits the second word turns in each round; the two rows alternate.
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 #: What makes a third word of the two of a key.
 PARITY = np.uint32(0x1BD11BDA)
+
+
+def dropout(x: Float[Array, "*s"], rate: float, key: PRNGKeyArray | None) -> Float[Array, "*s"]:
+    """Zero each element with probability ``rate`` and scale the others so that the mean stays.
+
+    Sixteen random bits decide an element, two elements to each 32-bit draw: random bits are the most
+    expensive part of dropout on a CPU. The rate is therefore rounded to a multiple of 1/65536, and the scale
+    follows the rounded rate.
+    """
+    if key is None or _cut(rate) == 0:
+        return x
+    larger = x * jnp.asarray(gain(key, rate), x.dtype)
+    return jnp.where(drops(key, rate, x.shape), jnp.zeros((), x.dtype), larger)
+
+
+def _cut(rate: float) -> int:
+    return round(rate * LEVELS)
+
+
+def gain(key: PRNGKeyArray | None, rate: float) -> float:
+    """By what dropout multiplies the elements that it leaves."""
+    return 1.0 if key is None else LEVELS / (LEVELS - _cut(rate))
+
+
+def drops(key: PRNGKeyArray | None, rate: float, shape: tuple[int, ...]) -> Bool[Array, "*s"]:
+    """Which elements dropout zeroes."""
+    if key is None or _cut(rate) == 0:
+        return jnp.zeros((), bool)
+    *lead, last = shape
+    words = bits(key, (*lead, (last + 1) // 2))
+    drawn = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(*lead, -1)[..., :last]
+    return drawn < _cut(rate)
 
 
 def bits(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
