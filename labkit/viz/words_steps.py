@@ -18,7 +18,7 @@ TABLE: dict[str, Message] = {
     "code_of_step": _("Equivalent code"),
     "save_experiment": _("Save experiment"),
     "save_experiment_help": _("Save data, model and training settings to a file for `labkit train`"),
-    "saved_as": _("Saved as {file}. Run it with `labkit train {file}`."),
+    "saved_as": _("Saved as {file}. Run it with labkit train {file}"),
     "download": _("Download"),
     "cure_memory": _("Out of memory. Use a smaller batch size, shorter texts or a smaller model."),
     "cure_unknown": _("Unexpected error. The traceback shows where it occurred; the panel remains usable."),
@@ -31,10 +31,9 @@ TABLE: dict[str, Message] = {
     "way_upload": _("Upload a file"),
     "way_path": _("A local file or folder"),
     "about_upload": _(
-        "CSV, TSV, JSON Lines or Parquet with one row per example; or a zip file of images, sounds or "
-        "texts with one folder per class. The file is saved in the lab folder. For files above 10 MB, "
-        "start with `labkit lab` or `labkit app`, or put the file next to the notebook and give its "
-        "path."
+        "CSV, Excel, JSON Lines, Parquet or plain text with one row per example; or a zip file of images, "
+        "sounds or texts with one folder per class. The file is saved in the lab folder. For files above 10 MB, "
+        "start JupyterLab with the command labkit lab, or put the file next to the notebook and give its path."
     ),
     "about_path": _(
         "A CSV, TSV, JSON Lines or Parquet file, a folder with one file per split, or a folder with "
@@ -46,11 +45,41 @@ TABLE: dict[str, Message] = {
     "text_column": pgettext("column", "Text"),
     "pair_column": pgettext("column", "Second text"),
     "label_column": pgettext("column", "Label"),
-    "goal": _("Target type"),
-    "goal_help": _("One class, several labels, or a number"),
-    "goal_class": _("a class"),
-    "goal_labels": _("several labels"),
-    "goal_number": _("a number"),
+    "answer_column": pgettext("column", "Answer"),
+    "text_column_compare": pgettext("column", "First text"),
+    "text_column_answer": pgettext("column", "Question"),
+    "pair_column_answer": pgettext("column", "Paragraph"),
+    "text_column_translate": pgettext("column", "Source text"),
+    "pair_column_translate": pgettext("column", "Target text"),
+    "label_column_labels": pgettext("column", "Labels"),
+    "label_column_number": pgettext("column", "Number"),
+    "choose_column": _("choose a column"),
+    "goal": _("What should the model learn?"),
+    "goal_classify": pgettext("goal", "Classify"),
+    "goal_classify_help": _("One category per row, such as positive or negative, cat or dog"),
+    "goal_labels": pgettext("goal", "Assign several labels"),
+    "goal_labels_help": _("Any number of labels per row, such as the topics of an article"),
+    "goal_number": pgettext("goal", "Predict a number"),
+    "goal_number_help": _("A number per row, such as a price"),
+    "goal_compare": pgettext("goal", "Compare two texts"),
+    "goal_compare_help": _("How two texts relate: the same meaning or not, or how similar they are"),
+    "goal_answer": pgettext("goal", "Answer questions"),
+    "goal_answer_help": _("Find the answer to a question in a paragraph"),
+    "goal_generate": pgettext("goal", "Generate text"),
+    "goal_generate_help": _("Continue a text, as a language model does"),
+    "goal_translate": pgettext("goal", "Translate"),
+    "goal_translate_help": _("Turn a text into another one, such as a translation or a summary"),
+    "inputs": _("What the model reads"),
+    "input_text": _("Input: a text"),
+    "input_columns": _("Input: columns of the table"),
+    "more_options": _("More options"),
+    "drop_file": _("or drop a file here"),
+    "rows_of_python": _("rows from Python"),
+    "count_rows": _("{count} rows"),
+    "count_columns": _("{count} columns"),
+    "column_used": _("{what}: {name}"),
+    "rows_left_out": _("{count} unusable rows left out"),
+    "detail": _("Detail"),
     "separator": _("Label separator"),
     "separator_help": _("Separator between the labels of a row"),
     "decimal": _("Decimal separator"),
@@ -58,9 +87,7 @@ TABLE: dict[str, Message] = {
     "decimal_auto": _("detected automatically"),
     "decimal_point": _("point (1.5)"),
     "decimal_comma": _("comma (1,5)"),
-    "features": _("use numeric and categorical columns as input"),
     "numbers_of": _("Values of {name}"),
-    "found_out": _("detected automatically"),
     "none": _("none"),
     "no_label": _("no label"),
     "on_bad": _("Unusable rows"),
@@ -232,6 +259,37 @@ TABLE: dict[str, Message] = {
     "do_not_fit": _("Not available for this data or task"),
     "own_sizes": _("custom"),
     "parameters_short": _("{count} parameters"),
+    "preset_pretrained": _("Pretrained: {name} ({about})"),
+    "preset_scratch": _("From scratch: {name}"),
+    "language_en": _("English"),
+    "language_multilingual": _("100 languages"),
+    "in_cache": _("downloaded"),
+    "hub_name": _("Weights from the Hub"),
+    "pin": _("Keep these settings when other data are loaded"),
+    "reset_settings": _("Reset to defaults"),
+    "reset_settings_help": _("Preparation, model, task and training settings by default for these rows"),
+    "find_rate": _("Find a learning rate"),
+    "find_rate_help": _(
+        "Train up to 100 steps while the learning rate rises, and see where the loss falls fastest"
+    ),
+    "finding_rate": _("Learning rate range test: up to 100 training steps. Nothing is saved."),
+    "use_rate": _("Use {rate}"),
+    "use_rate_help": _("Use the suggested learning rate"),
+    "random_weights": _(
+        "This preset starts from random weights: {rows} training rows are few for that. Choose a pretrained preset, "
+        "such as {preset}."
+    ),
+    "unknown_tokens": _(
+        "{share} of the tokens are unknown to the vocabulary of this model, so it cannot read these texts. Choose a "
+        "model of their language, or a preset from scratch, which learns its vocabulary from your rows."
+    ),
+    "unknown_tokens_multilingual": _(
+        "{share} of the tokens are unknown to the vocabulary of this model, so it cannot read these texts. Choose "
+        "{preset}, which knows 100 languages, or a preset from scratch, which learns its vocabulary from your rows."
+    ),
+    "texts_cut": _(
+        "{share} of the texts are longer than the model reads and are truncated. Increase max_length."
+    ),
     "too_large": _("too large for this machine"),
     "form_sizes": _("Sizes"),
     "form_training": _("Training"),
@@ -269,7 +327,7 @@ TABLE: dict[str, Message] = {
     "memory": _("memory"),
     "step_time": _("per step"),
     "steps_in_all": _("steps in all"),
-    "run_time": _("for the run"),
+    "run_time": _("for the run, with evaluation and compilation"),
     "fits": _("fits"),
     "does_not_fit": _("does not fit"),
     "memory_verdict": _("Memory of this machine: {verdict}."),

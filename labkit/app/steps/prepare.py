@@ -10,6 +10,7 @@ import ipywidgets as widgets
 from labkit.app.panel import Panel
 from labkit.app.state import State, state_with
 from labkit.app.widgets.classes import ClassEditor
+from labkit.app.widgets.forms import hinted
 from labkit.app.widgets.tokens import TokensPreview
 from labkit.core import html
 from labkit.core.config import SEEDS
@@ -72,7 +73,9 @@ class Prepare(Panel):
             )
             for name in STEPS
         }
-        grid = widgets.GridBox(list(self.boxes.values()))
+        grid = widgets.GridBox(
+            [hinted(box, self.word(f"clean_{name}_help")) for name, box in self.boxes.items()]
+        )
         grid.add_class("lk-grid")
         self.usual = self.button("clean_usual", lambda: self._tick(DEFAULT))
         self.nothing = self.button("clean_nothing", lambda: self._tick(()))
@@ -97,7 +100,8 @@ class Prepare(Panel):
         self.stratify = widgets.Checkbox(True, description=self.word("stratify"), indent=False)
         self.leak = widgets.Checkbox(False, description=self.word("accept_leakage"), indent=False)
         self.seed = widgets.BoundedIntText(0, min=0, max=SEEDS, description=self.word("seed"))
-        form = widgets.HBox([self.validation, self.test, self.group, self.seed, self.stratify, self.leak])
+        group = hinted(self.group, self.word("group_help"))
+        form = widgets.HBox([self.validation, self.test, group, self.seed, self.stratify, self.leak])
         form.add_class("lk-form")
         self.split_note, self.parted = self.html(), self.html()
         self.split_form = form

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
+from labkit.core import html as pieces
 from labkit.core.config import Config
 from labkit.core.errors import ConfigError
 from labkit.i18n.labels import LABELS
@@ -67,7 +68,12 @@ class Form:
         for name, control in self.controls.items():
             panel.on_change(control, lambda value, name=name: changed({name: self.value_of(name, value)}))
         self.callbacks = panel.callbacks[before:]
-        self.root = widgets.HBox(list(self.controls.values()))
+        self.root = widgets.HBox(
+            [
+                hinted(control, help_of(self.fields[name], panel.state.language))
+                for name, control in self.controls.items()
+            ]
+        )
         self.root.add_class("lk-form")
         self.root.add_class("lk-fields")
 
@@ -121,6 +127,15 @@ class Form:
             raise ConfigError(
                 message("not_a_value", name=LABELS.get(name, name), value=repr(value))
             ) from None
+
+
+def hinted(control: widgets.DOMWidget, text: str) -> widgets.VBox:
+    """A control with its help below it; tooltips alone are not shown by every control."""
+    hint = widgets.HTML(f"<small>{pieces.safe(text)}</small>")
+    hint.add_class("lk-hint")
+    field = widgets.VBox([control, hint])
+    field.add_class("lk-field")
+    return field
 
 
 def _text_of(value: object) -> str:
