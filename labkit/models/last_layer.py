@@ -7,6 +7,7 @@ only. The parameters stay in one stack; so a loop of its own adds up their gradi
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -36,67 +37,69 @@ def scan_and_read(
     leaves, tree = jax.tree.flatten(params)
     keys = None if key is None else jax.random.split(key, len(leaves[0]))
 
-    def layer(p: list[Array], x: Array, key: Any) -> Array:
+    def layer(p: list[Array], x: Array, key: Any, bias: Array, place: Array | None) -> Array:
         return nnx.merge(graph, jax.tree.unflatten(tree, p))(x, bias, key=key)
 
-    def read(p: list[Array], x: Array, key: Any) -> Array:
+    def read(p: list[Array], x: Array, key: Any, bias: Array, place: Array | None) -> Array:
         return nnx.merge(graph, jax.tree.unflatten(tree, p)).read(x, bias, place, key=key)
 
     if remat:
         layer, read = (jax.checkpoint(each, prevent_cse=False) for each in (layer, read))
-    return _run(layer, read, min(unroll, len(leaves[0])), leaves, x, keys)
+    return _run(layer, read, min(unroll, len(leaves[0])), leaves, x, (keys, bias, place))
 
 
 def _run(
-    layer: Callable[..., Any], read: Callable[..., Any], unroll: int, params: list[Array], x: Array, keys: Any
-) -> Array:
+    layer: Callable[..., Any], read: Callable[..., Any], unroll: int, params: list[Array], x: Array, constants: Any
+) -> Array:  # fmt: skip
+    """All layers but the last by ``layer``, the last by ``read``; ``constants``, the keys first, get no gradient."""
     depth = len(params[0])
-    structure: dict[str, Any] = {}  # of what the derivative of a layer keeps
+    structure: dict[str, Any] = {}  # which parameters are trained, and what the derivative of a layer keeps
 
     def at(stack: Any, number: Any) -> Any:
         return jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, number, keepdims=False), stack)
 
-    def forward(params: list[Array], x: Array, keys: Any) -> Array:
+    def forward(params: list[Array], x: Array, constants: Any) -> Array:
+        keys, *more = constants
+
         def step(x: Array, number: Array) -> tuple[Array, None]:
-            return layer(at(params, number), x, at(keys, number)), None
+            return layer(at(params, number), x, at(keys, number), *more), None
 
         x, _ = lax.scan(step, x, jnp.arange(depth - 1), unroll=unroll)
-        return read(at(params, depth - 1), x, at(keys, depth - 1))
+        return read(at(params, depth - 1), x, at(keys, depth - 1), *more)
 
-    def differentiated(params: list[Any], x: Any, keys: Any) -> tuple[Array, Any]:
+    def differentiated(params: list[Any], x: Any, constants: Any) -> tuple[Array, Any]:
         moves = structure["moves"] = [each.perturbed for each in params]
-        params, x, keys = jax.tree.map(lambda each: each.value, (params, x, keys), is_leaf=_is_primal)
+        params, x, (keys, *more) = jax.tree.map(
+            lambda each: each.value, (params, x, constants), is_leaf=_is_primal
+        )
 
         def split(call: Callable[..., Any], x: Array, number: Any) -> tuple[Array, Any, list[Array]]:
-            """A layer's result and derivative, with respect to the parameters that are trained; and its parameters."""
+            """A layer's result; its derivative, with respect to what is trained and x; and its parameters."""
             p, key = at(params, number), at(keys, number)
-            trained = [each for each, moving in zip(p, moves, strict=True) if moving]
 
             def of(trained: list[Array], x: Array) -> Array:
-                rest = iter(trained)
-                return call(
-                    [next(rest) if moving else each for each, moving in zip(p, moves, strict=True)], x, key
-                )
+                new = iter(trained)
+                whole = [next(new) if moving else each for each, moving in zip(p, moves, strict=True)]
+                return call(whole, x, key, *more)
 
-            return *jax.vjp(of, trained, x), p
+            return *jax.vjp(of, list(itertools.compress(p, moves)), x), p
 
-        def step(x: Array, number: Array) -> tuple[Array, Any]:
+        def step(x: Array, number: Array) -> tuple[Array, list[Array]]:
             x, back, p = split(layer, x, number)
             kept, structure["tree"] = jax.tree.flatten(back)
-            # Parameters are there already.
-            own = structure["own"] = [
-                next((i for i, leaf in enumerate(p) if leaf is each), None) for each in kept
-            ]
+            # The parameters among it are there already.
+            own = [next((i for i, leaf in enumerate(p) if leaf is each), None) for each in kept]
+            structure["own"] = own
             return x, [each for each, place in zip(kept, own, strict=True) if place is None]
 
         x, kept = lax.scan(step, x, jnp.arange(depth - 1), unroll=unroll)
         x, back, _ = split(read, x, depth - 1)
         return x, (params, kept, back)
 
-    def backward(held: Any, slope: Array) -> tuple[Any, ...]:
+    def backward(held: Any, slope: Array) -> tuple[list[Array | None], Array, None]:
         (params, kept, back), moves = held, structure["moves"]
         last, slope = back(slope)
-        trained = [each for each, moving in zip(params, moves, strict=True) if moving]
+        trained = itertools.compress(params, moves)
         sums = [jnp.zeros_like(a).at[depth - 1].set(g) for a, g in zip(trained, last, strict=True)]
 
         def step(carry: Any, one: Any) -> tuple[Any, None]:
@@ -104,20 +107,17 @@ def _run(
             p, rest = at(params, number), iter(kept)
             leaves = [next(rest) if place is None else p[place] for place in structure["own"]]
             found, slope = jax.tree.unflatten(structure["tree"], leaves)(slope)
-            sums = [
-                lax.dynamic_update_index_in_dim(a, g, number, 0) for a, g in zip(sums, found, strict=True)
-            ]
-            return (sums, slope), None
+            put = lax.dynamic_update_index_in_dim
+            return ([put(a, g, number, 0) for a, g in zip(sums, found, strict=True)], slope), None
 
-        (sums, slope), _ = lax.scan(
-            step, (sums, slope), (jnp.arange(depth - 1), kept), reverse=True, unroll=unroll
-        )
+        layers = jnp.arange(depth - 1), kept
+        (sums, slope), _ = lax.scan(step, (sums, slope), layers, reverse=True, unroll=unroll)
         found = iter(sums)
         return [next(found) if moving else None for moving in moves], slope, None
 
     run = jax.custom_vjp(forward)
     run.defvjp(differentiated, backward, symbolic_zeros=True)
-    return run(params, x, keys)
+    return run(params, x, constants)
 
 
 def _is_primal(each: object) -> bool:

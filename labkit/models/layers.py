@@ -280,14 +280,15 @@ def attend(
     bias: Float[Array, "#b #h #q t"],
     rate: float = 0.0,
     rng: PRNGKeyArray | None = None,
-    dtype: str = "auto",
+    short: bool = False,
 ) -> Float[Array, "b q h k"]:
     """Scaled dot-product attention, softmax in float32, dropout on the probabilities (Vaswani et al. 2017,
     3.2).
 
     On a GPU, in sixteen bits and without dropout on the probabilities, it is cuDNN's fused kernel, which
     never writes the scores to memory. Elsewhere it is written out: ``jax.nn.dot_product_attention`` has no
-    dropout, and on a CPU neither form is measurably faster. With ``dtype`` "mixed" its products are of bfloat16.
+    dropout, and on a CPU neither form is measurably faster. ``short``: products of bfloat16, see
+    :func:`labkit.models.lean.attention`.
     """
     if (
         jax.default_backend() == "gpu"
@@ -295,7 +296,7 @@ def attend(
         and (rng is None or round(rate * 65536) == 0)
     ):
         return jax.nn.dot_product_attention(query, key, value, mask=bias == 0, implementation="cudnn")
-    return lean.attention(query, key, value, bias, rng, rate, halves(dtype))
+    return lean.attention(query, key, value, bias, rng, rate, short)
 
 
 #: Cosine and sine of the angle of every position, f32[b, t, 1, k] each; None where positions are learned.

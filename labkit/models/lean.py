@@ -178,7 +178,7 @@ def _attention_backward(
 ) -> tuple[Array, Array, Array, None, None]:
     (queries, keys, values, mixed, signed), rng = map(unpack, kept[:5]), kept[5]
     slopes = _heads_first(slope.astype(jnp.float32) * gain(rng, rate), short).astype(values.dtype)
-    to_value = _dot(_laid_out(jnp.swapaxes(slopes, 2, 3)), _positive(kept[4]), 3, 2)
+    to_value = _dot(_turned(slopes, short), _positive(kept[4]), 3, 2)
     to_chance = jnp.where(signed > 0, _dot(slopes, values, 3, 3), 0)
     # The sum of a row's probabilities, each times its slope (Dao et al. 2022, arXiv 2205.14135, appendix B.2).
     through = (slopes.astype(jnp.float32) * mixed).sum(-1, keepdims=True)
@@ -186,7 +186,7 @@ def _attention_backward(
     through = jnp.where(through != 0, through, 0)
     to_score = (jnp.abs(signed) * (to_chance - through)).astype(values.dtype)
     to_query = _dot(to_score, keys, 3, 2) * queries.shape[-1] ** -0.5
-    to_key = _dot(_laid_out(jnp.swapaxes(queries, 2, 3)), to_score, 3, 2)
+    to_key = _dot(_turned(queries, short), to_score, 3, 2)
     of_query, of_key, of_value = (
         jnp.moveaxis(x, axis, 1).astype(slope.dtype)
         for x, axis in ((to_query, 2), (to_key, 3), (to_value, 3))
@@ -198,7 +198,11 @@ attention.defvjp(_attention_forward, _attention_backward)
 
 
 def _heads_first(x: Float[Array, "b t h k"], short: bool) -> Float[Array, "b h t k"]:
-    return _laid_out(jnp.moveaxis(x.astype(jnp.bfloat16) if short else x, 2, 1))
+    return _laid_out(jnp.moveaxis(x.astype(jnp.bfloat16), 2, 1)) if short else jnp.moveaxis(x, 2, 1)
+
+
+def _turned(x: Float[Array, "b h t k"], short: bool) -> Float[Array, "b h k t"]:
+    return _laid_out(jnp.swapaxes(x, 2, 3)) if short else jnp.swapaxes(x, 2, 3)
 
 
 def _laid_out(x: Float[Array, "b h t k"]) -> Float[Array, "b h t k"]:
@@ -207,7 +211,7 @@ def _laid_out(x: Float[Array, "b h t k"]) -> Float[Array, "b h t k"]:
     For XLA a transpose is a view, of which it has no fast product on a CPU; an axis of one element more behind a
     barrier makes it a copy.
     """
-    return lax.optimization_barrier(x[:, :, :, None])[:, :, :, 0] if x.dtype == jnp.bfloat16 else x
+    return lax.optimization_barrier(x[:, :, :, None])[:, :, :, 0]
 
 
 def _dot(a: Array, b: Array, axis: int, other: int) -> Array:

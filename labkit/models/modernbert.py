@@ -376,7 +376,7 @@ class ModernBertLayer(nnx.Module):
             last.kernel[...] = last.kernel[...] * (2 * config.depth) ** -0.5
         self.heads, self.activation, self.eps = config.heads, config.activation, config.norm_eps
         self.dropout, self.attention_dropout = config.dropout, config.attention_dropout
-        self.dtype = config.dtype
+        self.dtype, self.short = config.dtype, layers.halves(config.dtype)
 
     def __call__(
         self, x: Float[Array, "b t d"], first: Bool[Array, ""], scale: Float[Array, " d"], local: Bool[Array, ""],
@@ -384,7 +384,7 @@ class ModernBertLayer(nnx.Module):
     ) -> Float[Array, "b t d"]:  # fmt: skip
         keys = [None] * 4 if key is None else list(jax.random.split(key, 4))
         query, key_, value, bias = self._heads(x, first, scale, local, sight)
-        mixed = layers.attend(query, key_, value, bias, self.attention_dropout, keys[0], self.dtype)
+        mixed = layers.attend(query, key_, value, bias, self.attention_dropout, keys[0], self.short)
         mixed = mixed.reshape(x.shape)
         x = x + layers.dropout(self.out(mixed), self.attention_dropout, keys[1])
         inner, gate = layers.together((self.mlp_in, self.mlp_gate), self.mlp_norm(x))
@@ -393,7 +393,7 @@ class ModernBertLayer(nnx.Module):
 
     def _heads(self, x: Array, first: Array, scale: Array, local: Array, sight: Sight) -> tuple[Array, ...]:
         """Query, key and value of every head, turned, and the bias of this kind of layer."""
-        how = scale, None, self.eps, True, layers.halves(self.dtype)
+        how = scale, None, self.eps, True, self.short
         normal = lean.normalised(x.astype(jnp.float32), *how)
         fed = jnp.where(first, x, normal.astype(x.dtype))
         bias, *turn = (jnp.where(local, near, far) for far, near in zip(*sight, strict=True))

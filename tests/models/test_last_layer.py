@@ -95,3 +95,23 @@ def test_dropout_follows_the_key() -> None:
     one, same, other = (model.vectors(IDS, PADDED["mask"], key=jax.random.key(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, same)
     assert not np.allclose(one[:2], other[:2])
+
+
+def test_several_batches_at_once() -> None:
+    """As explanations compute gradients: over a first axis of everything but the parameters."""
+    model = lk.models["bert"](**SIZES, pooling="cls", dtype="float32").build(nnx.Rngs(0))
+    graph, params = nnx.split(model)
+    masks = jnp.stack([PADDED["mask"], jnp.ones_like(PADDED["mask"])])
+
+    def gradient(mask: Any, alone: bool) -> Any:
+        def loss(params: Any) -> Any:
+            module = nnx.merge(graph, params)
+            return (module.vectors(IDS, mask) if alone else module(IDS, mask).pooled).sum()
+
+        return jax.grad(loss)(params)
+
+    found, expected = (
+        jax.vmap(lambda mask, alone=alone: gradient(mask, alone))(masks) for alone in (True, False)
+    )
+    for one, two in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=5e-6)

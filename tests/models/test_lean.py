@@ -110,35 +110,37 @@ def plain_attention(query: Any, key: Any, value: Any, bias: Any, rate: float = 0
     return jnp.einsum("bhqt,bthk->bqhk", dropout(jax.nn.softmax(scores, axis=-1), rate, rng), value)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "mixed"])
+@pytest.mark.parametrize("short", [False, True])
 @pytest.mark.parametrize("rate", [0.0, 0.3])
-def test_attention_has_its_gradients(dtype: str, rate: float) -> None:
+def test_attention_has_its_gradients(short: bool, rate: float) -> None:
     """Queries of another length than the keys, rows that see nothing but themselves, dropout of the same elements."""
     query, key, value = normal(2, 5, 3, 8), normal(2, 7, 3, 8, seed=1), normal(2, 7, 3, 8, seed=2)
     hidden = np.random.default_rng(0).random((2, 1, 5, 7)) < 0.3
     bias, rng = jnp.where(hidden, jnp.finfo(jnp.float32).min, 0.0), jax.random.key(4)
     assert_same_gradients(
-        lambda *qkv: layers.attend(*qkv, bias, rate, rng, dtype), lambda *qkv: plain_attention(*qkv, bias, rate, rng),
-        (query, key, value), ROUNDED if dtype == "mixed" else 1e-5,
-    )  # fmt: skip
+        lambda *qkv: layers.attend(*qkv, bias, rate, rng, short),
+        lambda *qkv: plain_attention(*qkv, bias, rate, rng),
+        (query, key, value),
+        ROUNDED if short else 1e-5,
+    )
 
 
 def test_attention_in_sixteen_bits_keeps_their_data_type() -> None:
     query, key, value = (normal(2, 4, 2, 8, seed=seed).astype(jnp.bfloat16) for seed in range(3))
     bias = jnp.zeros((1, 1, 1, 4))
-    found = jax.grad(
-        lambda q: layers.attend(q, key, value, bias, dtype="bfloat16").sum().astype(jnp.float32)
-    )(query)
+    found = jax.grad(lambda q: layers.attend(q, key, value, bias, short=True).sum().astype(jnp.float32))(
+        query
+    )
     assert found.dtype == jnp.bfloat16 and np.isfinite(np.asarray(found, np.float32)).all()
 
 
 def test_attention_that_is_not_finite_is_not_hidden() -> None:
     x = normal(1, 3, 1, 4).at[0, 1, 0, 0].set(jnp.nan)
     bias = jnp.zeros((1, 1, 1, 3))
-    for dtype in ("float32", "mixed"):
-        assert not np.isfinite(layers.attend(x, x, x, bias, 0.5, jax.random.key(0), dtype)).any()
+    for short in (False, True):
+        assert not np.isfinite(layers.attend(x, x, x, bias, 0.5, jax.random.key(0), short)).any()
         assert np.isnan(
-            jax.grad(lambda q, dtype=dtype: layers.attend(q, x, x, bias, dtype=dtype).sum())(x)
+            jax.grad(lambda q, short=short: layers.attend(q, x, x, bias, short=short).sum())(x)
         ).any()
 
 

@@ -356,6 +356,7 @@ class BertLayer(nnx.Module):
         self.mlp_in, self.mlp_out = parts.dense(d, m, dtype, rngs), parts.dense(m, d, dtype, rngs, width=d)
         self.mlp_norm = parts.norm(d, config.norm_eps, dtype, rngs)
         self.heads, self.activation, self.dtype = config.heads, config.activation, config.dtype
+        self.short = parts.halves(dtype)
         self.dropout, self.attention_dropout = config.dropout, config.attention_dropout
 
     def __call__(
@@ -386,7 +387,7 @@ class BertLayer(nnx.Module):
         """What the layer makes of x, whose queries these are."""
         keys = [None] * 3 if rng is None else list(jax.random.split(rng, 3))
         query, key, value = (y.reshape(*y.shape[:2], self.heads, -1) for y in (query, key, value))
-        mixed = parts.attend(query, key, value, bias, self.attention_dropout, keys[0], self.dtype)
+        mixed = parts.attend(query, key, value, bias, self.attention_dropout, keys[0], self.short)
         x = self.out_norm(x + parts.dropout(self.out(mixed.reshape(x.shape)), self.dropout, keys[1]))
         inner = parts.activate(self.activation, self.dtype, self.mlp_in(x))
         return self.mlp_norm(x + parts.dropout(self.mlp_out(inner), self.dropout, keys[2]))

@@ -71,7 +71,7 @@ class GptLayer(nnx.Module):
         for last in (self.out, self.mlp_out):  # Radford et al. 2019, 2.3: the sum of layers keeps its size
             last.kernel[...] = last.kernel[...] * (2 * config.depth) ** -0.5
         self.heads, self.kv_heads, self.dropout = config.heads, config.kv_heads, config.dropout
-        self.dtype = dtype
+        self.dtype, self.short = dtype, layers.halves(dtype)
 
     def __call__(
         self,
@@ -83,7 +83,7 @@ class GptLayer(nnx.Module):
     ) -> Float[Array, "b t d"]:
         keys = [None] * 3 if key is None else list(jax.random.split(key, 3))
         query, key_, value = self._heads(self.attention_norm(x), turn)
-        return self._rest(x, self._mixed(query, key_, value, bias, keys[0]), keys[1], keys[2])
+        return self._rest(x, self._mixed(query, key_, value, bias, keys[0], self.short), keys[1], keys[2])
 
     def step(
         self,
@@ -113,11 +113,14 @@ class GptLayer(nnx.Module):
             query, key = self.query_norm(query), self.key_norm(key)
         return layers.turned(query, turn), layers.turned(key, turn), value
 
-    def _mixed(self, query: Array, key: Array, value: Array, bias: Array, rng: PRNGKeyArray | None) -> Array:
-        """Attention; every head of a group uses the keys and values of its group."""
+    def _mixed(
+        self, query: Array, key: Array, value: Array, bias: Array, rng: PRNGKeyArray | None, short: bool = False
+    ) -> Array:  # fmt: skip
+        """Attention; every head of a group uses the keys and values of its group. Not ``short`` where they are kept
+        from step to step: rounding them again for each token takes longer than it saves."""
         if (times := self.heads // self.kv_heads) > 1:
             key, value = (jnp.repeat(y, times, axis=2) for y in (key, value))
-        mixed = layers.attend(query, key, value, bias, self.dropout, rng, self.dtype)
+        mixed = layers.attend(query, key, value, bias, self.dropout, rng, short)
         return self.out(mixed.reshape(*query.shape[:2], -1))
 
     def _rest(self, x: Array, mixed: Array, first: PRNGKeyArray | None, second: PRNGKeyArray | None) -> Array:

@@ -37,7 +37,7 @@ class Attention(nnx.Module):
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         d = config.width
         self.query, self.key, self.value, self.out = (parts.dense(d, d, config.dtype, rngs) for _ in range(4))
-        self.heads, self.rate, self.dtype = config.heads, config.attention_dropout, config.dtype
+        self.heads, self.rate, self.short = config.heads, config.attention_dropout, halves(config.dtype)
 
     def project(self, x: Float[Array, "b t d"], *names: str) -> list[Float[Array, "b t h k"]]:
         """What the layers of these names make of x, head by head."""
@@ -51,9 +51,10 @@ class Attention(nnx.Module):
         value: Float[Array, "b s h k"],
         bias: Float[Array, "b 1 #t s"],
         rng: PRNGKeyArray | None = None,
+        short: bool | None = None,
     ) -> Float[Array, "b t d"]:
-        """Attend, and join the heads."""
-        mixed = parts.attend(query, key, value, bias, self.rate, rng, self.dtype)
+        """Attend, and join the heads; not ``short`` where keys and values are kept from step to step."""
+        mixed = parts.attend(query, key, value, bias, self.rate, rng, self.short if short is None else short)
         return self.out(mixed.reshape(*query.shape[:2], -1))
 
 
@@ -139,11 +140,12 @@ class DecoderLayer(EncoderLayer):
         bias: Float[Array, "b 1 1 s"],
         across: PRNGKeyArray | None = None,
         rng: PRNGKeyArray | None = None,
+        short: bool | None = None,
     ) -> Float[Array, "b t d"]:
         """After attention to keys and values of the memory; ``across`` is the key of the dropout within it."""
 
         def part(y: Array) -> Array:
-            return self.cross.mix(*self.cross.project(y, "query"), key, value, bias, across)
+            return self.cross.mix(*self.cross.project(y, "query"), key, value, bias, across, short)
 
         return self.added(x, self.cross_norm, part, rng)
 
@@ -163,7 +165,8 @@ class DecoderLayer(EncoderLayer):
         def part(y: Array) -> Array:
             query, *fresh = self.attention.project(y, "query", "key", "value")
             new.extend(a.at[row, place].set(b, mode="drop") for a, b in zip(old, fresh, strict=True))
-            return self.attention.mix(query, *new, bias)
+            return self.attention.mix(query, new[0], new[1], bias, short=False)
 
         x = self.added(x, self.attention_norm, part, None)
-        return self.fed(self.crossed(x, memory_key, memory_value, memory_bias), None), (new[0], new[1])
+        x = self.crossed(x, memory_key, memory_value, memory_bias, short=False)
+        return self.fed(x, None), (new[0], new[1])
