@@ -36,8 +36,8 @@ FIRST, PATIENCE = 8, 6
 #: Analyses of compiled steps that are kept, so that a slider may ask again.
 KEPT = 128
 #: Fitted to XLA's plans on a CPU, as multiples of the trained parameters' bytes. While the step
-#: differentiates: gradients, and parameters copied to another layout.
-DIFFERENTIATING = 1.3
+#: differentiates: gradients; and in mixed precision parameters that are rounded and turned.
+DIFFERENTIATING, ROUNDED = 1.0, 0.3
 #: While it updates by another rule than AdamW: the share of the optimizer's state that is copied since two
 #: outputs read it; more of it where one parameter, such as a table of embeddings, is most of the model.
 COPIED, COPIED_OF_LARGEST = 0.65, 0.375
@@ -291,7 +291,8 @@ def step_by_formula(
         else COPIED + COPIED_OF_LARGEST * largest / max(trained, 1.0)
     )
     updating = trained + slots * copied
-    temporaries = max(updating, peak + DIFFERENTIATING * trained)
+    rounded = ROUNDED * (steps.model.dtype == "mixed")
+    temporaries = max(updating, peak + (DIFFERENTIATING + rounded) * trained)
     kernels = {name: math.prod(x.shape) for name, x in steps.shapes.items() if name.endswith("/kernel")}
     share = sum(kernels.get(name, 0) for name in steps.trainable) / max(1, sum(kernels.values()))
     plain, attention = found.flops - found.attention, found.attention * (1 + 2 * through)
