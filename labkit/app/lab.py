@@ -10,6 +10,7 @@ import ipywidgets as widgets
 import labkit.app as steps
 from labkit.app.panel import Panel
 from labkit.app.state import State
+from labkit.viz import words
 
 #: The steps in their order, with their classes in :mod:`labkit.app`.
 STEPS = {name.lower(): name for name in ("Data", "Prepare", "Model", "Train", "Evaluate", "Predict")}
@@ -23,7 +24,7 @@ class Lab(Panel):
     Args:
         folder: the lab folder, which keeps the state and the runs; by default ``.labkit`` in the working
         directory.
-        language: "en" or "zh"; default: what was used here last.
+        language: "en" or "zh"; default: that of :func:`labkit.language`, else what was used here last.
         state: a state to work on, instead of the one that the folder keeps.
     """
 
@@ -33,7 +34,9 @@ class Lab(Panel):
         self, folder: str | Path | None = None, *, language: str | None = None, state: State | None = None
     ):
         self.steps: dict[str, Panel] = {}
-        super().__init__(state if state is not None else State.kept(folder, language))
+        super().__init__(
+            state if state is not None else State.kept(folder, language or words.chosen_language)
+        )
 
     def build(self) -> None:
         self.foot.layout.display = "none"  # every step has its own
@@ -78,6 +81,7 @@ class Lab(Panel):
     def _next(self) -> None:
         names = list(STEPS)
         self.show(names[names.index(self.state.step) + 1])
+        self.scroller.top += 1
 
     def _mark(self) -> None:
         """Name the steps, with a tick at what is done."""

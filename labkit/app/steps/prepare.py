@@ -224,8 +224,15 @@ class Prepare(Panel):
             )
         head = [self.word("split"), self.word("rows"), self.word("share"), *classes]
         table = html.table(head, lines, numeric=tuple(range(1, len(head))))
-        leaked = [part for part in leaks.splits if part.leaked]
         notes = [
+            html.note(
+                self.word("classes_missing", split=self.split_word(name), classes=", ".join(gone)), "warn"
+            )
+            for name in rows.splits
+            if (gone := [each for each in classes if not spec.counts[name].get(each, 0)])
+        ]
+        leaked = [part for part in leaks.splits if part.leaked]
+        notes += [
             html.note(self.word("leaked", rows=f"{part.leaked:,}", split=self.split_word(part.split)), "warn")
             for part in leaked
         ] or [html.note(self.word("no_leak"), "good")]
