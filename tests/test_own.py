@@ -121,7 +121,7 @@ def test_the_panel_offers_them(house: Path, rows: lk.Rows) -> None:
     assert panel.problem is None, panel.problem
     assert ("margin", "margin") in panel.task.options and ("wave", "wave") in panel.which.options
     assert "width" in panel.forms["sizes"].controls and "margin" in panel.forms["task"].controls
-    assert [value for _, value in panel.preset.options] == ["", "little", "wide"]
+    assert [value for _, value in panel.preset.options] == ["little", "wide", ""]
     panel.close()
 
 

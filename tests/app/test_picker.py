@@ -15,7 +15,7 @@ import pytest
 import labkit as lk
 from labkit.app.panel import Panel
 from labkit.app.state import State
-from labkit.app.steps.model import Model
+from labkit.app.steps.model import Model, preset_sizes
 from labkit.app.widgets import drawing
 from labkit.app.widgets.forms import LEFT_OUT, Form
 from labkit.core.cache import fingerprint
@@ -311,6 +311,7 @@ def test_pictures_get_networks_for_pictures():
     model.settle(120)
     assert model.problem is None, model.problem
     assert [name for _, name in model.which.options] == ["cnn", "mlp", "vgg"]
+    assert preset_sizes(models["cnn"])["small"] is None  # the shape of a picture is not known to it
     assert "augment" in model.forms["task"].controls and "max_length" not in model.forms["task"].controls
     assert "3 × 3, 1 → 32" in model.drawing.value and "Convolution 3" in model.drawing.value
     model.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from labkit.app.widgets.forms import LEFT_OUT, Form
 from labkit.app.widgets.suitability import pretrained_presets, warnings_of
 from labkit.core import html, units
 from labkit.core.config import Config
-from labkit.core.errors import LabkitError
+from labkit.core.errors import ConfigError, LabkitError
 from labkit.data.answers import has_answers
 from labkit.data.rows import Rows
 from labkit.hub.samples import SAMPLES, is_cached
@@ -391,5 +392,8 @@ def _presets(cls: type[ModelConfig]) -> list[str]:
 
 def preset_sizes(cls: type[ModelConfig]) -> dict[str, int | None]:
     """Preset → parameters, nothing allocated; None where that depends on the data."""
-    sizes = {name: config.count() for name, config in cls.presets().items()}
-    return {name: sizes.get(name) for name in _presets(cls)}
+    sizes: dict[str, int | None] = dict.fromkeys(_presets(cls))
+    for name, config in cls.presets().items():
+        with contextlib.suppress(ConfigError):  # the shape of an example is not known
+            sizes[name] = config.count()
+    return sizes
