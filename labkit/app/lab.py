@@ -8,6 +8,7 @@ from typing import ClassVar
 import ipywidgets as widgets
 
 import labkit.app as steps
+from labkit.app.context_line import SYMBOLS, Context
 from labkit.app.panel import Panel
 from labkit.app.state import State
 
@@ -33,6 +34,7 @@ class Lab(Panel):
         self, folder: str | Path | None = None, *, language: str | None = None, state: State | None = None
     ):
         self.steps: dict[str, Panel] = {}
+        self._prepared: object = None  # the rows with which the step Prepare was left
         super().__init__(state if state is not None else State.kept(folder, language))
 
     def build(self) -> None:
@@ -45,13 +47,13 @@ class Lab(Panel):
         self.stepper.add_class("lk-steps")
         self.next = self.button("next_step", self._next, primary=True)
         self.next.add_class("lk-next")
-        self.shown = widgets.VBox()
+        self.shown, self.context = widgets.VBox(), self.html()
         head = widgets.HBox([name, self.stepper, self.language])
         head.add_class("lk-head-row")
-        self.body.children = (head, self.shown, self.next)
+        self.body.children = (head, self.context, self.shown, self.next)
         self.on_change(self.language, self._speak)
         self.on_change(self.stepper, self.show)
-        self.watch(("rows", "model", "run", "step"), self._mark)
+        self.watch((*State.KEPT, "step", "status", "sizes"), self._mark)
         self._mark()
         self._step("data")  # it reads the rows again that the state tells of
         self.show(self.state.step if self.state.step in STEPS else "data")
@@ -61,6 +63,8 @@ class Lab(Panel):
 
     def show(self, name: str) -> None:
         """Show a step."""
+        if self.state.step == "prepare" and name != "prepare":
+            self._prepared = self.state.rows
         self.state.step = name
         self.shown.children = (self._step(name).root,)
         self.next.layout.display = "none" if name == list(STEPS)[-1] else ""
@@ -80,17 +84,20 @@ class Lab(Panel):
         self.show(names[names.index(self.state.step) + 1])
 
     def _mark(self) -> None:
-        """Name the steps, with a tick at what is done."""
-        run = self.state.run
-        done = {"data": self.state.rows, "prepare": self.state.rows, "model": self.state.model, "train": run}
-        marks = {name: " ✓" if done.get(name) is not None else "" for name in STEPS}
+        """Name the steps, with a mark at what is done, active or out of date; and the line below them."""
+        context, rows = Context(self.state), self.state.rows
+        marks = context.marks(prepared=rows is not None and self._prepared is rows)
         options = [
-            (f"{place} {self.word(f'step_{name}')}{marks[name]}", name)
+            (f"{place} {self.word(f'step_{name}')}{SYMBOLS[marks.get(name, '')]}", name)
             for place, name in enumerate(STEPS, start=1)
         ]
+        self.context.value = context.line()
         with self.filling():
             if tuple(self.stepper.options) != tuple(options):
                 self.stepper.options = options
+                self.stepper.tooltips = [
+                    self.word(f"mark_{mark}") if (mark := marks.get(name, "")) else "" for name in STEPS
+                ]
             self.stepper.value = self.state.step if self.state.step in STEPS else "data"
 
     def _speak(self, language: str) -> None:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import contextlib
 import threading
 import tomllib
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import traitlets
 
+from labkit.app.ticker import TICKER
 from labkit.core.cache import fingerprint, write_atomic
 from labkit.core.config import Config, dumps, option
-from labkit.core.errors import ConfigError, DataError, LabkitError
+from labkit.core.errors import ConfigError, DataError, LabkitError, RunError
 from labkit.data.io.load import load
 from labkit.data.rows import Rows
 from labkit.i18n import _
 from labkit.models import models
 from labkit.runs.handle import RunHandle, code_of, data_code
-from labkit.runs.store import Store
+from labkit.runs.store import OVER, Store
 from labkit.tasks import BY_PROBLEM_TYPE, tasks
 from labkit.tasks.classify import Classify
 from labkit.train.default_rates import BATCH
@@ -48,6 +50,9 @@ class State(traitlets.HasTraits):
         task, train: what is learned, and how.
         name: a name for the run.
         run: the run that is trained, evaluated and used for predictions.
+        status: the status of that run as last read; "" for no run.
+        ended: how often a run has ended while this state followed it: watch it to use a new model.
+        sizes: rows of each split, as they were last prepared.
         language: "en" or "zh".
         step: the step of the bench that is shown.
     """
@@ -62,6 +67,9 @@ class State(traitlets.HasTraits):
     train = traitlets.Instance(Training)
     name = traitlets.Unicode()
     run = traitlets.Instance(RunHandle, allow_none=True)
+    status = traitlets.Unicode()
+    ended = traitlets.Int(0)
+    sizes = traitlets.Dict()
     language = traitlets.Unicode()
     step = traitlets.Unicode()
 
@@ -95,6 +103,17 @@ class State(traitlets.HasTraits):
             if self.task.problem_type and tasks.name_of(self.task) != usual:
                 self.task = tasks[usual]()
 
+    @traitlets.observe("run")
+    def _other_run(self, change: dict[str, Any]) -> None:
+        self.status = ""
+        self.follow()
+
+    def follow(self) -> None:
+        """Follow the run to its end; call it where a run that had ended goes on."""
+        follower = _Follower(self)
+        if follower.refresh():
+            TICKER.add(follower)
+
     @property
     def store(self) -> Store:
         """The runs of the lab folder."""
@@ -120,7 +139,7 @@ class State(traitlets.HasTraits):
         with self._lock:
             if self.rows is None:
                 raise DataError(_("no data yet: load some in the step Data."))
-            key = (id(self.rows), fingerprint(list(self.steps)))
+            key = self._cleaned_key()
             if self._made is None or self._made[0] != key:
                 rows = self.rows
                 for step in self.steps:
@@ -135,12 +154,27 @@ class State(traitlets.HasTraits):
             key = (id(cleaned), tasks.name_of(self.task), self.task.example_format, self.accept_leakage)
             if self._split_rows is None or self._split_rows[0] != key:
                 self._split_rows = (key, ready(cleaned, self.task, self.accept_leakage))
-            return self._split_rows[1]
+            made = self._split_rows[1]
+        self.sizes = made.counts()
+        return made
 
     def ready(self) -> tuple[Rows, Experiment]:
         """:meth:`prepared`, and the experiment; for a thread. Raises as its parts do."""
         rows = self.prepared()
         return rows, self.experiment.replace(data=DataConfig.of(rows, self.accept_leakage))
+
+    def counts(self) -> dict[str, int]:
+        """Rows of each split: as they are prepared where that is known, else as they are now."""
+        if self.rows is None:
+            return {}
+        made, split = self._made, self._split_rows
+        current = made is not None and made[0] == self._cleaned_key()
+        if current and split is not None and split[0][0] == id(made[1]):
+            return split[1].counts()
+        return (made[1] if current else self.rows).counts()
+
+    def _cleaned_key(self) -> tuple[int, str]:
+        return id(self.rows), fingerprint(list(self.steps))
 
     # --- experiment -------------------------------------------------------------------------------------------
 
@@ -260,6 +294,29 @@ def state_with(rows: RowSource | None, state: State | None, language: str | None
     if rows is not None:
         state.rows = rows if isinstance(rows, Rows) else load(rows)
     return state
+
+
+class _Follower:
+    """Keeps ``status`` and ``ended`` of a state up to date while its run is active; the ticker calls it."""
+
+    def __init__(self, state: State):
+        self._state, self._run = weakref.ref(state), state.run
+
+    def refresh(self) -> bool:
+        """False once there is nothing more to follow."""
+        state, run = self._state(), self._run
+        if state is None or state.run is not run:
+            return False
+        try:
+            info = None if run is None else run.info
+        except RunError:  # it was deleted
+            info = None
+        before, state.status = state.status, "" if info is None else info.status
+        if info is None or not info.over:
+            return info is not None
+        if before and before not in OVER:
+            state.ended += 1
+        return False
 
 
 @dataclass(frozen=True)
