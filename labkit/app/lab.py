@@ -76,7 +76,9 @@ class Lab(Panel):
 
     def _step(self, name: str) -> Panel:
         if name not in self.steps:
-            self.steps[name] = getattr(steps, STEPS[name])(state=self.state)
+            made = getattr(steps, STEPS[name])
+            given = {"navigate": self.show} if name == "train" else {}
+            self.steps[name] = made(state=self.state, **given)
         return self.steps[name]
 
     def _next(self) -> None:

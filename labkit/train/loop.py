@@ -21,6 +21,7 @@ from labkit.data.arrow import numbers
 from labkit.data.io.load import open_rows
 from labkit.i18n import _
 from labkit.profile.hardware import memory_in_use
+from labkit.train.advice import advise
 from labkit.train.callback_specs import callbacks_of
 from labkit.train.callback_states import FILE
 from labkit.train.callbacks import Callback, CallbackList, EarlyStopping, Progress, RunLog
@@ -280,12 +281,16 @@ class TrainingLoop:
     def _outcome(self, step: int) -> dict[str, Any]:
         """What the run says of itself at its end: truncation, and a model of ``step`` that is worth nothing."""
         told = self.logger.recorded("train")
-        losses = [record.value for record in told if record.name == "loss"]
+        losses = [(record.step, record.value) for record in told if record.name == "loss"]
         summary = self.setup.summary
-        found = outcome_of(self.experiment, summary, losses, self._evaluations().get(step, {}))
+        values = [value for _, value in losses]
+        found = outcome_of(self.experiment, summary, values, self._evaluations().get(step, {}))
         summary["warnings"] += found.warnings
         self._warn()
-        return {"cause": found.cause}
+        validation = [(record.step, record.value) for record in self._validation() if record.name == "loss"]
+        rate = self.train.optimizer.learning_rate
+        advice = advise(losses, validation, self.batches.steps_per_epoch, rate)
+        return {"cause": found.cause, "advice": [] if found.warnings else advice}
 
     def _better(self) -> int | None:
         """The step of the best evaluation, where that is the one to keep, is not this one, and is still

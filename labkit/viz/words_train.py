@@ -20,6 +20,36 @@ TABLE: dict[str, Message] = {
     "changed_data": _("data"),
     "changed_model": _("model"),
     "changed_settings": _("settings"),
+    # controls of a run
+    "change_rate": _("Change learning rate to"),
+    "confirm_rate": _(
+        "{rate} is {times} times the present learning rate {present}. Press Set again to use it."
+    ),
+    "rate_set": _("Peak learning rate {rate} from step {step} on"),
+    "saving_step": _("Saving the checkpoint of step {step} …"),
+    "saved_step": _("Saved at step {step}"),
+    "evaluate_run": _("Evaluate"),
+    "evaluate_run_help": _("Evaluate this model on the test rows and compare it with simple baselines"),
+    "predict_run": _("Predict"),
+    "predict_run_help": _("Use this model for new examples"),
+    # charts and facts of a run
+    "step_at": _("step {step}"),
+    "epoch": _("epoch"),
+    "epoch_at": _("epoch {epoch}"),
+    "system_charts": _("Learning rate, gradient norm, speed and memory"),
+    "steps_help": _("Optimizer steps: each updates the parameters once, with one batch of training rows"),
+    "epochs_help": _("An epoch is one pass over the training rows"),
+    "left_help": _("Estimated from the present speed; evaluations and saving come on top"),
+    "speed_help": _("Training rows per second, pauses excluded"),
+    "compilations_help": _(
+        "XLA compiles the training step once for each batch shape; the first steps wait for it"
+    ),
+    "gradient_alarms_help": _(
+        "Steps whose gradient norm was far above the usual; a lower learning rate or gradient clipping helps "
+        "if there are many"
+    ),
+    "skipped_help": _("Updates with a gradient that was not finite are not applied"),
+    "restarts_help": _("How often the training process was restarted from its newest checkpoint"),
     "mark_done": _("Done with the present data and settings"),
     "mark_active": _("A run is active"),
     "mark_outdated": _("Out of date: data, model or settings have changed since this run"),

