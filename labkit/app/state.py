@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from labkit.core.registry import Registry
     from labkit.data.io.load import RowSource
 
+#: Share of the rows that are for training where they are split as usual.
+USUAL_SHARE = 0.8
 #: The file in the lab folder that keeps a state.
 FILE = "bench.toml"
 
@@ -206,11 +208,15 @@ class State(traitlets.HasTraits):
 
     @property
     def training(self) -> Training:
-        """The training, with the default learning rate and batch size of model and task where none was
-        chosen."""
+        """The training, with the default learning rate, batch size and epochs of model, task and rows where
+        none was chosen."""
+        train = self.train if self.train.batch_size else self.train.replace(batch_size=BATCH)
         if self.model is not None:
-            return self.train.settled(self.model, self.task)
-        return self.train if self.train.batch_size else self.train.replace(batch_size=BATCH)
+            train = self.train.settled(self.model, self.task)
+        counts = self.counts()
+        split = {"validation", "test"} <= set(counts)
+        rows = counts.get("train", 0) if split else round(USUAL_SHARE * sum(counts.values()))
+        return train.for_rows(rows, self.task)
 
     @property
     def optimizer(self) -> Optimizer:

@@ -66,6 +66,7 @@ class RunHandle:
         classes = list(rows.spec.classes[:SINGLE]) if experiment.task.problem_type else []
         with _beside(store.folder, run_id) as content:
             rows.save(content / "data")
+            experiment = experiment.for_rows(rows)
             summary = {"classes": classes, "created_with": part_fingerprints(experiment)}
             info = store.create(run_id, name, content, experiment=dumps(experiment), summary=summary)
         with contextlib.suppress(OSError):  # a copy for readers: the store and the record of the run have it

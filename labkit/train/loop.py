@@ -132,7 +132,7 @@ class TrainingLoop:
             self.group,
         )
         if self.setup.experiment != self.experiment:  # what was left to the data is decided
-            self.experiment = self.setup.experiment
+            self.experiment, self.train = self.setup.experiment, self.setup.experiment.train
             self.logger.update(experiment=dumps(self.experiment))
             if self.group.lead:
                 write_atomic(self.folder / "experiment.toml", dumps(self.experiment))
@@ -549,7 +549,7 @@ class TrainingLoop:
         read = self.step - sum(count for _, count, _ in self.pending)
         values: dict[str, Any] = {
             "step": read,
-            "epoch": min(read // self.batches.steps_per_epoch, self.train.epochs),
+            "epoch": min(read, self.total) // self.batches.steps_per_epoch,
         }
         if read > first:
             speed = (read - first) / max(now - begin, 1e-9)
