@@ -18,7 +18,9 @@ from typing import Any
 import labkit as lk
 
 ROOT = Path(__file__).parent.parent
-LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+#: The page to start from, which is no lesson.
+START = "00_start_here"
+LESSONS = [path for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if not path.name.startswith(START)]
 #: Cells whose outputs stay in the file: compared by nbval on every change, or only shown to readers.
 KEPT = {"nbval-check-output", "kept"}
 METADATA = {

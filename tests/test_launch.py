@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+import labkit
 from labkit.cli import lab
-from labkit.cli.lab import MANIFEST, TOUR, copy_notebooks, lab_command, split_arguments
+from labkit.cli.lab import MANIFEST, TOUR, copy_notebooks, lab_command, split_arguments, tutorials
 from labkit.core.errors import LabkitError
 
 
@@ -136,16 +137,37 @@ def test_jupyter_keeps_its_defaults(tmp_path) -> None:
     assert command == [
         sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={tmp_path.resolve()}",
         "--LabApp.default_url=/lab/tree/00_tour.ipynb",
-        f"--ServerApp.tornado_settings={{'websocket_max_message_size': {lab.LARGEST}}}", "--no-browser",
+        f"--ServerApp.tornado_settings={{'websocket_max_message_size': {lab.LARGEST}}}",
+        f"--LabApp.extra_labextensions_path={lab.LABEXTENSIONS}", "--no-browser",
     ]  # fmt: skip
     words = " ".join(lab_command(tmp_path))
     assert not re.search(r"token|password|ip=|allow|xsrf|config", words, re.IGNORECASE)
 
 
+@pytest.mark.parametrize(
+    ("language", "name"), [("en", "00_start_here.ipynb"), ("zh", "00_start_here.zh.ipynb")]
+)
+def test_the_page_to_start_from_offers_the_panel_and_the_tour(language, name, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("LABKIT_LANGUAGE", language)
+    copy_notebooks(tutorials(), tmp_path)
+    assert f"--LabApp.default_url=/lab/tree/{name}" in lab_command(tmp_path)
+    text, panel = json.loads((tmp_path / name).read_text("utf-8"))["cells"]
+    assert "".join(panel["source"]) == "import labkit as lk\n\nlk.Lab()"
+    links = re.findall(r"\]\((\S+?)\)", "".join(text["source"]))
+    assert TOUR.replace(".ipynb", ".zh.ipynb" if language == "zh" else ".ipynb") in links
+    assert all((tmp_path / link).is_file() for link in links)
+
+
+def test_the_extension_of_jupyterlab_is_found_by_its_folder() -> None:
+    about = json.loads((lab.LABEXTENSIONS / "labkit" / "package.json").read_text("utf-8"))
+    assert about["name"] == "labkit" and about["version"] == labkit.__version__
+    assert (lab.LABEXTENSIONS / "labkit" / about["jupyterlab"]["_build"]["load"]).is_file()
+
+
 def test_an_option_of_the_user_wins(tmp_path) -> None:
     command = lab_command(tmp_path, ["--LabApp.default_url=/lab", "--ServerApp.root_dir=/data"])
-    assert [word for word in command if "default_url" in word or "root_dir" in word] == command[4:]
-    assert command[4:] == ["--LabApp.default_url=/lab", "--ServerApp.root_dir=/data"]
+    assert [word for word in command if "default_url" in word or "root_dir" in word] == command[-2:]
+    assert command[-2:] == ["--LabApp.default_url=/lab", "--ServerApp.root_dir=/data"]
 
 
 @pytest.mark.parametrize(

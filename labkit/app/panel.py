@@ -19,7 +19,8 @@ from labkit.app.jobs import Jobs
 from labkit.app.kernel_subshell import answer_in_subshell
 from labkit.app.state import State, state_with
 from labkit.app.ticker import TICKER
-from labkit.app.widgets.controls import close_all, hear_while_busy
+from labkit.app.widgets.controls import close_all, hear_while_busy, tree
+from labkit.app.wording import in_panel_words
 from labkit.core import frontend
 from labkit.core import html as pieces
 from labkit.core.config import dumps
@@ -39,17 +40,26 @@ class GuardedAction:
     Attributes:
         action: what is done; a test puts something in its place that raises.
         person: whether a person causes it. Then its success takes an earlier error off the panel.
+        control: the control that causes it; its error is shown below it, and it looks busy while a job that it
+            began is under way.
     """
 
-    def __init__(self, panel: Panel, action: Callable[..., Any], person: bool):
-        self.panel, self.action, self.person = panel, action, person
+    def __init__(
+        self,
+        panel: Panel,
+        action: Callable[..., Any],
+        person: bool,
+        control: widgets.DOMWidget | None = None,
+    ):
+        self.panel, self.action, self.person, self.control = panel, action, person, control
 
     def __call__(self, *arguments: object, **named: object) -> Any:
         before = self.panel.problem
         try:
-            result = self.action(*arguments, **named)
+            with self.panel.acting(self.control):
+                result = self.action(*arguments, **named)
         except Exception as error:
-            return self.panel.fail(error)
+            return self.panel.fail(error, self.control)
         if self.person and before is not None and self.panel.problem is before:
             self.panel.problem = None
         return result
@@ -64,6 +74,13 @@ class Copy(anywidget.AnyWidget):
     help = traitlets.Unicode().tag(sync=True)
     copied = traitlets.Unicode().tag(sync=True)
     failed = traitlets.Unicode().tag(sync=True)
+
+
+class ErrorScroller(anywidget.AnyWidget):
+    """Scrolls the panel's error into view whenever ``count`` changes."""
+
+    _esm = _HERE / "error_scroller.js"
+    count = traitlets.Int().tag(sync=True)
 
 
 class Panel:
@@ -81,7 +98,7 @@ class Panel:
         callbacks: every callback that was registered.
         problem: the error that the panel shows, or None.
         error_box, busy_box, note_box, code_box: the pieces of HTML that show it, that work goes on, what was
-            done, and the code.
+            done, and the code. ``error_box`` is the one next to the control that caused the error.
         open_panels: (class, cell) → execution of the cell, and the panels that it made.
     """
 
@@ -95,11 +112,13 @@ class Panel:
         self.closed = False
         self._problem: run_html.Problem | None = None
         self._filling = threading.local()
+        self._busy: set[widgets.DOMWidget] = set()
         self._watched: list[tuple[State, GuardedAction, list[str]]] = []
         self._stale = True
         self.jobs = Jobs(lambda: TICKER.add(self))
         self._frame()
         self.guarded(self.build, person=False)()
+        self._add_alerts(self.body)
         self.watch(State.KEPT, self._changed)
         self._changed()
         self._replace_older()
@@ -122,9 +141,11 @@ class Panel:
         """What a split is called: the usual three by the table, any other by its name."""
         return self.word(f"split_{name}") if name in ("train", "validation", "test") else name
 
-    def guarded(self, action: Callable[..., Any], person: bool = True) -> GuardedAction:
+    def guarded(
+        self, action: Callable[..., Any], person: bool = True, control: widgets.DOMWidget | None = None
+    ) -> GuardedAction:
         """``action`` as a callback whose failure the panel shows; it is listed in ``callbacks``."""
-        callback = GuardedAction(self, action, person)
+        callback = GuardedAction(self, action, person, control)
         self.callbacks.append(callback)
         return callback
 
@@ -133,7 +154,7 @@ class Panel:
         made = widgets.Button(description=self.word(key), tooltip=self.word(f"{key}_help"))
         made.layout.width = "auto"
         made.button_style = "primary" if primary else ""
-        made.on_click(self.guarded(lambda _: action()))
+        made.on_click(self.guarded(lambda _: action(), control=made))
         hear_while_busy(made)
         return made
 
@@ -144,7 +165,7 @@ class Panel:
             if not getattr(self._filling, "now", False):
                 action(change["new"])
 
-        widget.observe(self.guarded(changed), name)
+        widget.observe(self.guarded(changed, control=widget), name)
         hear_while_busy(widget)
 
     @contextlib.contextmanager
@@ -171,6 +192,22 @@ class Panel:
             made.add_class(name)
         return made
 
+    def alert(self) -> widgets.HTML:
+        """A place for the errors that the controls before it in the same box cause."""
+        made = self.html()
+        made.add_class("lk-alert")
+        return made
+
+    @contextlib.contextmanager
+    def acting(self, control: widgets.DOMWidget | None) -> Iterator[None]:
+        """Within it, jobs belong to ``control``."""
+        before = getattr(self._filling, "control", None)
+        self._filling.control = control or before
+        try:
+            yield
+        finally:
+            self._filling.control = before
+
     def put(self, box: widgets.Box, children: Sequence[widgets.Widget]) -> None:
         """Other children in a box; those that are left out are closed."""
         gone = [child for child in box.children if child not in children]
@@ -185,9 +222,12 @@ class Panel:
         ``wait`` seconds pass first; a new job of the same name replaces a waiting one. The panel shows that
         it works; an error of either is shown too.
         """
-        callback = self.guarded(deliver, person=False)
+        callback = self.guarded(deliver, person=False, control=getattr(self._filling, "control", None))
         self.callbacks.remove(callback)  # made anew each time: the list is of what stays registered
         self.jobs.put(name, work, callback, wait)
+        if callback.control is not None and callback.control not in self._busy:
+            self._busy.add(callback.control)
+            callback.control.add_class("lk-working")
         self._show_busy()
 
     def say(self, text: str) -> None:
@@ -213,11 +253,17 @@ class Panel:
         self._problem = problem
         self.error_box.value = run_html.error_box(problem, "", self.state.language)
 
-    def fail(self, error: BaseException) -> None:
-        """Show an error, with what to do about it and a traceback to copy; the panel goes on."""
+    def fail(self, error: BaseException, control: widgets.Widget | None = None) -> None:
+        """Show an error below the control that caused it, in view, with what to do about it; the panel goes on.
+        Errors that labkit does not know come with a traceback to copy."""
         _LOG.error("%s", type(self).__name__, exc_info=error)
-        trace = "".join(traceback.format_exception(error))
-        self.problem = run_html.Problem(headed(error), self._cure(error), trace)
+        self.problem = None
+        self.error_box = _alert_of(self.body, control) or self.last_box
+        known = isinstance(error, LabkitError)
+        trace = "" if known else "".join(traceback.format_exception(error))
+        text = in_panel_words(error) if isinstance(error, LabkitError) else headed(error)
+        self.problem = run_html.Problem(text, self._cure(error), trace)
+        self.scroller.count += 1
 
     def _cure(self, error: BaseException) -> str:
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
@@ -233,7 +279,8 @@ class Panel:
         style = widgets.HTML(f"<style>{''.join(sheets)}</style>")
         style.layout.display = "none"
         self.body = widgets.VBox()
-        self.error_box, self.busy_box, self.note_box, self.code_box = (self.html() for _ in range(4))
+        self.last_box, self.busy_box, self.note_box, self.code_box = (self.html() for _ in range(4))
+        self.error_box, self.scroller = self.last_box, ErrorScroller()
         self.copy = Copy(
             label=self.word("copy_code"), help=self.word("copy_code_help"), copied=self.word("copied"),
             failed=self.word("copy_failed"),
@@ -241,11 +288,31 @@ class Panel:
         self.save = self.button("save_experiment", self._save)
         self.foot = widgets.VBox([widgets.HBox([self.copy, self.save, self.note_box]), self.code_box])
         self.foot.add_class("lk-foot")
-        self.root = widgets.VBox([style, self.body, self.busy_box, self.error_box, self.foot])
+        self.root = widgets.VBox([style, self.body, self.busy_box, self.last_box, self.foot, self.scroller])
         self.root.add_class("labkit-bench")
         self._show_busy()
 
+    def _add_alerts(self, box: widgets.Box) -> None:
+        """A place for errors below every row of controls; columns of rows are gone through."""
+        acted_on = {callback.control for callback in self.callbacks if callback.control is not None}
+        placed: list[widgets.Widget] = []
+        for child in box.children:
+            placed.append(child)
+            if type(child) is widgets.VBox:
+                self._add_alerts(child)
+            elif type(child) is widgets.HBox and any(type(part) is widgets.VBox for part in child.children):
+                for part in child.children:
+                    if type(part) is widgets.VBox:
+                        self._add_alerts(part)
+            elif acted_on.intersection(tree([child])):
+                placed.append(self.alert())
+        box.children = tuple(placed)
+
     def _show_busy(self) -> None:
+        if not self.jobs.busy:
+            for control in self._busy:
+                control.remove_class("lk-working")
+            self._busy.clear()
         shown = f"<i></i>{pieces.safe(self.word('busy'))}" if self.jobs.busy else ""
         self.busy_box.value = f'<div class="lk-busy" role="status">{shown}</div>'
 
@@ -319,3 +386,14 @@ class Panel:
                 panel.close()
             panels = []
         Panel.open_panels[type(self), place] = (now, [*panels, self])
+
+
+def _alert_of(box: widgets.Box, control: widgets.Widget | None) -> widgets.HTML | None:
+    """The place for errors that follows the innermost row with ``control``; None if there is none."""
+    for place, child in enumerate(box.children):
+        if control is not None and control in tree([child]):
+            if isinstance(child, widgets.Box) and (found := _alert_of(child, control)) is not None:
+                return found
+            after = (each for each in box.children[place + 1 :] if "lk-alert" in each._dom_classes)
+            return next(after, None)
+    return None

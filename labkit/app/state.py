@@ -57,6 +57,7 @@ class State(traitlets.HasTraits):
         sizes: rows of each split, as they were last prepared.
         language: "en" or "zh".
         step: the step of the bench that is shown.
+        pinned: keep preparation, model and training settings when other data are loaded.
     """
 
     rows = traitlets.Instance(Rows, allow_none=True)
@@ -74,6 +75,7 @@ class State(traitlets.HasTraits):
     sizes = traitlets.Dict()
     language = traitlets.Unicode()
     step = traitlets.Unicode()
+    pinned = traitlets.Bool(False)
 
     #: The traits that make an experiment, and so a step's code.
     KEPT: ClassVar[tuple[str, ...]] = (
@@ -115,6 +117,28 @@ class State(traitlets.HasTraits):
         follower = _Follower(self)
         if follower.refresh():
             TICKER.add(follower)
+
+    def take(self, rows: Rows, task: str = "") -> None:
+        """Other rows, and the task that was chosen for them. For rows of another source everything is reset
+        that was chosen for the earlier ones, unless it is pinned."""
+        other = rows.source.get("source") != self.source
+        with self.hold_trait_notifications():
+            if other and not self.pinned:
+                self.reset()
+            elif other:
+                self.steps = tuple(
+                    step for step in self.steps if step["do"] != "relabel" and "group" not in step
+                )
+            self.rows = rows
+            if task and tasks.name_of(self.task) != task:
+                self.task = tasks[task]()
+
+    def reset(self) -> None:
+        """Preparation, model, task and training settings by default; the run stays."""
+        with self.hold_trait_notifications():
+            self.steps, self.accept_leakage, self.name = (), False, ""
+            self.model, self.train = None, Training()
+            self.task = Classify() if self.rows is None else tasks[usual_task(self.rows)]()
 
     @property
     def store(self) -> Store:

@@ -19,8 +19,13 @@ from labkit.core.errors import LabkitError
 from labkit.core.extras import require
 from labkit.core.huge_pages import with_huge_pages
 from labkit.i18n import _
+from labkit.viz.words import language
 
 TOUR = "00_tour.ipynb"
+#: The notebook that is opened first, in each language.
+START = {"en": "00_start_here.ipynb", "zh": "00_start_here.zh.ipynb"}
+#: The extension of JupyterLab that adds a tile to its launcher.
+LABEXTENSIONS = Path(__file__).parents[1] / "app" / "labextensions"
 #: Bytes of a file that can be uploaded in a panel; Tornado alone lets 10 MB through.
 LARGEST = 2**28
 #: What tells a server of Tornado's that.
@@ -85,7 +90,7 @@ def copy_notebooks(source: Path, folder: Path) -> Copied:
 
 
 def start(folder: Path, arguments: Sequence[str] = ()) -> int:
-    """Run JupyterLab in ``folder``, opened on the tour, until it ends; returns its exit code.
+    """Run JupyterLab in ``folder``, opened on the page to start from, until it ends; returns its exit code.
 
     Jupyter keeps its token and all other defaults. ``arguments`` go to it as they are (``--no-browser``,
     ``--port``). Where the system can, this process becomes JupyterLab, so that signals and Ctrl-C reach it
@@ -102,9 +107,10 @@ def start(folder: Path, arguments: Sequence[str] = ()) -> int:
 
 def lab_command(folder: Path, arguments: Sequence[str] = ()) -> list[str]:
     """The command that :func:`start` runs. An option that ``arguments`` set themselves is left to them."""
+    first = next((name for name in (START[language()], TOUR) if (folder / name).is_file()), TOUR)
     ours = {
-        "--ServerApp.root_dir": str(folder.resolve()), "--LabApp.default_url": f"/lab/tree/{TOUR}",
-        "--ServerApp.tornado_settings": ADMITTING,
+        "--ServerApp.root_dir": str(folder.resolve()), "--LabApp.default_url": f"/lab/tree/{first}",
+        "--ServerApp.tornado_settings": ADMITTING, "--LabApp.extra_labextensions_path": str(LABEXTENSIONS),
     }  # fmt: skip
     given = {argument.partition("=")[0].rpartition(".")[2] for argument in arguments}
     options = [f"{name}={value}" for name, value in ours.items() if name.rpartition(".")[2] not in given]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from datasets import Value
 
 from labkit.core.errors import DataError
 from labkit.data.arrow import batches, column, numbers
@@ -25,11 +26,12 @@ IMPOSSIBLE = "is_impossible"
 #: Why an answer is refused, repaired or counted.
 MISPLACED, UNPLACED = (
     _("answer text does not match its position in the paragraph"),
-    _("answer without a start position"),
+    _("answer is not in the paragraph, or has no start position"),
 )
 DENIED = _("no answer although is_impossible is false")
 MOVED, NONE = _("answer start corrected to the nearest match"), _("question without an answer")
 LEFT_OUT = _("answer of an unanswerable question dropped")
+REPEATED = _("answer occurs several times in the paragraph; the first is used")
 _FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _PLACES = 5  # wrong answers listed in an error
 
@@ -53,6 +55,50 @@ def has_answers(dataset: Dataset, without: Collection[str] = ()) -> bool:
     texts."""
     names = set(dataset.column_names) - set(without)
     return (SQUAD in names and _is_squad(dataset)) or {TEXT, START} <= names
+
+
+def named_answers(
+    dataset: Dataset, name: str, texts: tuple[str, ...], rows: np.ndarray, split: str, report: Report
+) -> Dataset:
+    """The table with the column ``name`` as its answers. Where there is no column ``answer_start``, the place of
+    each answer is searched in its paragraph; one that occurs several times is counted in ``report``.
+
+    Args:
+        dataset: the table as read.
+        name: a column of answer texts, or of answers as in SQuAD.
+        texts: columns of the question and the paragraph.
+        rows: row numbers, for the report.
+        split: its name.
+        report: takes the notes.
+
+    Raises:
+        DataError: ``texts`` are not two columns.
+    """
+    if len(texts) != 2:
+        raise DataError(
+            _("answer = {name!r} needs text=(question, paragraph); text has {n} columns."),
+            name=name, n=len(texts),
+        )  # fmt: skip
+    kind = dataset.features.arrow_schema.field(name).type
+    squad = pa.types.is_nested(kind)
+    wanted = SQUAD if squad else TEXT
+    if name != wanted:
+        dataset = dataset.remove_columns([n for n in (wanted,) if n in dataset.column_names])
+        dataset = dataset.rename_column(name, wanted)
+    if squad or START in dataset.column_names:
+        return dataset
+    starts: list[int | None] = []
+    pairs = zip(column(dataset, TEXT).to_pylist(), column(dataset, texts[1]).to_pylist(), strict=True)
+    for number, (given, paragraph) in enumerate(pairs):
+        answer, text = _bare(given), "" if paragraph is None else str(paragraph)
+        start = text.find(answer) if answer else -1
+        if start >= 0 and text.find(answer, start + 1) >= 0:
+            detail = visible(answer, 60)
+            report.add(
+                "counted", REPEATED, rows[number : number + 1], column=name, detail=detail, split=split
+            )
+        starts.append(start if start >= 0 else None)
+    return dataset.add_column(START, starts, feature=Value("int64"))
 
 
 def _is_squad(dataset: Dataset) -> bool:

@@ -50,6 +50,7 @@ class Choice:
     classes: Classes | None = None
     number: tuple[str, ...] = ()
     separator: str | None = None
+    answer: str | None = None
     features: bool | tuple[str, ...] = False
     decimal: str | None = None
     rate: int = 0
@@ -75,6 +76,12 @@ class Choice:
                 _("give either number = {number!r} or label = {label!r}, not both."),
                 number=self.number,
                 label=self.label,
+            )
+        if self.answer and (self.number or self.label):
+            raise ConfigError(
+                _("give either answer = {answer!r} or label = {label!r}, not both."),
+                answer=self.answer,
+                label=self.label or self.number,
             )
         if self.features and self.text is not None:
             raise ConfigError(
@@ -147,7 +154,7 @@ def text_columns(table: Dataset, choice: Choice, report: Report) -> tuple[str, .
 def label_column(
     parts: Mapping[str, Part], text: tuple[str, ...], choice: Choice, report: Report
 ) -> str | None:
-    if choice.label is False or choice.number or isinstance(choice.label, tuple):
+    if choice.label is False or choice.number or choice.answer or isinstance(choice.label, tuple):
         return None
     if choice.label is True:
         raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from datasets import Dataset
 
 from labkit.core.errors import DataError
 from labkit.data import memmap
-from labkit.data.answers import check_answers
+from labkit.data.answers import check_answers, named_answers
 from labkit.data.arrow import batches, numbers
 from labkit.data.cells import Column
 from labkit.data.columns import (
@@ -73,6 +74,7 @@ def make_rows(
     text = text_columns(first, choice, report) if choice.kind == "text" else ()
     label = label_column(parts, text, choice, report)
     rows = {name: _row_numbers(part.table, starts[name]) for name, part in parts.items()}
+    parts = _with_answers(parts, choice, text, rows, report)
     _check_mixed(report, (*text, *choice.number, *_labels(label, choice)))
     texts, bad = {}, {}
     for name, part in parts.items():
@@ -116,6 +118,20 @@ def make_rows(
         features=columns,
     )
     return Rows(splits, spec, report.merge(settled), source)
+
+
+def _with_answers(
+    parts: Mapping[str, Part], choice: Choice, text: tuple[str, ...], rows: Mapping[str, np.ndarray], report: Report
+) -> Mapping[str, Part]:  # fmt: skip
+    """The parts with the answers of the column that ``answer`` names."""
+    if choice.answer is None:
+        return parts
+    answered = {}
+    for name, part in parts.items():
+        check_columns(part.table, (choice.answer, *text), name)
+        table = named_answers(part.table, choice.answer, text, rows[name], name, report)
+        answered[name] = replace(part, table=table)
+    return answered
 
 
 def _labels(label: str | None, choice: Choice) -> tuple[str, ...]:

@@ -19,6 +19,8 @@ from labkit.core import html as pieces
 from labkit.core import units
 from labkit.core.config import dumps
 from labkit.train.experiment import DataConfig as Recipe
+from labkit.train.experiment import Training
+from labkit.train.optimizer import Optimizer
 from labkit.viz import charts, media
 
 from .hostile import HOSTILE, executable
@@ -119,40 +121,77 @@ def test_what_the_rows_hold_is_told(data: Data):
     assert "1 to 6 of 130" in page.where.value and "negative" not in page.page.value
 
 
-def test_columns_are_asked_for_when_they_are_not_clear(data: Data, tmp_path: Path):
+def test_columns_are_detected_and_another_choice_applies_at_once(data: Data, tmp_path: Path):
     lines = "".join(f"text one {i} abc defg hij,other text {i} klm nop,{i % 2},{i % 3}\n" for i in range(40))
     (tmp_path / "a.csv").write_text("one,two,three,four\n" + lines)
     data.way.value, data.path.value = "path", "a.csv"
     assert data.text.layout.display == "none"
     data.load.click()
     data.settle()
-    assert "several columns could be the text" in data.error_box.value and data.text.layout.display == ""
+    assert data.problem is None and data.text.layout.display == "" and data.goal.value == "classify"
     assert [value for _, value in data.text.options] == ["", "one", "two", "three", "four"]
-    data.text.value, data.pair.value, data.label.value = "one", "two", "four"
-    data.load.click()
+    assert (data.text.value, data.label.value) == ("one", "three")
+    assert "a.csv · 40 rows · 4 columns · Text: one · Label: three" in text_of(data.facts.value)
+    data.label.value = "four"
+    data.settle()
+    assert data.state.rows.spec.label == "four"
+    data.goal.value = "compare"
     data.settle()
     assert data.problem is None and data.state.rows.spec.text == ("one", "two")
-    assert (
-        data.code() == "import labkit as lk\n\nrows = lk.load('a.csv', text=['one', 'two'], label='four')\n"
-    )
     data.label.value = False
+    data.settle()
+    assert data.state.rows.spec.label is None and type(data.state.task).__name__ == "Embed"
+    assert data.code() == "import labkit as lk\n\nrows = lk.load('a.csv', text=['one', 'two'], label=False)\n"
+
+
+def test_an_error_is_below_the_columns_and_the_older_rows_are_greyed(data: Data, tmp_path: Path):
+    (tmp_path / "a.csv").write_text(
+        "text,label\n" + "".join(f"some text {i},{'xy'[i % 2]}\n" for i in range(40))
+    )
+    data.way.value, data.path.value = "path", "a.csv"
     data.load.click()
     data.settle()
-    assert data.state.rows.spec.label is None and data.problem is None
+    assert "lk-stale" not in data.results._dom_classes
+    data.label.value = "text"
+    data.settle()
+    assert (
+        "cannot be both the text and the label" in data.error_box.value
+        and "lk.load" not in data.error_box.value
+    )
+    place = data.body.children.index(data.columns)
+    assert data.body.children[place + 1] is data.error_box and "lk-stale" in data.results._dom_classes
+    data.label.value = "label"
+    data.settle()
+    assert data.problem is None and "lk-stale" not in data.results._dom_classes
 
 
-def test_bad_rows_stop_or_are_left_out_as_chosen(data: Data, tmp_path: Path):
+def test_unusable_rows_are_left_out_and_listed_or_stop(data: Data, tmp_path: Path):
     (tmp_path / "bad.csv").write_text("text,label\na b,x\nc d,y\n,x\ne f,\n")
     data.way.value, data.path.value = "path", "bad.csv"
     data.load.click()
     data.settle()
-    assert "row 2" in data.error_box.value
-    data.bad.value, data.missing.value = "skip", "drop"
-    data.load.click()
-    data.settle()
     assert data.problem is None and len(data.state.rows) == 2
-    assert "excluded" in data.problems.value
-    assert data.state.options == {"on_bad": "skip", "missing": "drop"}
+    assert "excluded" in data.problems.value and "2 unusable rows left out" in data.facts.value
+    assert data.state.options == {"text": "text", "label": "label", "on_bad": "skip", "missing": "drop"}
+    data.bad.value = "error"
+    data.settle()
+    assert "row 2" in data.error_box.value
+
+
+def test_other_data_reset_what_was_chosen_for_earlier_ones_unless_it_is_pinned(data: Data, tiny):
+    state = data.state
+    for pinned in (False, True):
+        data.way.value, data.path.value = "path", str(REVIEWS)
+        data.load.click()
+        data.settle()
+        state.model, state.steps, state.name = tiny, ({"do": "clean", "steps": ["html"]},), "films"
+        state.train, state.pinned = Training(optimizer=Optimizer(learning_rate=0.003)), pinned
+        data.way.value, data.sample.value = "sample", "digits"
+        data.load.click()
+        data.settle()
+        assert data.problem is None and state.rows.spec.modality == "image"
+        kept = (state.model == tiny, bool(state.steps), state.name == "films", state.train != Training())
+        assert kept == (pinned,) * 4
 
 
 def test_pictures_are_shown(data: Data):
@@ -336,17 +375,11 @@ def test_a_decimal_mark_that_is_in_doubt_is_chosen(data: Data, tmp_path: Path):
     lines = "".join(f'words number {i};"{i % 9 + 1},{100 + i}"\n' for i in range(60))
     (tmp_path / "doubt.csv").write_text("text;price\n" + lines)
     data.way.value, data.path.value = "path", "doubt.csv"
-    assert data.decimal.layout.display == "none"
     data.load.click()
     data.settle()
-    data.text.value, data.label.value, data.goal.value = "text", "price", "number"
-    assert data.decimal.layout.display == ""
-    data.load.click()
-    data.settle()
-    assert "decimal=','" in str(data.problem)
+    assert data.goal.value == "number" and "choose the decimal separator" in data.error_box.value
     for mark, first in ((",", 1.1), (".", 1100.0)):
         data.decimal.value = mark
-        data.load.click()
         data.settle()
         assert data.problem is None and data.state.rows["train"]["target"][0] == pytest.approx([first])
         assert data.state.options["decimal"] == mark and f"decimal={mark!r}" in data.code().replace('"', "'")
@@ -362,20 +395,23 @@ def test_several_labels_a_number_or_features_are_chosen(data: Data, tmp_path: Pa
     assert data.goal.layout.display == data.separator.layout.display == "none"
     data.load.click()
     data.settle()
-    data.text.value, data.label.value, data.goal.value = "text", "tags", "labels"
+    assert (data.goal.value, data.text.value, data.label.value, data.separator.value) == (
+        "labels",
+        "text",
+        "tags",
+        ";",
+    )
     assert data.separator.layout.display == ""
-    data.load.click()
-    data.settle()
     assert data.problem is None and data.state.rows.schema.problem_type == "labels"
     assert type(data.state.task).__name__ == "MultiLabel" and "red" in data.overview.value
-    data.label.value, data.goal.value = "stars", "number"
-    data.load.click()
+    data.goal.value = "number"
+    data.settle()
+    data.label.value = "stars"
     data.settle()
     assert data.problem is None and data.state.rows.schema.problem_type == "number"
     assert type(data.state.task).__name__ == "Regress" and "Values of stars" in data.overview.value
     data.features.value = True
     assert data.text.layout.display == "none"
-    data.load.click()
     data.settle()
     assert data.problem is None and data.state.rows.schema.modality == "features"
     assert loaded(data.code()).fingerprint == data.state.rows.fingerprint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def test_every_word_of_the_table_is_used():
     unused = {
         key for key in TABLE
         if key not in said and key.removesuffix("_help") not in said and not key.startswith(starts)
+        and not re.match(r"(text|pair|label|answer)_column", key)  # Data makes these of two parts
     }  # fmt: skip
     assert unused == set()
 

@@ -26,6 +26,8 @@ from urllib.parse import urlsplit
 
 import nbformat
 
+from labkit.cli.lab import LABEXTENSIONS
+
 #: Seconds that any single wait may take. Generous: it only decides how long a failure takes.
 PATIENCE = 120
 _CHROMIUM = (
@@ -98,6 +100,15 @@ class Lab:
         page.load(f"{self.url}{place}/{name}?token={self.token}", idle)
         return page
 
+    def launcher(self) -> Page:
+        """JupyterLab without a document, which shows its launcher."""
+        self._pages += 1
+        self._theme(False)
+        page = Page(self.browser.new_context(viewport={"width": 1200, "height": 900}).new_page())
+        page.page.goto(f"{self.url}lab/workspaces/page{self._pages}?reset&token={self.token}")
+        page.page.locator(".jp-Launcher").first.wait_for()
+        return page
+
     def close(self) -> None:
         """End the browser, the server and the kernels that the server started."""
         self.browser.close()
@@ -138,6 +149,7 @@ class Lab:
             f"--ServerApp.root_dir={self.folder}",
             f"--ServerApp.port={port}",
             "--ServerApp.port_retries=0",
+            f"--LabApp.extra_labextensions_path={LABEXTENSIONS}",
         ]
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             options.append("--allow-root")

@@ -56,6 +56,15 @@ def test_in_jupyterlab(lab: Lab):
     page.close()
 
 
+def test_a_tile_of_the_launcher_opens_the_panel(lab: Lab):
+    page = lab.launcher()
+    page.page.locator(".jp-LauncherCard", has_text="labkit").first.click()
+    page.page.locator(".labkit-bench .lk-brand").first.wait_for()
+    see(page.page, "A sample")
+    assert (lab.folder / "labkit.ipynb").is_file()
+    page.close()
+
+
 def test_in_notebook_7(lab: Lab):
     pytest.importorskip("notebook", minversion="7")
     page = lab.open(

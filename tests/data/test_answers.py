@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import labkit as lk
 from labkit.core.errors import ConfigError, DataError
-from labkit.data.answers import answers_of
+from labkit.data.answers import REPEATED, answers_of
 from labkit.data.batching.qa_windows import windows
 from labkit.data.text.tokenizer import Tokenizer
 
@@ -50,8 +50,11 @@ def test_a_start_at_the_blank_before_an_answer_is_moved_too():
         ({"text": ["Ada"], "answer_start": [-1]}, "answer text does not match its position in the paragraph"),
         ({"text": ["Ada"], "answer_start": [99]}, "answer text does not match its position in the paragraph"),
         ({"text": ["ada"], "answer_start": [3]}, "answer text does not match its position in the paragraph"),
-        ({"text": ["Ada"], "answer_start": []}, "answer without a start position"),
-        ({"text": ["Ada"], "answer_start": [None]}, "answer without a start position"),
+        ({"text": ["Ada"], "answer_start": []}, "answer is not in the paragraph, or has no start position"),
+        (
+            {"text": ["Ada"], "answer_start": [None]},
+            "answer is not in the paragraph, or has no start position",
+        ),
     ],
 )
 def test_a_wrong_answer_is_refused_by_row(answers, refused):
@@ -145,3 +148,31 @@ def test_an_answer_longer_than_a_window_is_refused(tokenizer):
     ):
         windows(["where ?"], [text], tokenizer, 24, 2, [(0, 200)])
     assert np.all(windows(["where ?"], [text], tokenizer, 24, 2).label == 0)
+
+
+QUESTIONS = [
+    {"ask": "who ?", "about": "Ada ran .", "found": "Ada"},
+    {"ask": "what ?", "about": "a cat and a cat", "found": " a cat "},
+]
+
+
+def test_the_answer_column_may_have_any_name_and_no_positions():
+    rows = lk.load(QUESTIONS, text=("ask", "about"), answer="found")
+    assert answers_of(rows["train"]) == ([["Ada"], ["a cat"]], [(0, 3), (0, 5)])
+    assert [note.row for note in rows.report.of("counted")[REPEATED]] == [1]
+    squad = [
+        {"q": "who ?", "p": "Ada ran .", "given": {"text": ["ran"], "answer_start": [4]}, "answers": "other"}
+    ]
+    assert answers_of(lk.load(squad, text=("q", "p"), answer="given")["train"])[1] == [(4, 7)]
+    saved = lk.load([*QUESTIONS, {**QUESTIONS[0], "found": "Eve"}], text=("ask", "about"), answer="found",
+                    on_bad="skip")  # fmt: skip
+    assert len(saved) == 2 and "not in the paragraph" in str(saved.report)
+
+
+def test_an_answer_column_needs_a_question_and_a_paragraph_and_excludes_a_label():
+    with pytest.raises(DataError, match="needs text="):
+        lk.load(QUESTIONS, text="about", answer="found")
+    with pytest.raises(DataError, match=r"no column 'fuond'\. Did you mean 'found'"):
+        lk.load(QUESTIONS, text=("ask", "about"), answer="fuond")
+    with pytest.raises(ConfigError, match="either answer = 'found' or label = 'ask'"):
+        lk.load(QUESTIONS, text=("ask", "about"), answer="found", label="ask")

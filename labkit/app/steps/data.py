@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import anywidget
 import ipywidgets as widgets
 import numpy as np
+import traitlets
 
+from labkit.app.goals import GOALS, LOOKED_AT, Chosen, for_goal, guess, of_options
 from labkit.app.panel import Panel
 from labkit.app.state import State, state_with
 from labkit.app.widgets.browse import Browser
@@ -27,9 +31,10 @@ from labkit.data.report import ACTIONS, Note
 from labkit.data.rows import Rows
 from labkit.hub.samples import SAMPLES, is_cached
 from labkit.i18n import _, translate
+from labkit.tasks import tasks
 from labkit.viz import charts
 from labkit.viz.svg import inline
-from labkit.viz.words import message
+from labkit.viz.words import TABLE, message
 
 if TYPE_CHECKING:
     from labkit.data.io.load import RowSource
@@ -40,6 +45,28 @@ READ = (*FILES, *PICTURES, *SOUNDS)
 LONGEST = 150  # bytes of the name that an uploaded file is kept under
 WAYS = ("sample", "upload", "path")
 DECIMAL_MARKS = {"auto": "", "point": ".", "comma": ","}
+#: Controls that choose a column, named as the fields of :class:`labkit.app.goals.Chosen`.
+COLUMNS = ("text", "pair", "label", "answer", "separator")
+#: Rows that are listed for each reason why they were left out.
+LISTED = 50
+
+
+class FileDrop(anywidget.AnyWidget):
+    """A place to drop a file on, for the upload control of the same row."""
+
+    _esm = Path(__file__).parents[1] / "file_drop.js"
+    label = traitlets.Unicode().tag(sync=True)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What reading a source gave: its rows or an error, its columns, and the goal and columns in use."""
+
+    source: str
+    columns: dict[str, Any]
+    chosen: Chosen
+    rows: Rows | None = None
+    error: Exception | None = None
 
 
 class Data(Panel):
@@ -58,56 +85,60 @@ class Data(Panel):
         super().__init__(state_with(rows, state, language))
 
     def build(self) -> None:
-        self._peeked = False  # whether there are columns to choose from
+        self._peeked: dict[str, Any] = {}  # columns of the source with their first values
+        self._of = ""  # the source that they are of
         self._file = ""  # what was uploaded last
         self.way = widgets.ToggleButtons(options=[(self.word(f"way_{way}"), way) for way in WAYS])
         self.sample = widgets.Dropdown(options=self._samples(), description=self.word("sample"))
         self.upload = widgets.FileUpload(
             accept=",".join(FILES), multiple=False, description=self.word("choose_file")
         )
+        self.drop = FileDrop(label=self.word("drop_file"))
         self.path = widgets.Text(description=self.word("path"), placeholder="reviews.csv")
         self.about = self.html()
-        self.text, self.pair, self.label = (
-            widgets.Dropdown(description=self.word(key))
-            for key in ("text_column", "pair_column", "label_column")
+        self.goal = widgets.ToggleButtons(
+            options=[(self.word(f"goal_{goal}"), goal) for goal in GOALS],
+            tooltips=[self.word(f"goal_{goal}_help") for goal in GOALS],
+        )
+        self.goal.add_class("lk-goals")
+        self.goal_title = self.html(html.heading(self.word("goal"), 4))
+        self.goal_about = self.html()
+        self.features = widgets.ToggleButtons(
+            options=[(self.word("input_text"), False), (self.word("input_columns"), True)],
+            tooltips=[self.word("inputs")] * 2,
+        )
+        self.text, self.pair, self.label, self.answer = (
+            widgets.Dropdown(description=self.word(f"{key}_column"))
+            for key in ("text", "pair", "label", "answer")
+        )
+        self.separator = widgets.Text(
+            description=self.word("separator"), tooltip=self.word("separator_help"), continuous_update=False
         )
         self.bad = widgets.Dropdown(
-            options=[(self.word(f"on_bad_{choice}"), choice) for choice in ("error", "skip")],
+            options=[(self.word(f"on_bad_{choice}"), choice) for choice in ("skip", "error")],
             description=self.word("on_bad"), tooltip=self.word("on_bad_help"),
         )  # fmt: skip
         self.missing = widgets.Dropdown(
-            options=[(self.word(f"missing_{choice}"), choice) for choice in ("error", "drop", "keep")],
+            options=[(self.word(f"missing_{choice}"), choice) for choice in ("drop", "keep", "error")],
             description=self.word("missing"), tooltip=self.word("missing_help"),
         )  # fmt: skip
-        self.goal = widgets.Dropdown(
-            options=[(self.word(f"goal_{goal}"), goal) for goal in ("class", "labels", "number")],
-            description=self.word("goal"), tooltip=self.word("goal_help"),
-        )  # fmt: skip
-        self.separator = widgets.Text(
-            ";",
-            description=self.word("separator"),
-            tooltip=self.word("separator_help"),
-            layout={"display": "none"},
-        )
         self.decimal = widgets.Dropdown(
             options=[(self.word(f"decimal_{name}"), mark) for name, mark in DECIMAL_MARKS.items()],
             description=self.word("decimal"), tooltip=self.word("decimal_help"),
         )  # fmt: skip
-        self.features = widgets.Checkbox(False, description=self.word("features"), indent=False)
-        self.columns = widgets.HBox(
-            [
-                self.text, self.pair, self.label, self.goal, self.separator, self.features, self.decimal, self.bad,
-                self.missing,
-            ]
-        )  # fmt: skip
+        self.columns = widgets.HBox([getattr(self, name) for name in COLUMNS])
+        rare = widgets.HBox([self.bad, self.missing, self.decimal])
+        self.more = widgets.Accordion([rare], titles=[self.word("more_options")])
         self.load = self.button("load_rows", self._load, primary=True)
-        self.source = widgets.HBox([self.sample, self.upload, self.path, self.load])
-        self.overview, self.problems = self.html(), self.html()
+        self.source = widgets.HBox([self.sample, self.upload, self.drop, self.path, self.load])
+        self.facts, self.overview, self.problems = self.html(), self.html(), self.html()
         self.browser = Browser(self)
-        for box in (self.columns, self.source):
+        self.results = widgets.VBox([self.facts, self.overview, self.problems, self.browser.root])
+        for box in (self.columns, self.source, rare):
             box.add_class("lk-form")
         self.body.children = (
-            self.way, self.source, self.about, self.columns, self.overview, self.problems, self.browser.root,
+            self.way, self.source, self.about, self.goal_title, self.goal, self.goal_about, self.features,
+            self.columns, self.more, self.results,
         )  # fmt: skip
         self._listen()
         self._begin()
@@ -120,19 +151,30 @@ class Data(Panel):
     def _listen(self) -> None:
         self.on_change(self.way, lambda way: self._show_way())
         self.on_change(self.sample, lambda name: self._show_way())
+        self.on_change(self.path, lambda name: self._mark_stale())
         self.on_change(self.upload, lambda files: self._uploaded())
-        for control in (self.goal, self.features):
-            self.on_change(control, lambda _: self._show_columns())
+        self.on_change(self.goal, self._choose_goal)
+        controls = (
+            self.features,
+            *(getattr(self, name) for name in COLUMNS),
+            self.bad,
+            self.missing,
+            self.decimal,
+        )
+        for control in controls:
+            self.on_change(control, lambda _: self._apply())
         self.watch(["rows"], self._rows_came)
 
     def _begin(self) -> None:
         """Where the state left off: rows that it knows the source of are read again."""
-        self.offer_columns({})
         self._show_source()
+        self._show_columns()
         if self.state.rows is not None:
             self._rows_came()
         elif source := self.state.source:
-            self.later("rows", lambda: self._read(source, dict(self.state.options)), self._loaded)
+            options = dict(self.state.options)
+            chosen = of_options(options, tasks.name_of(self.state.task))
+            self.later("rows", lambda: self._read(source, chosen, options), self._loaded)
 
     def _show_source(self) -> None:
         """The controls as the state's source has it."""
@@ -142,8 +184,6 @@ class Data(Panel):
                 self.way.value, self.sample.value = "sample", source
             elif source and source != self._file:
                 self.way.value, self.path.value = "path", source
-            for control, name in ((self.bad, "on_bad"), (self.missing, "missing")):
-                control.value = self.state.options.get(name, "error")
             self.decimal.value = self.state.options.get("decimal", "")
         self._show_way()
 
@@ -160,13 +200,21 @@ class Data(Panel):
         way = self.way.value
         for name in WAYS:
             getattr(self, name).layout.display = "" if name == way else "none"
-        self.load.layout.display = "none" if way == "upload" and not self._chosen() else ""
+        self.drop.layout.display = self.upload.layout.display
+        self.load.layout.display = "none" if way == "upload" else ""
         about = (
             self.word(f"about_{way}")
             if way != "sample"
             else translate(SAMPLES[self.sample.value].about, self.state.language)
         )
         self.about.value = html.paragraph(about, "quiet")
+        self._mark_stale()
+
+    def _mark_stale(self, stale: bool | None = None) -> None:
+        """Grey what is shown of rows that are not those of the controls."""
+        if stale is None:
+            stale = bool(self.state.source) and self._chosen() != self.state.source
+        (self.results.add_class if stale else self.results.remove_class)("lk-stale")
 
     def _chosen(self) -> str:
         """The source that the controls name; empty without one."""
@@ -184,10 +232,20 @@ class Data(Panel):
         place = self.state.store.folder / "uploads" / fingerprint(content)[:8] / name.removesuffix(".zip")
         here = Path.cwd()
         self._file = os.fspath(place.relative_to(here) if place.is_relative_to(here) else place)
-        with self.filling():
-            self.offer_columns({})
         self._show_way()
         self._load(lambda: _kept(content, place, name.endswith(".zip")))
+
+    def _choose_goal(self, goal: str) -> None:
+        """Choose the columns that fit a goal best."""
+        self._fill(for_goal(goal, self._peeked, self._choice()))
+        self._apply()
+
+    def _apply(self) -> None:
+        """Read the rows by what the controls have now."""
+        self._show_columns()
+        if self._chosen() == self._of:
+            self._mark_stale(True)
+            self._load()
 
     # --- loading ----------------------------------------------------------------------------------------------
 
@@ -196,76 +254,102 @@ class Data(Panel):
         report."""
         if not (source := self._chosen()):
             raise DataError(message("no_source"))
-        options = self._options()
+        chosen = self._choice() if source == self._of and self._peeked else None
+        usable, labelled, decimal = self.bad.value, self.missing.value, self.decimal.value
 
-        def work() -> tuple[Rows | None, dict[str, Any], Exception | None]:
+        def work() -> Loaded:
             notes = [] if first is None else first()
-            rows, columns, error = self._read(source, options)
-            return (rows.with_splits(rows.splits, notes) if rows and notes else rows), columns, error
+            found = self._read(source, chosen, {}, usable, labelled, decimal)
+            rows = found.rows
+            return replace(found, rows=rows.with_splits(rows.splits, notes)) if rows and notes else found
 
         self.later("rows", work, self._loaded)
 
-    def _options(self) -> dict[str, Any]:
-        given: dict[str, Any] = {}
-        if self._peeked and self.features.value:
-            given["features"] = True
-        elif self.text.value:
-            given["text"] = (self.text.value, self.pair.value) if self.pair.value else self.text.value
-        number = self._peeked and self.goal.value == "number"
-        if self.label.value is not None and self.label.value != "":
-            given["number" if number else "label"] = self.label.value
-        if self._peeked and self.goal.value == "labels" and self.separator.value.strip():
-            given["separator"] = self.separator.value
-        if self._peeked and self.decimal.value:
-            given["decimal"] = self.decimal.value
-        for name, control in (("on_bad", self.bad), ("missing", self.missing)):
-            if control.value != "error":
-                given[name] = control.value
-        return given
+    def _choice(self) -> Chosen:
+        """The goal and columns as the controls have them."""
+        return Chosen(self.goal.value, features=self.features.value,
+                      **{name: getattr(self, name).value for name in COLUMNS})  # fmt: skip
 
     def _read(
-        self, source: str, options: dict[str, Any]
-    ) -> tuple[Rows | None, dict[str, Any], Exception | None]:
-        """The rows; or the columns there are and why the rows could not be read. In a thread."""
+        self,
+        source: str,
+        chosen: Chosen | None,
+        options: dict[str, Any],
+        usable: str = "skip",
+        labelled: str = "drop",
+        decimal: str = "",
+    ) -> Loaded:
+        """The rows; or the columns there are and why the rows could not be read. In a thread.
+
+        Args:
+            source: what to load.
+            chosen: the goal and the columns; None to find those that fit.
+            options: further arguments of :func:`labkit.load`.
+            usable, labelled: ``on_bad`` and ``missing`` for rows that cannot be used or have no label.
+            decimal: the decimal mark; "" to detect it.
+        """
         columns = {} if source in SAMPLES and not Path(source).exists() else _peeked(source)
+        goal = chosen or (guess(columns) if columns else Chosen())
+        given = options or (goal.options() if columns else {})
+        given |= {"decimal": decimal} if decimal else {}
         try:
-            return load(source, **options), columns, None
+            return Loaded(source, columns, goal, _usable_rows(source, given, usable, labelled))
         except Exception as error:
-            return None, columns, error
+            return Loaded(source, columns, goal, error=error)
 
-    def _loaded(self, found: tuple[Rows | None, dict[str, Any], Exception | None]) -> None:
-        rows, columns, error = found
-        self.offer_columns(columns)
-        if error is not None:
-            raise error
+    def _loaded(self, found: Loaded) -> None:
+        rows = found.rows
+        self._peeked, self._of = found.columns, found.source
+        self.offer_columns(found.columns, found.chosen)
+        if rows is None:
+            self._mark_stale(True)
+            raise found.error or DataError(message("no_source"))
         self.problem = None
-        if rows is not None and rows.source.get("source") != self.state.source:
-            self.state.steps = ()
-        self.state.rows = rows
+        self.state.take(rows, found.chosen.task(bool(rows.schema.classes)) if found.columns else "")
+        self._mark_stale(False)
 
-    def offer_columns(self, columns: dict[str, Any]) -> None:
-        """Columns to choose from, each with its first value; what was chosen stays where it can."""
-        found = self.word("found_out")
-        shown = [(html.short(name, values), name) for name, values in columns.items()]
+    def offer_columns(self, columns: dict[str, Any], chosen: Chosen | None = None) -> None:
+        """Columns to choose from, each with its first value, and those that are chosen."""
+        self._peeked = columns
+        shown = [(html.short(name, values[:3]), name) for name, values in columns.items()]
+        none, choose = (self.word("no_label"), False), (self.word("choose_column"), "")
         with self.filling():
-            for control, first in (
-                (self.text, [(found, "")]),
-                (self.pair, [(self.word("none"), "")]),
-                (self.label, [(found, ""), (self.word("no_label"), False)]),
+            for name, first in (
+                ("text", [choose]),
+                ("pair", [choose]),
+                ("answer", [choose]),
+                ("label", [choose, none]),
             ):
-                before = control.value
+                control = getattr(self, name)
                 control.options = [*first, *shown]
-                control.value = before if before in [value for _, value in control.options] else ""
-        self._peeked = bool(columns)
+        self._fill(chosen or Chosen())
+
+    def _fill(self, chosen: Chosen) -> None:
+        """The controls of goal and columns."""
+        with self.filling():
+            self.goal.value, self.features.value = chosen.goal, chosen.features
+            for name in COLUMNS:
+                control, value = getattr(self, name), getattr(chosen, name)
+                if name == "separator" or value in [each for _, each in control.options]:
+                    control.value = value
+                elif control.options:
+                    control.value = ""
         self._show_columns()
 
     def _show_columns(self) -> None:
-        """Controls for columns, where there are columns to choose from."""
-        for control in (self.label, self.goal, self.features, self.decimal):
-            control.layout.display = "" if self._peeked else "none"
-        for control in (self.text, self.pair):
-            control.layout.display = "" if self._peeked and not self.features.value else "none"
-        self.separator.layout.display = "" if self._peeked and self.goal.value == "labels" else "none"
+        """Controls for the columns that the goal needs, where there are columns to choose from."""
+        goal, offered = self.goal.value, bool(self._peeked)
+        shown = Chosen(goal, features=self.features.value).controls if offered else ()
+        for control in (self.goal_title, self.goal, self.goal_about):
+            control.layout.display = "" if offered else "none"
+        self.goal_about.value = html.paragraph(self.word(f"goal_{goal}_help"), "quiet") if offered else ""
+        self.features.layout.display = "" if "inputs" in shown else "none"
+        for name in COLUMNS:
+            control = getattr(self, name)
+            control.layout.display = "" if name in shown else "none"
+            if name in ("text", "pair", "label"):
+                key = f"{name}_column_{goal}"
+                control.description = self.word(key if key in TABLE else f"{name}_column")
 
     # --- looking ----------------------------------------------------------------------------------------------
 
@@ -274,8 +358,41 @@ class Data(Panel):
         if rows is None:
             return
         self._show_source()
+        self._show_facts(rows)
         self.browser.look_at(rows)
         self.later("health", lambda: (rows, check(rows)), self._show_health)
+
+    def _show_facts(self, rows: Rows) -> None:
+        """What was read: the source, its rows and columns, the columns in use, and the rows left out."""
+        source, spec = str(rows.source.get("source", "")), rows.spec
+        facts = [
+            Path(source).name or self.word("rows_of_python"),
+            self.word("count_rows", count=f"{len(rows):,}"),
+        ]
+        if self._peeked and self._of == source:
+            facts.append(self.word("count_columns", count=len(self._peeked)))
+            used = [*zip((self.text.description, self.pair.description), spec.text, strict=False),
+                    (self.label.description, spec.label)]  # fmt: skip
+            facts += [self.word("column_used", what=what, name=name) for what, name in used if name]
+        first = html.paragraph(" · ".join(facts))
+        out = rows.report.of("refused")
+        count = sum(rows.report.counts().get("refused", {}).values())
+        if not count:
+            self.facts.value = first
+            return
+        lines = [
+            (
+                translate(reason, self.state.language),
+                f"{note.row:,}" if note.row is not None else "",
+                note.detail,
+            )
+            for reason, notes in out.items()
+            for note in notes[:LISTED]
+        ]
+        head = [self.word(key) for key in ("problem", "row", "detail")]
+        title = self.word("rows_left_out", count=f"{count:,}")
+        table = html.scrolled(html.table(head, lines, numeric=(1,)), title)
+        self.facts.value = html.joined(first, html.details(title, table))
 
     def _show_health(self, found: tuple[Rows, DataQuality]) -> None:
         rows, health = found
@@ -361,6 +478,21 @@ def _kept(content: bytes, place: Path, packed: bool) -> list[Note]:
 
 def _peeked(source: str) -> dict[str, Any]:
     try:
-        return peek(source)
+        return peek(source, LOOKED_AT)
     except DataError:  # loading tells it better
         return {}
+
+
+def _usable_rows(source: str, options: dict[str, Any], usable: str, labelled: str) -> Rows:
+    """The rows that can be used. ``on_bad`` and ``missing`` are passed only where some cannot, so that the code of
+    a clean file has neither."""
+    lenient = {"on_bad": usable, "missing": labelled}
+    tries = [{}, {"on_bad": usable}, {"missing": labelled}, lenient]
+    for more in tries[:-1]:
+        if "error" in more.values():
+            continue
+        try:
+            return load(source, **options, **more)
+        except DataError:
+            continue
+    return load(source, **options, **{name: value for name, value in lenient.items() if value != "error"})

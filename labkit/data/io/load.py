@@ -88,6 +88,7 @@ def load(
     classes: Classes | None = None,
     number: str | Sequence[str] | None = None,
     separator: str | None = None,
+    answer: str | None = None,
     features: bool | Sequence[str] = False,
     decimal: str | None = None,
     split: str | Sequence[str] | None = None,
@@ -129,6 +130,8 @@ def load(
             numbers).
         number: regression target column(s), instead of ``label``.
         separator: separator between several labels in one text column, such as "comedy;drama".
+        answer: answer column of question answering, with ``text=(question, paragraph)``: the answer texts, whose
+            places are in ``answer_start`` or are searched in the paragraphs; or answers as in SQuAD.
         features: input columns (numbers, dates, categories), instead of ``text``; True for all usable columns
             except identifiers. Categories are one-hot encoded.
         decimal: decimal mark, "." or ",", of ambiguous numbers such as "1,234".
@@ -168,7 +171,7 @@ def load(
     columns = features if isinstance(features, bool) else _names(features)
     choice = Choice(
         text=text, label=label, classes=classes, on_bad=on_bad, missing=missing, separator=separator, features=columns,
-        decimal=decimal, number=() if number is None else _names(number),
+        answer=answer, decimal=decimal, number=() if number is None else _names(number),
         kind="features" if features else "text",
     )  # fmt: skip
     usual = Choice()
