@@ -12,6 +12,7 @@ import math
 import secrets
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -123,6 +124,7 @@ class LivePanel:
         self._changed, self._navigate, self._status = changed, navigate, ""
         self.display_id, self.view_id = secrets.token_hex(8), secrets.token_hex(8)
         self.tails = [Tail(run, full=full)]  # of the run, and of those that are laid over it
+        self._labels: list[str] = []  # of those
         self.problem: run_html.Problem | None = None
         self._ended: run_html.Problem | None = None
         self._asked: dict[int, _Asked] = {}  # commands that are not done: number → what was asked
@@ -346,11 +348,13 @@ class LivePanel:
     def overlay(self, runs: Sequence[RunHandle]) -> None:
         """Lay the loss and the F1 of other runs over those of this one."""
         self.tails[1:] = [Tail(run, f"{number}:") for number, run in enumerate(runs, 1)]
+        names = Counter(run.name for run in (self.run, *runs))
+        self._labels = [run.name if names[run.name] == 1 else f"{run.name} {_began(run)}" for run in runs]
         self._hello = True
         TICKER.add(self)
 
     def _charts(self, info: RunInfo) -> list[dict[str, Any]]:
-        others = [(tail.prefix, tail.run.name) for tail in self.tails[1:]]
+        others = [(tail.prefix, label) for tail, label in zip(self.tails[1:], self._labels, strict=True)]
         return charts(info, self.language, self.full, others)
 
     def _curves(self, info: RunInfo) -> None:
@@ -471,6 +475,11 @@ def _packed(series: Series, most: int, all: int) -> dict[str, list[list[float | 
         found |= packed({key: points}, max(4, min(most, rest // left)))
         rest, left = rest - len(found[key][0]), left - 1
     return {key: found[key] for key in series}
+
+
+def _began(run: RunHandle) -> str:
+    """When a run began, to tell runs of one name apart."""
+    return time.strftime("%m-%d %H:%M:%S", time.localtime(run.info.created))
 
 
 def _is_saved(info: RunInfo, step: int) -> bool:

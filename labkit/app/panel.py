@@ -113,7 +113,7 @@ class Panel:
         self._problem: run_html.Problem | None = None
         self._filling = threading.local()
         self._busy: set[widgets.DOMWidget] = set()
-        self._watched: list[tuple[State, GuardedAction, list[str]]] = []
+        self._watched: list[tuple[traitlets.HasTraits, GuardedAction, list[str]]] = []
         self._stale = True
         self.jobs = Jobs(lambda: TICKER.add(self))
         self._frame()
@@ -178,11 +178,14 @@ class Panel:
         finally:
             self._filling.now = before
 
-    def watch(self, names: Sequence[str], action: Callable[[], Any]) -> None:
-        """Call ``action`` when one of these traits of the state changes, until the panel is closed."""
-        callback = self.guarded(lambda change: action(), person=False)
-        self.state.observe(callback, list(names))
-        self._watched.append((self.state, callback, list(names)))
+    def watch(
+        self, names: Sequence[str], action: Callable[[], Any], of: traitlets.HasTraits | None = None
+    ) -> None:
+        """Call ``action`` when one of these traits of the state, or ``of`` another object, changes, until the
+        panel is closed."""
+        callback, watched = self.guarded(lambda change: action(), person=False), of or self.state
+        watched.observe(callback, list(names))
+        self._watched.append((watched, callback, list(names)))
 
     def html(self, text: str = "") -> widgets.HTML:
         """A piece of HTML, not read as TeX; it takes no room while it is empty."""

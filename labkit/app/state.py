@@ -57,6 +57,7 @@ class State(traitlets.HasTraits):
         sizes: rows of each split, as they were last prepared.
         language: "en" or "zh".
         step: the step of the bench that is shown.
+        conflict: whether another process has changed the file of this state, which so is not written.
         pinned: keep preparation, model and training settings when other data are loaded.
     """
 
@@ -75,6 +76,7 @@ class State(traitlets.HasTraits):
     sizes = traitlets.Dict()
     language = traitlets.Unicode()
     step = traitlets.Unicode()
+    conflict = traitlets.Bool(False)
     pinned = traitlets.Bool(False)
 
     #: The traits that make an experiment, and so a step's code.
@@ -82,10 +84,14 @@ class State(traitlets.HasTraits):
         "rows", "source", "options", "steps", "accept_leakage", "model", "task", "train", "name", "run",
     )  # fmt: skip
 
+    #: Lab folder → the state that the panels of this process share, and how many panels do.
+    shared: ClassVar[dict[Path, tuple[State, int]]] = {}
+
     def __init__(self, *, folder: str | Path | None = None, language: str | None = None, **traits: object):
         super().__init__(language=language_of(language), **traits)
         self.folder = folder
         self.file: Path | None = None
+        self._written: bytes | None = None  # the file as this state knows it
         self._lock, self._writing = threading.RLock(), threading.Lock()
         self._made: tuple[Any, Rows] | None = None
         self._split_rows: tuple[Any, Rows] | None = None
@@ -268,13 +274,51 @@ class State(traitlets.HasTraits):
         """
         state = cls(folder=folder, language=language)
         file = state.store.folder / FILE
-        with contextlib.suppress(
-            OSError, ValueError, RecursionError
-        ):  # damaged, not UTF-8, nested too deeply
-            state._restore(tomllib.loads(file.read_text(encoding="utf-8")), language is not None)
+        state._read(file, language is not None)
         state.file = file
         state.observe(lambda change: state._write(), [*cls.KEPT, "language", "step"])
         return state
+
+    @classmethod
+    def open(cls, folder: str | Path | None = None, language: str | None = None) -> State:
+        """The state of the lab folder that all panels of this process share, so that each shows what is done in
+        another; give it back by :meth:`release`."""
+        place = Store(folder).folder
+        state, users = cls.shared.get(place, (None, 0))
+        if state is None:
+            state = cls.kept(folder, language)
+        elif language is not None:
+            state.language = language_of(language)
+        cls.shared[place] = state, users + 1
+        return state
+
+    def release(self) -> None:
+        """A panel no longer uses this state; the next one after the last reads the file again."""
+        for place, (state, users) in list(self.shared.items()):
+            if state is self and users > 1:
+                self.shared[place] = state, users - 1
+            elif state is self:
+                del self.shared[place]
+
+    def overwrite(self) -> None:
+        """Settle a conflict: write the file as this state is."""
+        if self.file is not None:
+            self._written = _content(self.file)
+            self._write()
+
+    def adopt(self) -> None:
+        """Settle a conflict: take what the file holds; its rows are not read yet."""
+        if self.file is not None:
+            self.rows = None
+            self._read(self.file, spoken=True)
+            self._write()
+
+    def _read(self, file: Path, spoken: bool) -> None:
+        """Restore what a file holds, as far as it can be read: it may be damaged or nested too deeply."""
+        self._written = _content(file)
+        with contextlib.suppress(ValueError, RecursionError):
+            self._restore(tomllib.loads((self._written or b"").decode("utf-8")), spoken)
+        self.conflict = False
 
     def _restore(self, values: dict[str, Any], spoken: bool) -> None:
         def data() -> None:
@@ -309,7 +353,14 @@ class State(traitlets.HasTraits):
         )
         assert self.file is not None
         with self._writing:
-            write_atomic(self.file, dumps(kept))
+            text = dumps(kept)
+            found = _content(self.file)
+            if found not in (None, self._written, text.encode()):
+                self.conflict = True
+                return
+            write_atomic(self.file, text)
+            self._written = text.encode()
+        self.conflict = False
 
 
 def state_with(rows: RowSource | None, state: State | None, language: str | None) -> State:
@@ -324,6 +375,13 @@ def state_with(rows: RowSource | None, state: State | None, language: str | None
     if rows is not None:
         state.rows = rows if isinstance(rows, Rows) else load(rows)
     return state
+
+
+def _content(file: Path) -> bytes | None:
+    try:
+        return file.read_bytes()
+    except OSError:
+        return None
 
 
 class _Follower:

@@ -20,6 +20,21 @@ TABLE: dict[str, Message] = {
     "changed_data": _("data"),
     "changed_model": _("model"),
     "changed_settings": _("settings"),
+    # several panels
+    "conflict": _(
+        "Another notebook has changed the settings of this lab folder. What you change here is not saved until "
+        "you choose."
+    ),
+    "take_theirs": _("Use the settings of the other notebook"),
+    "take_theirs_help": _("Replace data, model and settings of this panel by the saved ones"),
+    "keep_mine": _("Keep the settings of this panel"),
+    "keep_mine_help": _("Save data, model and settings of this panel over those of the other notebook"),
+    # list of runs
+    "delete_run": _("Delete run"),
+    "delete_run_help": _("Delete this run with its checkpoints and model; it can be restored for a day"),
+    "undo_delete": _("Undo"),
+    "undo_delete_help": _("Restore the deleted run"),
+    "undo_delete_of": _("Undo: restore {name}"),
     # controls of a run
     "change_rate": _("Change learning rate to"),
     "confirm_rate": _(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -11,12 +12,12 @@ import ipywidgets as widgets
 from labkit.app.live import LivePanel, kept
 from labkit.app.live_picture import publish
 from labkit.app.panel import Panel
-from labkit.app.runs import choices, state_of
+from labkit.app.runs import RUN_CHANGES, choices, state_of
 from labkit.app.state import State
 from labkit.app.ticker import TICKER
-from labkit.core.errors import ConfigError
+from labkit.core.errors import ConfigError, RunError
 from labkit.core.frontend import is_app
-from labkit.core.text import escape
+from labkit.core.text import escape, visible
 from labkit.i18n import translate
 from labkit.runs.handle import RunHandle
 from labkit.viz.words import message
@@ -67,17 +68,23 @@ class Train(Panel):
             description=self.word("compare_with"), tooltip=self.word("compare_with_help"), rows=3
         )
         self.shown.style.description_width = self.over.style.description_width = "auto"
-        self.shown.layout.width = self.over.layout.width = "360px"
+        self.shown.layout.width = self.over.layout.width = "460px"
+        self.delete, self.undo = (
+            self.button("delete_run", self._delete),
+            self.button("undo_delete", self._undo),
+        )
+        self.undo.layout.display, self._deleted = "none", ""
         self.on_change(self.shown, self._choose)
         self.on_change(self.over, self._overlay)
         self.repairs, self.empty, self.place = self.html(), self.html(), widgets.VBox()
         first = widgets.HBox([self.begin, self.name, self.epochs, self.batch, self.rate])
-        second = widgets.HBox([self.shown, self.over])
+        second = widgets.HBox([self.shown, self.delete, self.undo, self.over])
         for row in (first, second):
             row.layout.flex_flow, row.layout.grid_gap = "row wrap", "2px 12px"
         self.body.children = (first, second, self.repairs, self.empty, self.place)
         self.watch(["name", "train", "model", "task", "rows", "source"], self._fill)
         self.watch(["run"], self._show)
+        self.watch(["number"], self.list_runs, of=RUN_CHANGES)
         self._fill()
         self._show()
 
@@ -140,6 +147,24 @@ class Train(Panel):
 
     def _began(self, run: RunHandle) -> None:
         self.state.run = run
+        RUN_CHANGES.number += 1
+
+    def _delete(self) -> None:
+        """Delete the run that is shown; it can be restored."""
+        if (run := self.state.run) is None:
+            return
+        info = run.info
+        self.state.store.delete(run.id, forever=False)
+        self._deleted = run.id
+        self.state.run = None
+        self.undo.description = self.word("undo_delete_of", name=visible(info.name, 40))
+        self.undo.layout.display = ""
+        RUN_CHANGES.number += 1
+
+    def _undo(self) -> None:
+        self.state.run = RunHandle(self.state.store, self.state.store.restore(self._deleted).id)
+        self.undo.layout.display = "none"
+        RUN_CHANGES.number += 1
 
     def refresh(self) -> bool:
         goes_on = super().refresh()
@@ -147,8 +172,7 @@ class Train(Panel):
         return goes_on
 
     def _choose(self, run_id: str) -> None:
-        if run_id:
-            self.state.run = RunHandle(self.state.store, run_id)
+        self.state.run = RunHandle(self.state.store, run_id) if run_id else None
 
     def _overlay(self, ids: tuple[str, ...]) -> None:
         if self.live is not None:
@@ -175,26 +199,32 @@ class Train(Panel):
     def _changed_status(self) -> None:
         """The run began, went on or ended."""
         self.state.follow()
-        self.list_runs()
+        RUN_CHANGES.number += 1
         self._enable()
 
     def list_runs(self) -> None:
         """The runs there are, newest first, and what of the run store was repaired."""
-        run = self.state.run
+        run, info = self.state.run, None
+        with contextlib.suppress(RunError):
+            info = None if run is None else run.info
+        if run is not None and info is None:  # another panel has deleted it
+            self.state.run = None
+            return
         named = choices(self.state)
-        if run is not None and run.id not in dict(
-            (key, name) for name, key in named
-        ):  # older than those offered
-            named.append((f"{run.name} · {run.id}", run.id))
         notes = [escape(translate(note, self.state.language)) for note in self.state.store.notes]
         self.repairs.value = "".join(f'<p class="lk-quiet">{note}</p>' for note in notes)
         with self.filling():
-            offered = named or [(self.word("run_none"), "")]
-            self.shown.options = offered
-            self.shown.value = offered[0][1] if run is None else run.id
+            first = (self.word("choose_run" if named else "run_none"), "")
+            self.shown.options = [first, *named]
+            self.shown.value = "" if run is None else run.id
+            before = self.over.value
             self.over.options = [(name, run_id) for name, run_id in named if run is None or run_id != run.id]
+            self.over.value = [
+                run_id for run_id in before if run_id in dict(map(reversed, self.over.options))
+            ]
         for control in (self.shown, self.over):
             control.disabled = not named
+        self.delete.disabled = info is None or not (info.over or info.status == "created")
 
     # --- showing ------------------------------------------------------------------------------------------------
 
