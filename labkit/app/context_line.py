@@ -94,7 +94,7 @@ class Context:
         known = [split for split in ("train", "validation", "test") if split in counts] or list(counts)
         sizes = "/".join(f"{counts[split]:,}" for split in known)
         splits = [word(f"split_{s}", language) if s in ("train", "validation", "test") else s for s in known]
-        rows = f'<span title="{html.safe(" / ".join(splits))}">{html.safe(word("rows_of", language, sizes=sizes))}'
+        rows = f'<span title="{html.safe(" / ".join(splits))}">{html.safe(word("split_sizes", language, sizes=sizes))}'
         return f"<b>{html.safe(name, 60)}</b> · {rows}</span>"
 
     def _model(self, language: str) -> str:

@@ -25,7 +25,7 @@ from labkit.app.kernel_subshell import answer_in_subshell
 from labkit.app.live_picture import PERIOD, PicturePanel, bundle, code_of, publish
 from labkit.app.run_follower import Tail, charts
 from labkit.app.ticker import TICKER
-from labkit.app.widgets.controls import close_all, hear_while_busy
+from labkit.app.widgets.controls import close_all, hear_while_busy, restart_style
 from labkit.core.errors import ConfigError, headed
 from labkit.core.frontend import frontend
 from labkit.core.text import escape
@@ -127,6 +127,7 @@ class LivePanel:
         self._labels: list[str] = []  # of those
         self.problem: run_html.Problem | None = None
         self._ended: run_html.Problem | None = None
+        self._interrupted = ""
         self._asked: dict[int, _Asked] = {}  # commands that are not done: number → what was asked
         self._done = ""  # what the last one has led to
         self._unconfirmed: float | None = None  # a learning rate to be set if it is given again
@@ -210,6 +211,7 @@ class LivePanel:
         self.after.add_class("lk-after")
         self.root = widgets.VBox(
             [
+                restart_style(self.language),
                 row,
                 self.note,
                 self.error,
@@ -324,12 +326,15 @@ class LivePanel:
         if self.closed:
             return False
         self._guarded(self._refresh)()
-        self.error.value = run_html.error_box(self.problem or self._ended, self.run.id, self.language)
+        self.error.value = self._interrupted + run_html.error_box(
+            self.problem or self._ended, self.run.id, self.language
+        )
         return not self._over
 
     def _refresh(self) -> None:
         info = self.run.info
         self._ended = run_html.problem_of(info)
+        self._interrupted = run_html.interruption_box(info, self.language, self._word("press_resume"))
         self.warned.value = run_html.warning_box(info, self.language)
         self._curves(info)
         self._controls(info)

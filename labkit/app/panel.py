@@ -19,7 +19,7 @@ from labkit.app.jobs import Jobs
 from labkit.app.kernel_subshell import answer_in_subshell
 from labkit.app.state import State, state_with
 from labkit.app.ticker import TICKER
-from labkit.app.widgets.controls import close_all, hear_while_busy, tree
+from labkit.app.widgets.controls import close_all, hear_while_busy, restart_style, tree
 from labkit.app.wording import in_panel_words
 from labkit.core import frontend
 from labkit.core import html as pieces
@@ -291,7 +291,10 @@ class Panel:
         self.save = self.button("save_experiment", self._save)
         self.foot = widgets.VBox([widgets.HBox([self.copy, self.save, self.note_box]), self.code_box])
         self.foot.add_class("lk-foot")
-        self.root = widgets.VBox([style, self.body, self.busy_box, self.last_box, self.foot, self.scroller])
+        restarted = restart_style(self.state.language)
+        self.root = widgets.VBox(
+            [style, restarted, self.body, self.busy_box, self.last_box, self.foot, self.scroller]
+        )
         self.root.add_class("labkit-bench")
         self._show_busy()
 

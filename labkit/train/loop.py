@@ -29,7 +29,7 @@ from labkit.train.checkpoint import Checkpoints, checkpoint_error, writer_lock
 from labkit.train.compilation import use_compilation_cache
 from labkit.train.context import prepare, save_model, shapes_of
 from labkit.train.experiment import Experiment, own_experiment
-from labkit.train.failure import failure_fields
+from labkit.train.failure import failure_fields, is_process_ending
 from labkit.train.logger import Logger, Record
 from labkit.train.outcome import outcome_of
 from labkit.train.overrides import Overrides
@@ -85,6 +85,8 @@ def work(logger: Logger, group: ProcessGroup = SINGLE, callbacks: Sequence[Callb
             loop = TrainingLoop(logger, own_experiment(run.experiment), group, callbacks)
             end = {"status": loop.run(), "message": ""}
         except Exception as error:
+            if is_process_ending(error):
+                return  # whoever looks finds that the process is gone, and the run interrupted
             if group.count > 1 and not isinstance(error, LabkitError):
                 raise  # the others wait for this process: it ends, and all begin again
             size = (loop.train.batch_size, loop.shape) if loop else (0, "")

@@ -14,7 +14,7 @@ from labkit.core import html
 from labkit.core.html import Html
 from labkit.core.text import escape
 from labkit.core.units import duration
-from labkit.i18n import translate
+from labkit.i18n import Message, translate
 from labkit.runs.store import RunInfo
 from labkit.viz import curves, svg
 from labkit.viz.series import DRAWN, Series
@@ -40,6 +40,7 @@ def result(info: RunInfo, series: Series, code: str = "", language: str = "en") 
     parts = [
         f"<style>{STYLE}</style>" + headline(info, language),
         error_box(problem_of(info), info.id, language),
+        interruption_box(info, language),
         warning_box(info, language),
         advice_box(info, language),
         f'<img alt="{escape(figure.alt)}" src="{data_url(svg.document(figure))}" style="width:100%;max-width:800px"/>',
@@ -106,9 +107,26 @@ class Problem(NamedTuple):
 
 def problem_of(info: RunInfo) -> Problem | None:
     """What ended a run, if anything did."""
-    if info.status not in ("failed", "lost"):
+    if info.status not in ("failed", "lost") or interruption(info):
         return None
     return Problem(info.error or message(info.status), info.cure, info.traceback)
+
+
+def interruption(info: RunInfo) -> Message | None:
+    """What interrupted a run that did not fail: its process has ended."""
+    if info.status != "lost" or info.error:
+        return None
+    kernel = str(info.environment.get("command", "")).startswith("ipykernel")
+    return message("interrupted_by_restart" if kernel else "interrupted_by_end", step=info.step)
+
+
+def interruption_box(info: RunInfo, language: str = "en", cure: str = "") -> str:
+    """That a run was interrupted, and how it goes on (by default, in code); empty for others."""
+    told = interruption(info)
+    if told is None:
+        return ""
+    said = f"{translate(told, language)} {cure or translate(info.cure, language)}"
+    return f'<div class="labkit-warning {html.LITERAL}" role="status"><p>{escape(said)}</p></div>'
 
 
 def error_box(problem: Problem | None, run_id: str, language: str = "en") -> str:

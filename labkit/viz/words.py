@@ -24,7 +24,7 @@ RUNS: dict[str, Message] = {
     "finished": _("finished"),
     "stopped": _("stopped"),
     "failed": _("failed"),
-    "lost": _("lost"),
+    "lost": _("interrupted"),
     # numbers
     "loss": _("Loss"),
     "f1": _("F1"),

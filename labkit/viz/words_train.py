@@ -11,7 +11,7 @@ TABLE: dict[str, Message] = {
     "no_model_yet": _("no model yet"),
     "no_run_yet": _("no run yet"),
     "python_rows": _("rows from Python"),
-    "rows_of": _("{sizes} rows"),
+    "split_sizes": _("{sizes} rows"),
     "run_named": _("run {name}: {facts}"),
     "out_of_date": _("changed since this run: {what}"),
     "out_of_date_help": _(
@@ -20,6 +20,11 @@ TABLE: dict[str, Message] = {
     "changed_data": _("data"),
     "changed_model": _("model"),
     "changed_settings": _("settings"),
+    # restart of the kernel
+    "restarted": _("The kernel was restarted. Run this cell to continue."),
+    "interrupted_by_restart": _("Interrupted by a restart of the kernel at step {step}."),
+    "interrupted_by_end": _("Interrupted at step {step}: the process that trained it has ended."),
+    "press_resume": _("Press Resume to continue from its last checkpoint."),
     # several panels
     "conflict": _(
         "Another notebook has changed the settings of this lab folder. What you change here is not saved until "

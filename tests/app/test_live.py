@@ -503,3 +503,32 @@ def test_the_script_is_small_and_asks_nobody():
     addresses = re.findall(r"https?://[^\s\"']+", script + style)
     assert addresses == ["http://www.w3.org/2000/svg"]  # the name of SVG, never asked for
     assert not re.search(r"innerHTML|\bimport\b|fetch\(|eval\(|url\(", script + style)
+
+
+# --- restart of the kernel --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("command", "said"), [
+    ("ipykernel_launcher.py", "Interrupted by a restart of the kernel at step 38."),
+    ("train.py", "Interrupted at step 38: the process that trained it has ended."),
+])  # fmt: skip
+def test_a_run_whose_process_ended_is_interrupted_and_can_be_resumed(tmp_path: Path, command: str, said: str):
+    gone = {"pid": 2**22 + 1, "process": {}}
+    run = make(tmp_path, "run-1", step=38, environment={"command": command}, **gone)
+    panel = LivePanel.of(run)
+    panel.refresh()
+    assert said in panel.error.value and "Press Resume to continue" in panel.error.value
+    assert "labkit-error" not in panel.error.value
+    assert (panel.pause.description, panel.pause.disabled) == ("Resume", False)
+    kept = live.kept(run, "en")["text/html"]
+    assert said in kept and "lk.open_run" in kept and 'class="labkit-error' not in kept
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_one_band_says_that_the_kernel_was_restarted(run: FakeRun, language: str):
+    style = LivePanel(run, language).root.children[0].value
+    said = {"en": "The kernel was restarted. Run this cell", "zh": "内核已重启"}[language]
+    assert said in style and ".jupyter-widgets-disconnected" in style
+    bench = labkit.app.Data(language=language)
+    assert any(said in getattr(child, "value", "") for child in bench.root.children)
+    bench.close()

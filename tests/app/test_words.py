@@ -99,3 +99,10 @@ def test_a_chosen_language_is_kept(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(ConfigError, match="'fr'"):
         lk.language("fr")
     assert lk.language() == "zh"
+
+
+def test_no_two_tables_of_words_share_a_key():
+    from labkit.viz import words, words_evaluate, words_steps, words_train
+
+    tables = [words.RUNS, words_evaluate.TABLE, words_steps.TABLE, words_train.TABLE]
+    assert len(words.TABLE) == sum(map(len, tables))
