@@ -318,8 +318,9 @@ class Head {
     this.message = make("span", line, { class: "lk-message" });
     this.bar = make("div", parent, { class: "lk-bar", role: "progressbar", "aria-valuemin": 0, "aria-label": words.progress });
     this.done = make("div", this.bar);
-    this.facts = make("div", make("div", parent, { class: "lk-known" }), { class: "lk-facts" });
-    this.told = [];
+    const known = make("div", parent, { class: "lk-known" });
+    this.help = make("span", known, { class: "lk-explained", tabindex: 0 }, "ⓘ");
+    this.facts = make("div", known, { class: "lk-facts" });
   }
 
   draw(info) {
@@ -330,13 +331,10 @@ class Head {
     this.bar.setAttribute("aria-valuenow", info.step);
     this.bar.setAttribute("aria-valuemax", info.steps || 1);
     this.done.style.width = `${(100 * info.step) / Math.max(info.steps, info.step, 1)}%`;
-    info.facts.forEach((fact, i) => {
-      const [, span] = (this.told[i] ??= [make("span", this.facts, {}, i ? " · " : ""), make("span", this.facts)]);
-      if (span.textContent !== fact) span.textContent = fact;
-      span.title = info.helps?.[i] ?? "";
-      span.classList.toggle("lk-explained", Boolean(span.title));
-    });
-    for (const parts of this.told.splice(info.facts.length)) parts.forEach((part) => part.remove());
+    this.facts.textContent = info.facts.join(" · "); // one text: parts of their own would push each other
+    const help = info.facts.map((fact, i) => (info.helps?.[i] ? `${fact}: ${info.helps[i]}` : "")).filter(Boolean).join("\n");
+    this.help.title = this.facts.title = help;
+    this.help.setAttribute("aria-label", help);
   }
 }
 

@@ -40,6 +40,16 @@ TABLE: dict[str, Message] = {
     "undo_delete": _("Undo"),
     "undo_delete_help": _("Restore the deleted run"),
     "undo_delete_of": _("Undo: restore {name}"),
+    # dashboard
+    "all_runs": _("All runs"),
+    "cost": _("Cost"),
+    "comparable": _("Data and metric"),
+    "validation_score": _("{metric}, validation of {data}"),
+    "pareto_front": _("Pareto front"),
+    "other_runs": _("other runs"),
+    "no_scores": _("No run with a score and this cost yet."),
+    "column_seconds": _("seconds"),
+    "column_parameters": _("parameters"),
     # controls of a run
     "change_rate": _("Change learning rate to"),
     "confirm_rate": _(

@@ -141,3 +141,22 @@ def test_settings_of_another_process_are_not_overwritten_in_silence(tmp_path: Pa
     theirs.overwrite()
     assert not theirs.conflict and "theirs again" in (tmp_path / FILE).read_text("utf-8")
     mine.close()
+
+
+def test_the_dashboard_shows_all_runs_when_it_is_opened(store: Store):
+    panel = panel_of(store)
+    board = panel.dashboard
+    assert board.table.value == "" == board.figure.value
+    board.root.selected_index = 0
+    assert "F1, validation of my_reviews.csv" not in board.figure.value  # no run has recorded its parameters
+    for run, size in (("r2", 1000), ("r3", 50)):
+        store.update(run, summary={"parameters": size, "trainable": size})
+    board.refresh()
+    assert "F1, validation of my_reviews.csv" in board.figure.value and "Pareto front" in board.figure.value
+    assert board.table.value.count("<tr>") == 4 and "1,000" in board.table.value
+    board.cost.value = "trainable"
+    assert "Trained parameters" in board.figure.value
+    panel.state.run = RunHandle(store, "r2")
+    panel.delete.click()  # the open table follows
+    assert board.table.value.count("<tr>") == 3
+    panel.close()

@@ -88,7 +88,9 @@ def test_a_run_is_begun_from_the_panel_and_steered(reviews, tiny, settings, tmp_
     assert state.run.info.summary["keep"] == "last" and state.run.info.name == "from the panel"
     assert state.run.info.summary["model_step"] == state.run.info.step
     end = time.monotonic() + 20
-    while not panel.live.stop.disabled and time.monotonic() < end:  # the ticker tells the end
+    while (
+        panel.begin.disabled or not panel.live.stop.disabled
+    ) and time.monotonic() < end:  # the ticker does it
         time.sleep(0.05)
     assert not panel.begin.disabled and panel.live.stop.disabled
     assert panel.code() == state.run.code() and "epochs=1" in panel.code()
