@@ -13,6 +13,7 @@ from labkit.app.panel import Panel
 from labkit.app.runs import RUN_CHANGES
 from labkit.app.state import State
 from labkit.core import html
+from labkit.viz import words
 
 #: The steps in their order, with their classes in :mod:`labkit.app`.
 STEPS = {name.lower(): name for name in ("Data", "Prepare", "Model", "Train", "Evaluate", "Predict")}
@@ -26,7 +27,7 @@ class Lab(Panel):
     Args:
         folder: the lab folder, which keeps the state and the runs; by default ``.labkit`` in the working
         directory.
-        language: "en" or "zh"; default: what was used here last.
+        language: "en" or "zh"; default: that of :func:`labkit.language`, else what was used here last.
         state: a state to work on, instead of the one that the folder keeps.
     """
 
@@ -38,7 +39,9 @@ class Lab(Panel):
         self.steps: dict[str, Panel] = {}
         self._prepared: object = None  # the rows with which the step Prepare was left
         self.shown_step = ""  # each panel shows a step of its own
-        super().__init__(state if state is not None else State.open(folder, language))
+        super().__init__(
+            state if state is not None else State.open(folder, language or words.chosen_language)
+        )
 
     def build(self) -> None:
         self.foot.layout.display = "none"  # every step has its own

@@ -423,7 +423,10 @@ class LivePanel:
         self._note(info)
         self.note.layout.display = "none" if info.over and not self.note.value else ""
         self.after.layout.display = "" if info.status in ("finished", "stopped") else "none"
-        self.advice.value = run_html.advice_box(info, self.language) if info.over else ""
+        if ended := info.status in ("finished", "stopped"):
+            self.warned.value = ""  # now they stand above the curves, with the advice
+        told = run_html.warning_box(info, self.language) + run_html.advice_box(info, self.language)
+        self.advice.value = told if ended else ""
         if not self.code.value and not self.full:
             self.code.value = code_of(self.run, self.language)
 

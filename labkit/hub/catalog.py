@@ -25,6 +25,7 @@ class Sample:
     origin: str
     members: Mapping[str, Member]
     sources: tuple[Source, ...]
+    language: str = ""  # that a model reads: "en", "multilingual", or "" for one without texts
 
     @property
     def size(self) -> int:
@@ -278,6 +279,7 @@ TABLE = (
     Sample(
         name="minilm-l6",
         kind="model",
+        language="en",
         about=_("English sentence encoder: BERT, 6 layers of width 384, 22.7 M parameters"),
         licence="Apache-2.0",
         origin="sentence-transformers/all-MiniLM-L6-v2",
@@ -323,6 +325,7 @@ TABLE = (
     Sample(
         name="bert-tiny",
         kind="model",
+        language="en",
         about=_(
             "English BERT with masked-language-model head, tuned for retrieval: 2 layers of width 128, 4.4 M parameters"
         ),
@@ -354,6 +357,7 @@ TABLE = (
     Sample(
         name="e5-small",
         kind="model",
+        language="multilingual",
         about=_(
             "multilingual sentence encoder (100 languages), 12 layers of width 384, 118 M parameters, "
             "dequantised from 4 bits"
@@ -400,6 +404,7 @@ TABLE = (
     Sample(
         name="smollm2-135m",
         kind="model",
+        language="en",
         about=_(
             "English instruction-tuned language model: 30 layers of width 576, 135 M parameters, "
             "dequantised from 4 bits"

@@ -266,6 +266,17 @@ def test_the_split_is_seen_and_is_what_the_code_makes(prepare: Prepare):
     assert "No row of validation or test" in prepare.parted.value
 
 
+def test_classes_that_a_split_lacks_are_named(tmp_path: Path):
+    (tmp_path / "few.csv").write_text(
+        "text,label\n" + "".join(f"text {n},{'ab'[n > 57]}\n" for n in range(60))
+    )
+    prepare = Prepare("few.csv", language="en")
+    prepare.stratify.value = False
+    prepare.settle()
+    assert re.search(r"No row of \w+ has one of these classes: b\.", text_of(prepare.parted.value))
+    prepare.close()
+
+
 def test_leakage_stops_until_it_is_accepted(tmp_path: Path):
     known = [f"text {number}" for number in range(40)]
     for name, texts in {

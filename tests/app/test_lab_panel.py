@@ -86,6 +86,15 @@ def test_it_comes_back_after_a_restart(tiny):
     again.close()
 
 
+def test_the_language_that_was_chosen_in_code_wins_over_the_last_click(monkeypatch: pytest.MonkeyPatch):
+    lk.Lab(language="en").close()
+    monkeypatch.setattr("labkit.viz.words.chosen_language", None)
+    lk.language("zh")
+    lab = lk.Lab()
+    assert lab.language.value == "zh"
+    lab.close()
+
+
 def test_a_source_that_is_gone_is_told_in_the_step(tmp_path: Path):
     (tmp_path / "gone.csv").write_text("text,label\na b,x\nc d,y\n")
     lab = lk.Lab(language="en")

@@ -374,10 +374,11 @@ def test_a_run_that_ended_offers_the_next_steps_and_advice(run: FakeRun, status:
     panel = LivePanel.of(run)
     panel.refresh()
     assert panel.after.layout.display == "none"
-    run.store.update(run.id, status=status, summary={"advice": ["train <longer>"]})
+    run.store.update(run.id, status=status, summary={"advice": ["train <longer>"], "warnings": ["no better"]})
     panel.refresh()
     assert (panel.after.layout.display != "none") == offered
-    assert "train &lt;longer&gt;" in panel.advice.value
+    assert ("train &lt;longer&gt;" in panel.advice.value) == ("no better" in panel.advice.value) == offered
+    assert ("no better" in panel.warned.value) != offered
     assert "train &lt;longer&gt;" in live.kept(run, "en")["text/html"]
     assert panel.pause.disabled == (status == "finished")  # else it says Resume
 

@@ -193,6 +193,70 @@ def test_the_estimate_is_that_of_the_front_door_and_moves_with_the_controls(mode
     assert f"{model.costs.latest.steps:,} steps in all" in text_of(model.costs.facts.value)
 
 
+def test_the_time_of_a_run_has_its_evaluations_and_compilation(model: Model):
+    found = model.costs.latest
+    each = found.estimate.step_seconds
+    least, most = found.whole_run(compile_seconds=20.0)
+    assert found.steps * each < least < 2 * found.steps * each + 1 and most > least + 20
+    assert "for the run, with evaluation and compilation" in text_of(model.costs.facts.value)
+
+
+def test_few_rows_random_weights_unknown_tokens_and_cut_texts_are_named(model: Model):
+    assert "random weights: 208 training rows" in text_of(model.warnings.value)
+    assert "truncated" in text_of(model.warnings.value)  # max_length = 32
+    chinese = [
+        {"text": f"这部电影{'很好' if n % 2 else '很差'}，第{n}条评论", "label": "ab"[n % 2]}
+        for n in range(60)
+    ]
+    model.preset.value = "bert-tiny"
+    model.state.rows = lk.load(chinese)
+    model.settle(120)
+    assert model.problem is None and "random weights" not in model.warnings.value
+    assert re.search(r"\d\d% of the tokens are unknown.* Choose e5-small", text_of(model.warnings.value))
+
+
+def test_presets_say_where_they_start(model: Model):
+    names = {value: name for name, value in model.preset.options}
+    assert list(names)[:3] == ["minilm-l6", "e5-small", "bert-tiny"]
+    assert names["minilm-l6"].startswith("Pretrained: minilm-l6 — 22.7 M parameters (English, ")
+    assert names["e5-small"].endswith("MB)") or "downloaded" in names["e5-small"]
+    assert names["roberta-base"].startswith("From scratch: roberta-base")
+
+
+def test_a_learning_rate_is_searched_and_used(model: Model):
+    model.state.task = model.state.task.replace(max_length=16)
+    model.find_rate.click()
+    model.settle(300)
+    assert model.problem is None and "<svg" in model.rates.value
+    model.use_rate.click()
+    model.settle(120)
+    assert model.state.train.optimizer.learning_rate == model.found_rate > 0
+
+
+def test_settings_are_reset_and_another_architecture_takes_no_rate_along(model: Model):
+    assert model.state.train.optimizer.learning_rate == 3e-3
+    model.which.value = "textcnn"
+    model.settle(120)
+    assert model.state.train.optimizer.learning_rate is None and model.state.train.epochs == 1
+    model.state.train, model.state.name = Training(epochs=9), "mine"
+    model.reset.click()
+    model.settle(120)
+    assert (model.state.train, model.state.name) == (Training(), "")
+    assert models.name_of(model.state.model) == "bert" and model.problem is None
+
+
+def test_weights_by_name_are_those_of_a_folder_or_of_the_hub(model: Model, tmp_path: Path):
+    from labkit.hub.samples import folder
+
+    model.hub.value = os.fspath(folder("bert-tiny"))
+    model.settle(120)
+    assert model.problem is None and model.state.model.weights == os.fspath(folder("bert-tiny"))
+    assert model.state.model.width == 128 and model.preset.value == ""
+    model.hub.value = "no-such-organisation/no-such-model"
+    model.settle(120)
+    assert "no-such-organisation/no-such-model" in model.error_box.value and model.state.model.width == 128
+
+
 def test_a_price_gives_the_cost_of_the_run(model: Model):
     model.costs.where.value = "H100"
     model.costs.price.value = 3.6

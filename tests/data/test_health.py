@@ -74,3 +74,9 @@ def test_columns_are_shown_before_they_mean_anything(tmp_path) -> None:
 
 def test_health_is_plain() -> None:
     assert DataQuality(0).problems == ()
+
+
+def test_many_rare_classes_are_one_problem():
+    rows = lk.load([{"text": f"text {n}", "label": f"class {n % 20}"} for n in range(100)])
+    (found,) = (problem for problem in check(rows).problems if problem.kind.startswith("rare"))
+    assert (found.kind, found.count) == ("rare_classes", 20) and found.what.endswith(", …")

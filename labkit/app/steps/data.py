@@ -18,6 +18,7 @@ from labkit.app.goals import GOALS, LOOKED_AT, Chosen, for_goal, guess, of_optio
 from labkit.app.panel import Panel
 from labkit.app.state import State, state_with
 from labkit.app.widgets.browse import Browser
+from labkit.app.widgets.forms import hinted
 from labkit.core import html
 from labkit.core.archive import left_out, of_system, unpack
 from labkit.core.cache import fingerprint, write_atomic
@@ -127,7 +128,8 @@ class Data(Panel):
             description=self.word("decimal"), tooltip=self.word("decimal_help"),
         )  # fmt: skip
         self.columns = widgets.HBox([getattr(self, name) for name in COLUMNS])
-        rare = widgets.HBox([self.bad, self.missing, self.decimal])
+        helps = {self.bad: "on_bad_help", self.missing: "missing_help", self.decimal: "decimal_help"}
+        rare = widgets.HBox([hinted(control, self.word(key)) for control, key in helps.items()])
         self.more = widgets.Accordion([rare], titles=[self.word("more_options")])
         self.load = self.button("load_rows", self._load, primary=True)
         self.source = widgets.HBox([self.sample, self.upload, self.drop, self.path, self.load])

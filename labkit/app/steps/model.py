@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import ipywidgets as widgets
@@ -12,11 +14,13 @@ from labkit.app.state import State, state_with
 from labkit.app.widgets import drawing
 from labkit.app.widgets.costs import Costs
 from labkit.app.widgets.forms import LEFT_OUT, Form
+from labkit.app.widgets.suitability import pretrained_presets, warnings_of
 from labkit.core import html, units
 from labkit.core.config import Config
 from labkit.core.errors import LabkitError
 from labkit.data.answers import has_answers
 from labkit.data.rows import Rows
+from labkit.hub.samples import SAMPLES, is_cached
 from labkit.i18n import translate
 from labkit.models import models
 from labkit.models.base import ModelConfig
@@ -25,7 +29,9 @@ from labkit.tasks import tasks
 from labkit.tasks.base import ProblemType
 from labkit.train.cost_preview import CostPreview, CostPreviews
 from labkit.train.experiment import check_reads
-from labkit.viz import charts
+from labkit.train.lr_finder import RateSearchResult, find_learning_rate
+from labkit.train.optimizer import Optimizer
+from labkit.viz import charts, curves
 from labkit.viz.svg import inline
 from labkit.viz.words import label_of, title_of
 
@@ -70,20 +76,33 @@ class Model(Panel):
         self.which = widgets.ToggleButtons(description=self.word("architecture"))
         self.unfit = self.html()
         self.preset = widgets.Dropdown(description=label_of("preset", self.state.language))
+        self.hub = widgets.Text(
+            description=self.word("hub_name"), placeholder="organisation/name", continuous_update=False
+        )
+        self.pinned = widgets.Checkbox(self.state.pinned, description=self.word("pin"), indent=False)
+        self.reset = self.button("reset_settings", self._reset)
         self.sizes, self.training = widgets.VBox(), widgets.VBox()
-        self.drawing, self.schedule = self.html(), self.html()
+        self.drawing, self.schedule, self.warnings, self.rates = (self.html() for _ in range(4))
+        self.find_rate = self.button("find_rate", self._find_rate)
+        self.use_rate = self.button("use_rate", self._use_rate)
+        self.use_rate.layout.display = "none"
+        self.found_rate = 0.0
         self.costs = Costs(self)
-        top = widgets.HBox([self.task, self.preset])
-        top.add_class("lk-form")
-        left = widgets.VBox([self.sizes, self.training, self.schedule])
+        top, keep = widgets.HBox([self.task, self.preset, self.hub]), widgets.HBox([self.pinned, self.reset])
+        for box in (top, keep):
+            box.add_class("lk-form")
+        finder = widgets.HBox([self.find_rate, self.use_rate])
+        left = widgets.VBox([self.sizes, self.training, finder, self.rates, self.schedule, keep])
         right = widgets.VBox([self.costs.root, self.drawing])
         beside = widgets.HBox([left, right])
         beside.add_class("lk-two")
-        self.parts = widgets.VBox([top, self.which, self.unfit, beside])
+        self.parts = widgets.VBox([self.which, self.unfit, top, self.warnings, beside])
         self.body.children = (self.none, self.parts)
         self.on_change(self.task, self._choose_task)
         self.on_change(self.which, self._choose)
         self.on_change(self.preset, self._choose_preset)
+        self.on_change(self.hub, self._choose_weights)
+        self.on_change(self.pinned, lambda pinned: setattr(self.state, "pinned", pinned))
         self.watch(["rows"], self._rows_came)
         self.watch(("model", "task", "train", "steps", "accept_leakage"), self._renew)
         self._rows_came()
@@ -155,12 +174,57 @@ class Model(Panel):
         self._offer()
 
     def _choose(self, name: str) -> None:
-        self.state.model = models[name](preset=models[name].first_preset)
+        kind = models[name]
+        with self.state.hold_trait_notifications():
+            if (
+                self.state.model is not None and not self.state.pinned
+            ):  # a rate of another architecture does not fit
+                self.state.train = self.state.train.replace(optimizer=Optimizer())
+            self.state.model = kind(preset=kind.first_preset)
         self._sensible()
 
     def _choose_preset(self, preset: str) -> None:
         self.state.model = type(self.state.model)(preset=preset)
         self._sensible()
+
+    def _choose_weights(self, name: str) -> None:
+        """Weights by a name on the hub, at its newest commit where no revision is given, or in a folder."""
+        name, kind = name.strip(), type(self.state.model)
+        if not name:
+            return
+        at_main = (
+            f"{name}@main" if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).is_dir() else name
+        )
+
+        def took(model: ModelConfig) -> None:
+            self.state.model = model
+            self._sensible()
+
+        self.later("weights", lambda: kind(weights=at_main), took)
+
+    def _reset(self) -> None:
+        """Everything by default for these rows."""
+        self.state.reset()
+        self._offer()
+
+    def _find_rate(self) -> None:
+        """The learning rate range test, in a thread."""
+        self.rates.value = html.paragraph(self.word("finding_rate"), "quiet")
+
+        def work() -> RateSearchResult:
+            rows, experiment = self.state.ready()
+            return find_learning_rate(experiment, rows)
+
+        self.later("find_rate", work, self._show_rates)
+
+    def _show_rates(self, found: RateSearchResult) -> None:
+        self.found_rate = found.suggestion
+        self.rates.value = inline(curves.rate_search(found, self.state.language))
+        self.use_rate.description = self.word("use_rate", rate=f"{found.suggestion:g}")
+        self.use_rate.layout.display = ""
+
+    def _use_rate(self) -> None:
+        self._set_optimizer({"learning_rate": self.found_rate})
 
     def _sensible(self) -> None:
         """What goes with another model: texts no longer than it reads."""
@@ -190,9 +254,12 @@ class Model(Panel):
                 if each in self.forms:
                     self.forms[each].fill(config, locked if key == "sizes" else ())
         with self.filling():
-            options = [(preset or self.word("own_sizes"), preset) for preset in _presets(type(model))]
-            if [value for _, value in self.preset.options] != [value for _, value in options]:
-                self.preset.options = options
+            self.hub.layout.display = "" if type(model).FROM_WEIGHTS else "none"
+            self.hub.value = model.weights if model.weights and not model.preset else ""
+            self.pinned.value = self.state.pinned
+            presets = _presets(type(model))
+            if [value for _, value in self.preset.options] != presets:
+                self.preset.options = [(preset or self.word("own_sizes"), preset) for preset in presets]
                 self.later("presets", lambda: preset_sizes(type(model)), self.mark_presets)
             self.preset.value = model.preset
         self.later("costs", self._expected, self._show, _CALM)
@@ -221,7 +288,7 @@ class Model(Panel):
         rest = [name for name in form.fields if name not in (*own, *LEFT_OUT, *self._idle())]
         more = self.forms[f"{key} more"] = Form(self, config, changed, rest)
         folded = widgets.Accordion([more.root], titles=[self.word("more")])
-        self.put(box, [self.html(html.heading(self.word(f"form_{key}"))), form.root, folded])
+        self.put(box, [self.html(html.heading(self.word(f"form_{key}"))), form.root, folded, self.alert()])
 
     def _idle(self) -> tuple[str, ...]:
         """Settings of the task that say nothing for these rows."""
@@ -263,6 +330,9 @@ class Model(Panel):
     def _show(self, found: CostPreview) -> None:
         self.problem = None
         self.costs.show(found)
+        texts = warnings_of(self.state.model, found)
+        notes = [html.note(translate(text, self.state.language), "warn") for text in texts]
+        self.warnings.value = html.joined(*notes)
         rows, shapes = self.state.rows, {name: x.shape for name, x in found.plan.steps.shapes.items()}
         into = self.word(f"into_{rows.schema.modality}") if rows is not None else ""
         out = self.word(_OUT.get(self.state.task.problem_type, "out_other"), count=self._classes())
@@ -277,16 +347,31 @@ class Model(Panel):
     def mark_presets(self, sizes: dict[str, int | None]) -> None:
         """Say of each preset how large it is, and of one that is too large that it will not fit."""
         limit, options = device_limit(), []
+        weights = pretrained_presets(type(self.state.model))
         for preset, count in sizes.items():
             name = preset or self.word("own_sizes")
             if count is not None:
                 name += f" — {self.word('parameters_short', count=units.scaled(count))}"
-                name += f" ✗ {self.word('too_large')}" if count * EACH > limit else ""
+            if preset in weights:
+                name = self.word("preset_pretrained", name=name, about=self._about_weights(preset))
+            elif preset and weights:
+                name = self.word("preset_scratch", name=name)
+            if count is not None and count * EACH > limit:
+                name += f" ✗ {self.word('too_large')}"
             options.append((name, preset))
         with self.filling():
             before = self.preset.value
             self.preset.options = options
             self.preset.value = before
+
+    def _about_weights(self, preset: str) -> str:
+        """Language, size and whether pretrained weights are on this machine."""
+        sample = SAMPLES.get(type(self.state.model).PRESETS[preset]["weights"])
+        if sample is None:
+            return ""
+        language = [self.word(f"language_{sample.language}")] if sample.language else []
+        there = self.word("in_cache") if is_cached(sample.name) else units.sized(sample.size)
+        return ", ".join([*language, there])
 
 
 def _reason(name: str, rows: Rows, task: Config) -> str:
@@ -299,9 +384,12 @@ def _reason(name: str, rows: Rows, task: Config) -> str:
 
 
 def _presets(cls: type[ModelConfig]) -> list[str]:
-    return ["", *cls.PRESETS]
+    """The presets, those with pretrained weights first."""
+    weights = pretrained_presets(cls)
+    return [*weights, *(name for name in cls.PRESETS if name not in weights), ""]
 
 
 def preset_sizes(cls: type[ModelConfig]) -> dict[str, int | None]:
     """Preset → parameters, nothing allocated; None where that depends on the data."""
-    return {"": None, **{name: config.count() for name, config in cls.presets().items()}}
+    sizes = {name: config.count() for name, config in cls.presets().items()}
+    return {name: sizes.get(name) for name in _presets(cls)}

@@ -10,6 +10,7 @@ import ipywidgets as widgets
 from labkit.app.panel import Panel
 from labkit.app.state import State, state_with
 from labkit.app.widgets.classes import ClassEditor
+from labkit.app.widgets.forms import hinted
 from labkit.app.widgets.tokens import TokensPreview
 from labkit.core import html
 from labkit.core.config import SEEDS
@@ -72,7 +73,9 @@ class Prepare(Panel):
             )
             for name in STEPS
         }
-        grid = widgets.GridBox(list(self.boxes.values()))
+        grid = widgets.GridBox(
+            [hinted(box, self.word(f"clean_{name}_help")) for name, box in self.boxes.items()]
+        )
         grid.add_class("lk-grid")
         self.usual = self.button("clean_usual", lambda: self._tick(DEFAULT))
         self.nothing = self.button("clean_nothing", lambda: self._tick(()))
@@ -97,7 +100,8 @@ class Prepare(Panel):
         self.stratify = widgets.Checkbox(True, description=self.word("stratify"), indent=False)
         self.leak = widgets.Checkbox(False, description=self.word("accept_leakage"), indent=False)
         self.seed = widgets.BoundedIntText(0, min=0, max=SEEDS, description=self.word("seed"))
-        form = widgets.HBox([self.validation, self.test, self.group, self.seed, self.stratify, self.leak])
+        group = hinted(self.group, self.word("group_help"))
+        form = widgets.HBox([self.validation, self.test, group, self.seed, self.stratify, self.leak])
         form.add_class("lk-form")
         self.split_note, self.parted = self.html(), self.html()
         self.split_form = form
@@ -220,8 +224,15 @@ class Prepare(Panel):
             )
         head = [self.word("split"), self.word("rows"), self.word("share"), *classes]
         table = html.table(head, lines, numeric=tuple(range(1, len(head))))
-        leaked = [part for part in leaks.splits if part.leaked]
         notes = [
+            html.note(
+                self.word("classes_missing", split=self.split_word(name), classes=", ".join(gone)), "warn"
+            )
+            for name in rows.splits
+            if (gone := [each for each in classes if not spec.counts[name].get(each, 0)])
+        ]
+        leaked = [part for part in leaks.splits if part.leaked]
+        notes += [
             html.note(self.word("leaked", rows=f"{part.leaked:,}", split=self.split_word(part.split)), "warn")
             for part in leaked
         ] or [html.note(self.word("no_leak"), "good")]

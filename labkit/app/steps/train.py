@@ -66,7 +66,7 @@ class Train(Panel):
             self.on_change(field, action)
         self.shown = widgets.Dropdown(description=self.word("run_shown"))
         self.over = widgets.SelectMultiple(
-            description=self.word("compare_with"), tooltip=self.word("compare_with_help"), rows=3
+            description=self.word("compare_with"), tooltip=self.word("compare_with_help"), rows=2
         )
         self.shown.style.description_width = self.over.style.description_width = "auto"
         self.shown.layout.width = self.over.layout.width = "460px"

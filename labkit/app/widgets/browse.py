@@ -94,6 +94,7 @@ def page(rows: Rows, split: str, chosen: np.ndarray, panel: Panel) -> html.Html:
     """Some rows of a split, by position, as HTML."""
     part = rows[split].select(chosen.tolist())
     names = ["–" if told is None else str(told) for told in rows.known_of(part)]
+    known = (rows.schema.problem_type != "class" and rows.spec.label) or panel.word("class")
     order = numbers(part, "row").tolist()
     if rows.schema.modality == "image":
         return _pictures(part, names, order)
@@ -101,14 +102,14 @@ def page(rows: Rows, split: str, chosen: np.ndarray, panel: Panel) -> html.Html:
         heard = [media.sound(np.asarray(wave, np.float32) / 32767, rows.schema.rate, name)
                  for wave, name in zip(part["sound"], names, strict=True)]  # fmt: skip
         lines = list(zip(order, names, heard, strict=True))
-        return html.table([panel.word("row"), panel.word("class"), panel.word("sound")], lines, numeric=(0,))
+        return html.table([panel.word("row"), known, panel.word("sound")], lines, numeric=(0,))
     if texts := text_columns(part):
         columns = [part[name] for name in texts]
-        head = [panel.word("row"), panel.word("class"), *rows.schema.text]
+        head = [panel.word("row"), known, *rows.schema.text]
         lines = list(zip(order, names, *columns, strict=True))
     else:
         shown = [name for name in part.column_names if name not in ("label", "row", "target")][:WIDE]
-        head = [panel.word("row"), panel.word("class"), *shown]
+        head = [panel.word("row"), known, *shown]
         lines = list(zip(order, names, *(map(_number, part[name]) for name in shown), strict=True))
     return html.scrolled(html.table(head, lines, numeric=(0,), limit=400), panel.word("look_at_rows"))
 

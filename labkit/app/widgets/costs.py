@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import ipywidgets as widgets
 
 from labkit.core import html, units
+from labkit.models import models
 from labkit.profile.hardware import ACCELERATORS
-from labkit.train.cost_preview import CostPreview
+from labkit.train.cost_preview import COMPILATION, CostPreview
 
 if TYPE_CHECKING:
     from labkit.app.panel import Panel
@@ -26,7 +27,8 @@ class Costs:
         )  # fmt: skip
         bar = widgets.HBox([self.where, self.price])
         bar.add_class("lk-form")
-        self.root = widgets.VBox([panel.html(html.heading(panel.word("costs"))), self.facts, bar, self.table])
+        elsewhere = widgets.Accordion([widgets.VBox([bar, self.table])], titles=[panel.word("elsewhere")])
+        self.root = widgets.VBox([panel.html(html.heading(panel.word("costs"))), self.facts, elsewhere])
         panel.on_change(self.where, self._which)
         panel.on_change(self.price, self._priced)
 
@@ -35,7 +37,7 @@ class Costs:
         self.latest = found
         word, one, plan = self.panel.word, found.estimate, found.plan
         fits = word("fits") if one.fits else word("does_not_fit")
-        seconds = found.seconds()
+        seconds = found.whole_run(self._compilation())
         facts = [
             (word("parameters"), units.scaled(one.parameters)),
             (word("trained"), f"{one.trainable / max(one.parameters, 1):.0%}"),
@@ -43,7 +45,7 @@ class Costs:
             (word("memory_of", limit=units.sized(one.limit_bytes)), units.sized(one.memory_bytes)),
             (word("step_time"), "–" if one.step_seconds is None else units.timed(one.step_seconds)),
             (word("steps_in_all"), f"{found.steps:,}"),
-            (word("run_time"), "–" if seconds is None else units.lasting(seconds)),
+            (word("run_time"), "–" if seconds is None else " – ".join(map(units.lasting, seconds))),
         ]
         verdict = html.note(word("memory_verdict", verdict=fits), "good" if one.fits else "bad")
         padding = html.paragraph(
@@ -52,6 +54,14 @@ class Costs:
         )  # fmt: skip
         self.facts.value = html.joined(html.cards(facts), verdict, padding)
         self._tabulate()
+
+    def _compilation(self) -> float:
+        """Seconds that the newest run of this architecture compiled; a usual value without one."""
+        model = self.panel.state.model
+        for run in self.panel.state.store.runs():
+            if run.compile_seconds and run.settings("model").get("name") == models.name_of(model):
+                return run.compile_seconds
+        return COMPILATION
 
     def _tabulate(self) -> None:
         if (found := self.latest) is None:
@@ -65,7 +75,7 @@ class Costs:
             lines.append((one.name, fits, units.timed(one.seconds), units.lasting(seconds), cost))
         head = [word(key) for key in ("accelerator", "memory", "step_time", "run_time", "cost")]
         table = html.scrolled(html.table(head, lines, numeric=(2, 3, 4)), word("costs"))
-        self.table.value = html.details(word("elsewhere"), table, html.paragraph(word("assumed"), "quiet"))
+        self.table.value = html.joined(table, html.paragraph(word("assumed"), "quiet"))
 
     def _which(self, name: str) -> None:
         with self.panel.filling():

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
+from labkit.core import html as pieces
 from labkit.core.config import Config
 from labkit.core.errors import ConfigError
 from labkit.i18n.labels import LABELS
-from labkit.viz.words import help_of, label_of, message
+from labkit.viz.words import TABLE, help_of, label_of, message
 
 if TYPE_CHECKING:
     from labkit.app.panel import Panel
@@ -67,7 +68,12 @@ class Form:
         for name, control in self.controls.items():
             panel.on_change(control, lambda value, name=name: changed({name: self.value_of(name, value)}))
         self.callbacks = panel.callbacks[before:]
-        self.root = widgets.HBox(list(self.controls.values()))
+        self.root = widgets.HBox(
+            [
+                hinted(control, help_of(self.fields[name], panel.state.language))
+                for name, control in self.controls.items()
+            ]
+        )
         self.root.add_class("lk-form")
         self.root.add_class("lk-fields")
 
@@ -87,7 +93,7 @@ class Form:
         said = {"description": label_of(name, language), "tooltip": help_of(field, language)}
         low, high, kind = field.metadata.get("low"), field.metadata.get("high"), self.hints[name]
         if choices := field.metadata.get("choices"):
-            options = [(str(choice) or self.panel.word("none"), choice) for choice in choices]
+            options = [(self._choice(str(choice)), choice) for choice in choices]
             return widgets.Dropdown(options=options, value=value, **said)
         if kind is bool:
             return widgets.Checkbox(value, indent=False, **said)
@@ -102,6 +108,12 @@ class Form:
         if kind is float and low == 0 and high in (0.9, 1.0):
             return widgets.FloatSlider(value, min=low, max=high, step=0.01, continuous_update=False, **said)
         return widgets.Text(_text_of(value), continuous_update=False, **said)
+
+    def _choice(self, value: str) -> str:
+        """What a value of a setting is called; by itself where the table of words has nothing."""
+        if not value:
+            return self.panel.word("none")
+        return self.panel.word(f"choice_{value}") if f"choice_{value}" in TABLE else value
 
     def value_of(self, name: str, value: Any) -> Any:
         """What a control holds, as the field wants it. Raises :class:`ConfigError` for a text that is none."""
@@ -121,6 +133,15 @@ class Form:
             raise ConfigError(
                 message("not_a_value", name=LABELS.get(name, name), value=repr(value))
             ) from None
+
+
+def hinted(control: widgets.DOMWidget, text: str) -> widgets.VBox:
+    """A control with its help below it; tooltips alone are not shown by every control."""
+    hint = widgets.HTML(f"<small>{pieces.safe(text)}</small>")
+    hint.add_class("lk-hint")
+    field = widgets.VBox([control, hint])
+    field.add_class("lk-field")
+    return field
 
 
 def _text_of(value: object) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import ipywidgets as widgets
 import numpy as np
 
+from labkit.app.widgets.suitability import UNKNOWN, unknown_share
 from labkit.core import html
 from labkit.core.text import visible
 from labkit.data.arrow import text_columns
@@ -38,6 +39,7 @@ class TokensPreview:
         self.tokenizer: Tokenizer | None = None
         self._made_for: tuple[object, ...] = ()  # what the tokenizer depends on
         self._lengths: np.ndarray | None = None
+        self._unknown = 0.0  # share of the tokens that the vocabulary lacks
         self.title = panel.html(html.heading(panel.word("tokens_title")))
         self.about, self.chart, self.shown = panel.html(), panel.html(), panel.html()
         self.length = widgets.IntSlider(
@@ -68,15 +70,16 @@ class TokensPreview:
                 self.length.value = state.task.max_length
         self.panel.later("tokens", self._measure, self._show, _CALM)
 
-    def _measure(self) -> tuple[Tokenizer, np.ndarray, int]:
-        """The tokenizer, the lengths of the training rows in tokens, and how many rows there are. In a
-        thread."""
+    def _measure(self) -> tuple[Tokenizer, np.ndarray, float, int]:
+        """The tokenizer, the lengths of the training rows in tokens, the share of unknown tokens, and how many
+        rows there are. In a thread."""
         state = self.panel.state
         rows = state.prepared()
         train = rows["train"]
         part = train.select(range(min(len(train), LOOKED_AT)))
         tokenizer = self._tokenizer_of(rows)
-        return tokenizer, np.asarray(encode(part, tokenizer, WHOLE).lengths), len(train)
+        tokens = encode(part, tokenizer, WHOLE)
+        return tokenizer, np.asarray(tokens.lengths), unknown_share(tokens, tokenizer.unk_id), len(train)
 
     def _tokenizer_of(self, rows: Rows) -> Tokenizer:
         state = self.panel.state
@@ -87,8 +90,8 @@ class TokensPreview:
             self.tokenizer, self._made_for = tokenizer_of(model, state.task, rows), key
         return self.tokenizer
 
-    def _show(self, found: tuple[Tokenizer, np.ndarray, int]) -> None:
-        tokenizer, self._lengths, count = found
+    def _show(self, found: tuple[Tokenizer, np.ndarray, float, int]) -> None:
+        tokenizer, self._lengths, self._unknown, count = found
         model, task = self.panel.state.model, self.panel.state.task
         with self.panel.filling():
             self.row.max = max(count - 1, 0)
@@ -99,7 +102,11 @@ class TokensPreview:
         else:
             about = self.panel.word("tokenizer_learnt")
         about += " " + self.panel.word("tokenizer_size", pieces=f"{tokenizer.vocab_size:,}")
-        self.about.value = html.paragraph(about, "quiet")
+        notes = [html.paragraph(about, "quiet")]
+        if self._unknown > UNKNOWN:
+            told = self.panel.word("unknown_tokens", share=f"{self._unknown:.0%}")
+            notes.append(html.note(told, "bad"))
+        self.about.value = html.joined(*notes)
         self._draw()
         self._text()
 

@@ -23,6 +23,8 @@ SHOWN = 50
 #: A class with less than this share of the most frequent one is rare; below this many rows it is too small to
 #: learn.
 RARE, FEW = 0.1, 10
+#: Rare classes that have a line each; more are in one.
+NAMED = 8
 #: A text longer than this many times the 95th percentile is far out.
 FAR = 5
 
@@ -33,9 +35,9 @@ class QualityProblem:
 
     Attributes:
         kind: "refused", "repaired", "counted" (from the report of loading), "copies", "conflicts", "leakage",
-            "unlabelled", "rare", "far".
+            "unlabelled", "rare" (a class), "rare_classes" (many), "far".
         level: "bad" harms training or evaluation, "warn" may, "info" is informative.
-        count: rows (or, where no rows are named, times) it concerns.
+        count: rows (or, where no rows are named, times or classes) it concerns.
         rows: their numbers, the first :data:`SHOWN`.
         what: which reason, class or split, as text from the data or the report.
     """
@@ -134,9 +136,14 @@ def _labels(rows: Rows, counts: dict[str, int]) -> Iterator[QualityProblem]:
         found = (numbers(part, "row")[numbers(part, "label") < 0] for part in rows.splits.values())
         yield QualityProblem("unlabelled", "info", unlabelled, _first(np.concatenate(list(found))))
     most = max(counts.values(), default=0)
-    for name, count in counts.items():
-        if count < FEW or count < RARE * most:
-            yield QualityProblem("rare", "bad" if count < 2 else "warn", count, what=name)
+    rare = {name: count for name, count in counts.items() if count < FEW or count < RARE * most}
+    if len(rare) > NAMED:
+        level = "bad" if min(rare.values()) < 2 else "warn"
+        listed = ", ".join([*list(rare)[:NAMED], "…"])
+        yield QualityProblem("rare_classes", level, len(rare), what=listed)
+        return
+    for name, count in rare.items():
+        yield QualityProblem("rare", "bad" if count < 2 else "warn", count, what=name)
 
 
 def _far(rows: Rows) -> Iterator[QualityProblem]:
