@@ -42,7 +42,7 @@ TABLE: dict[str, Message] = {
     "undo_delete_of": _("Undo: restore {name}"),
     # dashboard
     "all_runs": _("All runs"),
-    "cost": _("Cost"),
+    "cost_shown": _("Cost"),
     "comparable": _("Data and metric"),
     "validation_score": _("{metric}, validation of {data}"),
     "pareto_front": _("Pareto front"),

@@ -33,7 +33,7 @@ class Dashboard:
         self.panel = panel
         language = panel.state.language
         costs = [(translate(label, language), name) for name, (label, _) in COSTS.items()]
-        self.cost = widgets.Dropdown(options=costs, description=panel.word("cost"))
+        self.cost = widgets.Dropdown(options=costs, description=panel.word("cost_shown"))
         self.group = widgets.Dropdown(description=panel.word("comparable"))
         for control in (self.cost, self.group):
             control.style.description_width, control.layout.width = "auto", "320px"
