@@ -115,6 +115,7 @@ class Lab(Panel):
     def _next(self) -> None:
         names = list(STEPS)
         self.show(names[names.index(self.shown_step) + 1])
+        self.scroller.top += 1
 
     def _mark(self) -> None:
         """Name the steps, with a mark at what is done, active or out of date; and the line below them."""

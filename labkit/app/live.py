@@ -54,6 +54,8 @@ KEPT = 4
 WARNED = "68px"
 #: Steps that use a trained model.
 NEXT = ("evaluate", "predict")
+#: Significant figures of a learning rate that can be changed.
+RATE_FIGURES = 6
 #: A learning rate so many times the present one must be confirmed.
 FAR = 100.0
 
@@ -190,7 +192,9 @@ class LivePanel:
         self.save = self._button("save", lambda: self._ask("save", self.run.save()))
         rate = self._present_rate()
         self.rate = widgets.Text(
-            "" if rate is None else compact(rate), description=self._word("change_rate"), placeholder="2e-5"
+            "" if rate is None else compact(rate, RATE_FIGURES),
+            description=self._word("change_rate"),
+            placeholder="2e-5",
         )
         self.rate.style.description_width, self.rate.layout.width = "auto", "260px"
         self.set = self._button("set", self._set)

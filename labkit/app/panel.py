@@ -76,11 +76,12 @@ class Copy(anywidget.AnyWidget):
     failed = traitlets.Unicode().tag(sync=True)
 
 
-class ErrorScroller(anywidget.AnyWidget):
-    """Scrolls the panel's error into view whenever ``count`` changes."""
+class Scroller(anywidget.AnyWidget):
+    """Scrolls the panel's error into view whenever ``errors`` changes, its top whenever ``top`` does."""
 
-    _esm = _HERE / "error_scroller.js"
-    count = traitlets.Int().tag(sync=True)
+    _esm = _HERE / "scroller.js"
+    errors = traitlets.Int().tag(sync=True)
+    top = traitlets.Int().tag(sync=True)
 
 
 class Panel:
@@ -266,7 +267,7 @@ class Panel:
         trace = "" if known else "".join(traceback.format_exception(error))
         text = in_panel_words(error) if isinstance(error, LabkitError) else headed(error)
         self.problem = run_html.Problem(text, self._cure(error), trace)
-        self.scroller.count += 1
+        self.scroller.errors += 1
 
     def _cure(self, error: BaseException) -> str:
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
@@ -283,7 +284,7 @@ class Panel:
         style.layout.display = "none"
         self.body = widgets.VBox()
         self.last_box, self.busy_box, self.note_box, self.code_box = (self.html() for _ in range(4))
-        self.error_box, self.scroller = self.last_box, ErrorScroller()
+        self.error_box, self.scroller = self.last_box, Scroller()
         self.copy = Copy(
             label=self.word("copy_code"), help=self.word("copy_code_help"), copied=self.word("copied"),
             failed=self.word("copy_failed"),

@@ -27,9 +27,9 @@ def timed(seconds: float) -> str:
     return f"{seconds * 1e6:.3g} µs"
 
 
-def compact(number: float) -> str:
-    """A number to three digits, as the charts write it: 0.152, 3.12e-6."""
-    text = f"{number:.2e}" if 0 < abs(number) < 1e-3 else f"{number:.3g}"
+def compact(number: float, figures: int = 3) -> str:
+    """A number to so many significant figures, as the charts write it: 0.152, 3.12e-6."""
+    text = f"{number:.{figures - 1}e}" if 0 < abs(number) < 1e-3 else f"{number:.{figures}g}"
     digits, mark, power = text.partition("e")
     if not mark:
         return text

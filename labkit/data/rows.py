@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from labkit.core.config import checked_seed, known_settings
 from labkit.data import memmap, recipe
 from labkit.data.dataset import SplitDataset
-from labkit.data.prepare import classes, split
+from labkit.data.prepare import classes, pii, split
 from labkit.data.prepare import dedupe as duplicates
 from labkit.data.prepare.clean import TextCleaner
 from labkit.data.report import Note
 from labkit.i18n import _
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Rows(SplitDataset):
@@ -40,6 +43,11 @@ class Rows(SplitDataset):
         """Rename, merge and drop labels; see :func:`labkit.data.prepare.classes.relabel`."""
         given = {**({"names": dict(names)} if names else {}), **({"drop": list(drop)} if drop else {})}
         return classes.relabel(self, **given)._did("relabel", given)
+
+    def find_pii(self) -> pd.DataFrame:
+        """Personal data in the texts: a line with split, row, column, kind and place for each finding; see
+        :func:`labkit.data.prepare.pii.table`. ``rows.clean(("pii",))`` replaces them by a word."""
+        return pii.table(self)
 
     def suggest_merges(self) -> dict[str, str]:
         """Labels that are probably others misspelt, for :meth:`relabel`: ``{"postive": "positive"}``; see

@@ -30,7 +30,7 @@ def overview(info: RunInfo, now: float | None = None) -> dict[str, str]:
 
 def labels_of(infos: Sequence[RunInfo], language: str = "en") -> dict[str, str]:
     """Run id → label for a list: name, status, score, data and when it began; no two are equal."""
-    found = {info.id: _label(info, "%Y-%m-%d %H:%M", language) for info in infos}
+    found = {info.id: _label(info, "%m-%d %H:%M", language) for info in infos}
     counts = Counter(found.values())
     for info in infos:
         if counts[found[info.id]] > 1:

@@ -131,6 +131,7 @@ TABLE: dict[str, Message] = {
     "problem_unlabelled": _("rows without a label ({share})"),
     "problem_rare": _("few rows of the class {what}"),
     "problem_rare_classes": _("few rows in each of these classes: {what}. Is the label a category?"),
+    "problem_pii": _("rows with {what} (personal data); Prepare can replace them"),
     "problem_far": _("unusually long texts (over {what} characters)"),
     "look_at_rows": _("Browse the rows"),
     "split": _("Split"),
@@ -163,6 +164,10 @@ TABLE: dict[str, Message] = {
     "clean_urls_help": _("Replace each by the word URL"),
     "clean_emails": _("E-mail addresses"),
     "clean_emails_help": _("Replace each by the word EMAIL"),
+    "clean_pii": _("Personal data"),
+    "clean_pii_help": _(
+        "Replace e-mail addresses, phone and card numbers, IBANs, Chinese resident IDs, IP addresses and tokens"
+    ),
     "clean_numbers": _("Numbers"),
     "clean_numbers_help": _("Replace numbers, times and dates by the word NUMBER"),
     "clean_whitespace": _("Whitespace"),

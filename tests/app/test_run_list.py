@@ -53,7 +53,7 @@ def test_entries_have_name_status_score_data_and_time(store: Store):
     panel = panel_of(store)
     (first, value), *entries = panel.shown.options
     assert (first, value, panel.shown.value) == ("choose a run", "", "") and panel.delete.disabled
-    day = time.strftime("%Y-%m-%d")
+    day = time.strftime("%m-%d")
     assert [key for _, key in entries] == ["r3", "r2", "r1"]
     assert entries[1][0].startswith(f"qa · finished · F1 0.691 · my_reviews.csv · {day}")
     assert entries[2][0].startswith(f"qa · failed · my_reviews.csv · {day}")

@@ -56,6 +56,7 @@ TABLE = [
         "看URL这个。(see URL), URL!",
     ),
     ("urls", "http:// www. xhttp://a ftp://f.net", "http:// www. xhttp://a URL"),
+    ("pii", "邮箱a.b@c.org，电话13812345678。card 4111 1111 1111 1111", "邮箱EMAIL，电话PHONE。card CARD"),
     ("emails", "邮箱a.b+c@b.co.uk谢谢 mailto:x@y.de. _q@r.io_", "邮箱EMAIL谢谢 mailto:EMAIL. _EMAIL_"),
     ("emails", "a@b.com@c.org @me 5@3", "a@b.com@c.org @me 5@3"),
     ("numbers", "1,234.5 元 12% 2024-01-02 12:30 -5 5kg", "NUMBER 元 NUMBER% NUMBER NUMBER -NUMBER NUMBERkg"),

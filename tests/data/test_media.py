@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 import zlib
 
 import numpy as np
@@ -130,6 +131,15 @@ def sounds(tmp_path):
     eight = np.rint(np.stack([tone(2000, 16_000, 0.3)] * 8, 1) * 127 + 128).astype(np.uint8)
     wavfile.write(tmp_path / "high" / "eight.wav", 16_000, eight)
     return tmp_path
+
+
+@pytest.mark.parametrize("given", [44_100, 96_001, 999_983])
+def test_any_rate_is_resampled_with_a_filter_of_bounded_length(given):
+    clean = lambda rate: 0.5 * np.sin(2 * np.pi * 440 * np.arange(round(rate * 0.2)) / rate)  # noqa: E731
+    begin = time.perf_counter()
+    wave = as_wave(clean(given), given, 16_000)
+    assert time.perf_counter() - begin < 20
+    np.testing.assert_allclose(wave[400:2800], clean(16_000)[400:2800], atol=0.01)
 
 
 def test_sounds_come_to_one_rate_and_length(sounds):

@@ -443,7 +443,7 @@ class Data(Panel):
                 " …" if problem.count > 12 and problem.rows else ""
             )
             found = problem.what
-            if problem.kind in ACTIONS:
+            if problem.kind in (*ACTIONS, "pii"):
                 found = translate(found, self.state.language)
             what = self.word(
                 f"problem_{problem.kind}", what=found, share=f"{problem.count / health.rows:.1%}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from labkit.app.live import LivePanel, kept
+from labkit.app.live import RATE_FIGURES, LivePanel, kept
 from labkit.app.live_picture import publish
 from labkit.app.panel import Panel
 from labkit.app.runs import RUN_CHANGES, choices, state_of
@@ -19,6 +19,7 @@ from labkit.app.widgets.dashboard import Dashboard
 from labkit.core.errors import ConfigError, RunError
 from labkit.core.frontend import is_app
 from labkit.core.text import escape, visible
+from labkit.core.units import compact
 from labkit.i18n import translate
 from labkit.runs.handle import RunHandle
 from labkit.viz.words import message
@@ -69,7 +70,8 @@ class Train(Panel):
             description=self.word("compare_with"), tooltip=self.word("compare_with_help"), rows=2
         )
         self.shown.style.description_width = self.over.style.description_width = "auto"
-        self.shown.layout.width = self.over.layout.width = "460px"
+        self.shown.layout.width = self.over.layout.width = "500px"
+        self.shown.layout.max_width = self.over.layout.max_width = "100%"
         self.delete, self.undo = (
             self.button("delete_run", self._delete),
             self.button("undo_delete", self._undo),
@@ -104,7 +106,7 @@ class Train(Panel):
             self.name.value = self.state.name
             self.epochs.value, self.batch.value = train.epochs, train.batch_size
             rate = train.optimizer.learning_rate
-            self.rate.value = "" if rate is None else f"{rate:g}"
+            self.rate.value = "" if rate is None else compact(rate, RATE_FIGURES)
         self._enable()
 
     def _enable(self) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import struct
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -19,6 +19,9 @@ RATE = 16_000  # samples a second, enough for speech
 #: Samples a second of a file: from old telephones to instruments for bats and ultrasound. Resampling from a
 #: rate beyond them would cost memory that nothing in the file's size shows.
 RATES = (1_000, 1_000_000)
+#: The greatest factor that a rate is multiplied or divided by: the filter of resampling has 20 coefficients for each.
+#: Usual rates have factors below 1,000; others, such as primes, are approximated to 5e-6.
+FACTOR = 50_000
 #: Amount of a sample that is no integer at most; what is above 1 is clipped, as players do with loud
 #: recordings.
 LOUDEST = 8.0
@@ -154,8 +157,12 @@ def as_wave(values: np.ndarray, given: int, rate: int = RATE) -> np.ndarray:
     if (peak := np.abs(wave).max()) > LOUDEST:
         raise DataError(_("samples up to {peak:g}; floats must be between -1 and 1"), peak=peak)
     if given != rate:
-        shared = math.gcd(given, rate)
-        wave = resample_poly(wave, rate // shared, given // shared)
+        ratio = Fraction(rate, given)
+        if max(ratio.numerator, ratio.denominator) > FACTOR:
+            ratio = (
+                ratio.limit_denominator(FACTOR) if ratio < 1 else 1 / (1 / ratio).limit_denominator(FACTOR)
+            )
+        wave = resample_poly(wave, ratio.numerator, ratio.denominator)
     return wave.clip(-1, 1).astype(np.float32)
 
 

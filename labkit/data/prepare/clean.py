@@ -24,6 +24,7 @@ from labkit.core.errors import ConfigError, DataError, nearest
 from labkit.data import memmap
 from labkit.data.arrow import batches, column, text_columns
 from labkit.data.dataset import SplitDataset, Table
+from labkit.data.prepare import pii
 from labkit.data.recipe import recorded
 from labkit.data.report import Note, Report, visible
 from labkit.i18n import _
@@ -253,6 +254,11 @@ STEPS: dict[str, CleaningStep] = {
         ),
         CleaningStep("lowercase", "capital letters to small ones", str.lower),
         CleaningStep("urls", "web addresses replaced by a word", _urls, mask="url"),
+        CleaningStep(
+            "pii",
+            "personal data replaced by a word: e-mail, phone, card, IBAN, Chinese resident ID, IP, tokens in URLs",
+            pii.masked,
+        ),
         CleaningStep("emails", "e-mail addresses replaced by a word", _emails, mask="email"),
         CleaningStep(
             "numbers",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from labkit.data.arrow import batches, numbers, text_columns
-from labkit.data.prepare import dedupe
+from labkit.data.prepare import dedupe, pii
 from labkit.data.prepare.split import leakage
 from labkit.data.rows import Rows
 from labkit.data.targets import targets_of
@@ -23,6 +23,12 @@ SHOWN = 50
 #: A class with less than this share of the most frequent one is rare; below this many rows it is too small to
 #: learn.
 RARE, FEW = 0.1, 10
+#: Kinds of personal data and what they are called.
+KINDS = {
+    "token": _("tokens in web addresses"), "email": _("e-mail addresses"), "iban": _("IBANs"),
+    "resident-id": _("Chinese resident IDs"), "card": _("card numbers"), "ip": _("IP addresses"),
+    "phone": _("phone numbers"),
+}  # fmt: skip
 #: Rare classes that have a line each; more are in one.
 NAMED = 8
 #: A text longer than this many times the 95th percentile is far out.
@@ -35,7 +41,7 @@ class QualityProblem:
 
     Attributes:
         kind: "refused", "repaired", "counted" (from the report of loading), "copies", "conflicts", "leakage",
-            "unlabelled", "rare" (a class), "rare_classes" (many), "far".
+            "unlabelled", "rare" (a class), "rare_classes" (many), "far", "pii" (personal data).
         level: "bad" harms training or evaluation, "warn" may, "info" is informative.
         count: rows (or, where no rows are named, times or classes) it concerns.
         rows: their numbers, the first :data:`SHOWN`.
@@ -87,7 +93,14 @@ class DataQuality:
 def check(rows: Rows) -> DataQuality:
     """Look rows over. Nothing is changed; it takes as long as hashing every text."""
     counts = {} if rows.schema.problem_type == "number" else rows.spec.class_counts()
-    found = [*_reported(rows), *_copied(rows), *_leaked(rows), *_labels(rows, counts), *_far(rows)]
+    found = [
+        *_reported(rows),
+        *_copied(rows),
+        *_leaked(rows),
+        *_labels(rows, counts),
+        *_far(rows),
+        *_personal(rows),
+    ]
     order = {"bad": 0, "warn": 1, "info": 2}
     ranked = sorted(found, key=lambda problem: order[problem.level])
     sizes = _lengths(rows)
@@ -144,6 +157,11 @@ def _labels(rows: Rows, counts: dict[str, int]) -> Iterator[QualityProblem]:
         return
     for name, count in rare.items():
         yield QualityProblem("rare", "bad" if count < 2 else "warn", count, what=name)
+
+
+def _personal(rows: Rows) -> Iterator[QualityProblem]:
+    for kind, where in pii.row_numbers(rows).items():
+        yield QualityProblem("pii", "warn", len(where), tuple(where[:SHOWN]), KINDS[kind])
 
 
 def _far(rows: Rows) -> Iterator[QualityProblem]:
