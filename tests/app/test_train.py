@@ -87,6 +87,7 @@ def test_a_run_is_begun_from_the_panel_and_steered(reviews, tiny, settings, tmp_
     assert state.run is not None and state.run.wait(120).status == "finished"
     assert state.run.info.summary["keep"] == "last" and state.run.info.name == "from the panel"
     assert state.run.info.summary["model_step"] == state.run.info.step
+    assert isinstance(state.run.info.summary["advice"], list)  # what it says: tests/train/test_advice.py
     end = time.monotonic() + 20
     while (
         panel.begin.disabled or not panel.live.stop.disabled
