@@ -117,6 +117,8 @@ class Panel:
         self._watched: list[tuple[traitlets.HasTraits, GuardedAction, list[str]]] = []
         self._stale = True
         self.jobs = Jobs(lambda: TICKER.add(self))
+        self.state.panels += 1
+        self.state.follow()
         self._frame()
         self.guarded(self.build, person=False)()
         self._add_alerts(self.body)
@@ -376,6 +378,7 @@ class Panel:
         if self.closed:
             return
         self.closed = True
+        self.state.panels -= 1
         self.jobs.close()
         TICKER.discard(self)
         for state, callback, names in self._watched:

@@ -79,6 +79,8 @@ class State(traitlets.HasTraits):
     conflict = traitlets.Bool(False)
     pinned = traitlets.Bool(False)
 
+    #: Open panels that show this state; without any the run is not followed.
+    panels: int = 0
     #: The traits that make an experiment, and so a step's code.
     KEPT: ClassVar[tuple[str, ...]] = (
         "rows", "source", "options", "steps", "accept_leakage", "model", "task", "train", "name", "run",
@@ -401,7 +403,7 @@ class _Follower:
             info = None
         before, state.status = state.status, "" if info is None else info.status
         if info is None or not info.over:
-            return info is not None
+            return info is not None and state.panels > 0
         if before and before not in OVER:
             state.ended += 1
         return False

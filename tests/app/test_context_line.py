@@ -108,6 +108,7 @@ def test_a_run_that_was_renamed_or_completed_by_its_data_is_unchanged(state: Sta
 
 def test_the_state_follows_its_run_to_the_end(state: State, monkeypatch: pytest.MonkeyPatch):
     followers: list[Any] = []
+    state.panels = 1  # a panel that is open
     monkeypatch.setattr(state_module.TICKER, "add", followers.append)
     state.run = run = created(state, status="running", pid=None)
     monkeypatch.setattr("labkit.runs.liveness.is_dead", lambda *_: False)
@@ -116,8 +117,12 @@ def test_the_state_follows_its_run_to_the_end(state: State, monkeypatch: pytest.
     state.store.update(run.id, status="finished")
     assert not followers[-1].refresh()
     assert (state.status, state.ended) == ("finished", 1)
+    state.store.update(run.id, status="running")
+    state.follow()
+    state.panels = 0
+    assert not followers[-1].refresh()  # nobody looks any more
     state.run = created(state)  # one that had ended before
-    assert (state.status, state.ended) == ("finished", 1)
+    assert (state.status, state.ended) == ("finished", 1) and len(followers) == 3
 
 
 def test_the_steps_after_it_use_the_model_when_a_run_ends(state: State, monkeypatch: pytest.MonkeyPatch):
