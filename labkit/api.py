@@ -74,16 +74,29 @@ class Run(RunHandle):
         return open_rows(self.info.folder / "data")
 
     @known_settings
-    def predict(self, examples: object, pairs: str | Sequence[str] | None = None) -> Any:
+    def predict(
+        self,
+        examples: object,
+        pairs: str | Sequence[str] | None = None,
+        *,
+        unsure_below: float | None = None,
+    ) -> Any:
         """Predict for new texts (or one), images, sounds or features, or the rows of a table; see
         :meth:`labkit.Predictor.predict`."""
-        return self.predictor.predict(examples, pairs)
+        return self.predictor.predict(examples, pairs, unsure_below=unsure_below)
 
     def generate(self, prompts: str | Sequence[str], **settings: object) -> Any:
         """Continue prompts with the language model; see :meth:`labkit.TextGenerationPipeline.generate`."""
         from labkit.inference.text_generation import TextGenerationPipeline
 
         return self._pipeline(TextGenerationPipeline).generate(prompts, **settings)
+
+    def stream(self, prompt: str, **settings: object) -> Iterator[str]:
+        """Continue a prompt, and yield the text so far while it is generated; see
+        :meth:`labkit.TextGenerationPipeline.stream`."""
+        from labkit.inference.text_generation import TextGenerationPipeline
+
+        return self._pipeline(TextGenerationPipeline).stream(prompt, **settings)
 
     @known_settings
     def fill(self, text: str, pair: str | None = None, *, top: int = 5) -> list[list[TokenPrediction]]:

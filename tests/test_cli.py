@@ -73,7 +73,7 @@ class Model(Predictor):
         self.batches, self.problem_type, self.processor = batches, "class", SimpleNamespace(modality="text")
         self.experiment = SimpleNamespace(data=SimpleNamespace(columns=()))
 
-    def predictions(self, examples, pairs=None):
+    def predictions(self, examples, pairs=None, **settings):
         self.batches.append(examples if pairs is None else list(zip(examples, pairs, strict=True)))
         return Predictions(Prediction("pos", 0.75, {"neg": 0.25, "=pos": 0.75}) for _ in examples)
 
@@ -299,7 +299,7 @@ def harmless(text: str) -> bool:
 
 def test_answers_reach_the_terminal_escaped_and_files_as_they_are(front, tmp_path) -> None:
     answers = [Prediction(HOSTILE, 0.75, {HOSTILE: 0.75, "neg": 0.25}), NumericPrediction({HOSTILE: 1.5})]
-    front.model.predictions = lambda examples, pairs=None: Predictions(
+    front.model.predictions = lambda examples, pairs=None, **settings: Predictions(
         [answers[len(str(examples[0])) % 2]] * len(examples)
     )
     assert command("predict", "first", "good", HOSTILE + "\n").stdout.splitlines() == [
@@ -513,7 +513,7 @@ def test_files_that_cannot_be_used_are_explained(front, tmp_path) -> None:
     source = table(tmp_path / "in.csv", "text\ngood\n")
     words = ["predict", "first", "--file"]
     assert "not found" in command(*words, tmp_path / "none.csv", code=2).stderr
-    said = command(*words, source, "--out", tmp_path / "out.xlsx", code=2).stderr
+    said = command(*words, source, "--out", tmp_path / "out.txt", code=2).stderr
     assert "supported output formats are .csv or .jsonl" in said
     assert "is also the input file" in command(*words, source, "--out", source, code=2).stderr
     assert "cannot write" in command(*words, source, "--out", tmp_path / "none" / "out.csv", code=2).stderr

@@ -39,6 +39,14 @@ WORDS: dict[str, Message] = {
     "Files. ({name!r} is neither a local file or folder nor a sample.)": _(
         "{name!r} is neither a file or folder on this machine nor a sample."
     ),
+    "the table has no column {column!r}, which the model needs.{hint} It has: {there}. "
+    "Name the column (--column, --pair), or all columns of a file without a header "
+    "(--name).": _(
+        "the file has no column {column!r}, which the model needs.{hint} It has: {there}. Choose or rename its column."
+    ),
+    "name the column that contains the file names (--column). The table has: {there}.": _(
+        "no column contains file names: call it “file”. The table has: {there}."
+    ),
 }  # fmt: skip
 
 

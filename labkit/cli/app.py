@@ -74,7 +74,13 @@ def command(notebook: Path, arguments: Sequence[str] = ()) -> list[str]:
 
     An option that ``arguments`` set themselves is left to them.
     """
-    ours = ["--Voila.ip=127.0.0.1", "--template=labkit", "--token", f"--Voila.tornado_settings={ADMITTING}"]
+    ours = [
+        "--Voila.ip=127.0.0.1",
+        "--template=labkit",
+        "--token",
+        f"--Voila.tornado_settings={ADMITTING}",
+        "--ZMQChannelsWebsocketConnection.limit_rate=False",
+    ]  # downloads come as messages
     given = {argument.partition("=")[0].rpartition(".")[2].lstrip("-") for argument in arguments}
     options = [one for one in ours if one.partition("=")[0].rpartition(".")[2].lstrip("-") not in given]
     return [sys.executable, "-m", "voila", str(notebook), *options, *arguments]
@@ -83,7 +89,7 @@ def command(notebook: Path, arguments: Sequence[str] = ()) -> list[str]:
 def environment(notebook: Path) -> dict[str, str]:
     """The variables under which Voilà finds the page."""
     places = [str(notebook.parent), *filter(None, [os.environ.get("JUPYTER_PATH")])]
-    return {**with_huge_pages(), "JUPYTER_PATH": os.pathsep.join(places)}
+    return {**with_huge_pages(), "JUPYTER_PATH": os.pathsep.join(places), "LABKIT_UNLIMITED_MESSAGES": "1"}
 
 
 def start(folder: Path, arguments: Sequence[str] = ()) -> int:

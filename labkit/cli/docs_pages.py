@@ -35,6 +35,7 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
         "how-to/questions-and-translation",
         "how-to/evaluate",
         "how-to/explain-predictions",
+        "how-to/predict",
         "how-to/export-and-serve",
         "how-to/several-processes",
         "how-to/own-model-and-task",

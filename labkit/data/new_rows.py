@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
 
 from labkit.core.errors import DataError
 from labkit.data.cells import Column, read
@@ -13,6 +14,7 @@ from labkit.data.columns import names_of
 from labkit.data.features import encoded
 from labkit.data.io.memory import memory_parts
 from labkit.data.labels import with_class_names
+from labkit.data.model_input import is_missing
 from labkit.data.precision import BEYOND, beyond
 from labkit.data.report import visible
 from labkit.i18n import _
@@ -94,6 +96,21 @@ def plain_name(name: str) -> str:
     return unicodedata.normalize("NFC", name.strip())
 
 
+def problem_of(how: Column, value: object, missing: bool = True) -> str:
+    """What is wrong with a value of a column, which may be ``missing``; "" where the model can read it."""
+    text = None if is_missing(value) else str(value)
+    (found,), (unread,) = read(pa.chunked_array([[text]], pa.string()), how)
+    if unread:
+        wanted = WANTED.get(how.kind, _("one of its categories"))
+        shown, said = visible(str(text), 60), _remark(how, str(text))
+        return _("{value!r} is not {wanted}.{said}", value=shown, wanted=wanted, said=said)
+    return (
+        ""
+        if missing or np.isfinite(found)
+        else _("A value is needed: it is never missing in the training rows.")
+    )
+
+
 def _wrong(how: Column, value: str, row: int) -> str:
     if how.kind == "category":
         known = visible(", ".join(how.words), 400)
@@ -101,6 +118,14 @@ def _wrong(how: Column, value: str, row: int) -> str:
             "column {column!r} contains {value!r} in row {row}, which is not one of its categories: {known}.",
             column=how.name, value=value, row=row, known=known,
         )  # fmt: skip
+    return _(
+        "column {column!r} contains {value!r} in row {row}, which is not {wanted}.{said}",
+        column=how.name, value=value, row=row, wanted=WANTED[how.kind], said=_remark(how, value),
+    )  # fmt: skip
+
+
+def _remark(how: Column, value: str) -> str:
+    """How the training rows are written, where a value is not."""
     said = ""
     if how.kind == "number" and "," in value:
         said = _(" It was trained on numbers without a comma.") if not how.decimal else ""
@@ -110,7 +135,4 @@ def _wrong(how: Column, value: str, row: int) -> str:
         said = _(" The training rows have dates without a time zone.")
         if how.zoned:
             said = _(" The training rows have dates with a time zone.")
-    return _(
-        "column {column!r} contains {value!r} in row {row}, which is not {wanted}.{said}",
-        column=how.name, value=value, row=row, wanted=WANTED[how.kind], said=said,
-    )  # fmt: skip
+    return said

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from labkit.core.units import score
 from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.report_base import RowReport
 from labkit.i18n import _
@@ -78,21 +79,20 @@ def _against(table: pd.DataFrame, bars: Sequence[Bar], metric: str, better: int)
     """The outcome, and the sentence."""
     model, *others = bars
     if not others:
-        return "alone", _("{metric} {value:.3f}.", metric=score_name(metric), value=model.value)
+        return "alone", _("{metric} {value}.", metric=score_name(metric), value=score(model.value, metric))
     best = max(others, key=lambda bar: better * bar.value)
     line = table.loc[best.name]
     gain = "f1_gain" if "f1_gain" in line else "gain"
-    facts = {"metric": score_name(metric), "value": model.value, "name": best.name, "other": best.value}
+    facts = {"metric": score_name(metric), "value": score(model.value, metric), "name": best.name,
+             "other": score(best.value, metric)}  # fmt: skip
     if line[f"{gain}_low"] > 0:
         return "better", _(
-            "Better than the best baseline: {metric} {value:.3f}, against {other:.3f} of {name}.", **facts
+            "Better than the best baseline: {metric} {value}, against {other} of {name}.", **facts
         )
     if line[f"{gain}_high"] < 0:
-        return "worse", _(
-            "Worse than a baseline: {metric} {value:.3f}, against {other:.3f} of {name}.", **facts
-        )
+        return "worse", _("Worse than a baseline: {metric} {value}, against {other} of {name}.", **facts)
     return "equal", _(
-        "No significant difference to a baseline: {metric} {value:.3f}, against {other:.3f} of {name}.",
+        "No significant difference to a baseline: {metric} {value}, against {other} of {name}.",
         **facts,
     )
 

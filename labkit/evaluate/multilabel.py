@@ -30,6 +30,7 @@ class MultilabelReport(RowReport):
         "loss",
     )
     main: ClassVar[str] = "f1"
+    shares: ClassVar[tuple[str, ...]] = ("f1", "f1_micro", "accuracy", "hamming", "precision", "recall")
 
     def __init__(self, *args: Any, threshold: float = 0.5, **settings: Any):
         super().__init__(*args, **settings)
@@ -60,15 +61,25 @@ class MultilabelReport(RowReport):
             {**rates(hit, support, predicted), "support": support}, index=pd.Index(self.names, name="label")
         )
 
+    def _listed(self, given: np.ndarray) -> str:
+        return ", ".join(name for name, there in zip(self.names, given, strict=True) if there)
+
+    def _answer_columns(self) -> dict[str, Any]:
+        chances = {f"probability {name}": self.answers[:, place] for place, name in enumerate(self.names)}
+        return {
+            "truth": [self._listed(row > 0.5) if known else None
+                      for row, known in zip(self.truth, self.counted, strict=True)],
+            "predicted": list(map(self._listed, self.given)), **chances,
+        }  # fmt: skip
+
     def mistakes(self, n: int = 10) -> pd.DataFrame:
         """The ``n`` counted rows with a wrong label and the highest loss; ``row`` is the source row."""
         wrong = np.flatnonzero(self.counted & ((self.truth > 0.5) != self.given).any(-1))
         worst = wrong[np.argsort(-self._loss[wrong], kind="stable")][:n]
-        listed = lambda row: ", ".join(name for name, there in zip(self.names, row, strict=True) if there)  # noqa: E731
         return pd.DataFrame({
             "row": self.rows[worst],
             "text": [self.texts[i] for i in worst],
-            "truth": [listed(self.truth[i] > 0.5) for i in worst],
-            "predicted": [listed(self.given[i]) for i in worst],
+            "truth": [self._listed(self.truth[i] > 0.5) for i in worst],
+            "predicted": [self._listed(self.given[i]) for i in worst],
             "loss": self._loss[worst],
         })  # fmt: skip

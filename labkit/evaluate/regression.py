@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -44,6 +44,13 @@ class RegressionReport(RowReport):
         each = {name: value[0] for name, value in self._each(np.ones((1, len(truth)))).items()}
         told = {"mean": truth.mean(0), "deviation": truth.std(0)} if len(truth) else {}
         return pd.DataFrame({**each, **told}, index=pd.Index(self.names, name="number"))
+
+    def _answer_columns(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for place, name in enumerate(self.names):
+            found[name] = np.where(self.counted, self.truth[:, place], np.nan)
+            found[f"{name}, answered"] = self.answers[:, place]
+        return found
 
     def mistakes(self, n: int = 10) -> pd.DataFrame:
         """The ``n`` counted rows farthest off, in deviations of each number; ``row`` is the source row."""

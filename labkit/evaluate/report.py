@@ -122,6 +122,27 @@ class ClassificationReport(TableReport):
         loss = -np.log(np.clip(given.astype(np.float64), np.finfo(np.float32).eps, 1))
         return np.where(self.counted, loss, 0.0)
 
+    def predictions(self) -> pd.DataFrame:
+        """Every row with its truth, its prediction and the probability of each class; ``row`` is the source
+        row."""
+        names = np.asarray(self.classes, object)
+        known = (self.truth >= 0) & (self.truth < len(self.classes))
+        chances = {
+            f"probability {name}": self.probability[:, place] for place, name in enumerate(self.classes)
+        }
+        return pd.DataFrame(
+            {
+                "row": self.rows,
+                "text": self.texts,
+                "truth": [
+                    names[one] if there else None for one, there in zip(self.truth, known, strict=True)
+                ],
+                "predicted": names[self.predicted],
+                "confidence": self.probability.max(-1),
+                **chances,
+            }
+        )
+
     def mistakes(self, n: int = 10) -> pd.DataFrame:
         """The ``n`` counted rows predicted wrongly with the highest loss, worst first; ``row`` is the source
         row."""

@@ -12,7 +12,7 @@ import pandas as pd
 from labkit.core.config import checked_seed
 from labkit.core.errors import DataError
 from labkit.core.text import one_line
-from labkit.evaluate.intervals import Interval
+from labkit.evaluate.intervals import Interval, or_wilson
 from labkit.evaluate.shown import SCORED, Table, TableReport
 from labkit.i18n import _
 
@@ -33,6 +33,7 @@ class RowReport(TableReport):
     headlines: ClassVar[tuple[str, ...]]  # scores shown first
     main: ClassVar[str]  # the score that models are compared by
     better: ClassVar[int] = 1  # -1 where a smaller one is better
+    shares: ClassVar[tuple[str, ...]] = ()  # scores that are shares of the rows
 
     def __init__(
         self,
@@ -79,12 +80,20 @@ class RowReport(TableReport):
         """The ``n`` counted rows that were answered worst, the worst first."""
         raise NotImplementedError
 
+    def _answer_columns(self) -> dict[str, Any]:
+        """Truth and answer of every row, by column."""
+        raise NotImplementedError
+
     @property
     def per_name(self) -> pd.DataFrame:
         """Scores of every label, or of every number."""
         raise NotImplementedError
 
     # --- what follows from it ---------------------------------------------------------------------------------
+
+    def predictions(self) -> pd.DataFrame:
+        """Every row with its truth and its prediction; ``row`` is the source row."""
+        return pd.DataFrame({"row": self.rows, "text": self.texts, **self._answer_columns()})
 
     @cached_property
     def scores(self) -> dict[str, float]:
@@ -107,8 +116,13 @@ class RowReport(TableReport):
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
-        """95 % bootstrap intervals (low, high) of every score, from 1,000 resamples of the rows (Efron 1979)."""
-        return {name: _edges(values) for name, values in self._draws.items()}
+        """95 % bootstrap intervals (low, high) of every score, from 1,000 resamples of the rows (Efron 1979);
+        see :func:`~labkit.evaluate.intervals.or_wilson` for scores that never vary."""
+        found = {name: _edges(values) for name, values in self._draws.items()}
+        rows = int(self.counted.sum())
+        return {
+            name: or_wilson(edges, rows) if name in self.shares else edges for name, edges in found.items()
+        }
 
     def compare(self, baselines: Mapping[str, Self], name: str = "model") -> pd.DataFrame:
         """This report and each baseline in a row: the main score with its interval, and what the model gains

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,10 +11,13 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from labkit.core.errors import DataError
+from labkit.core.units import plain
 from labkit.evaluate.report import ClassificationReport
 from labkit.i18n import _
 
 _MOST = 50  # groups that get a row
+#: The number that a slice's name is, or the first one of its range.
+_LEADING = re.compile(r"-?[\d,]+(?:\.\d+)?(?:e[+-]?\d+)?(?=\u2013|$)")
 
 
 def part_of(report: ClassificationReport, kept: Any) -> ClassificationReport:
@@ -64,6 +68,18 @@ def slices(report: ClassificationReport, groups: Sequence[Any]) -> pd.DataFrame:
     return table.sort_values("accuracy", kind="stable") if len(table) else table
 
 
+def in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Slices by numbers or ranges of numbers in ascending order; others as they are, weakest first."""
+    numbers = [
+        match and float(match[0].replace(",", "")) for match in map(_LEADING.match, map(str, table.index))
+    ]
+    if not any(numbers) or any(
+        number is None and name != "nan" for number, name in zip(numbers, table.index, strict=True)
+    ):
+        return table
+    return table.iloc[np.argsort([np.inf if number is None else number for number in numbers], kind="stable")]
+
+
 def by_length(texts: Sequence[str], parts: int = 4) -> list[str]:
     """A group for every text by its length in characters, the groups being about equally large."""
     return by_size([len(text) for text in texts], parts)
@@ -81,5 +97,5 @@ def by_size(numbers: Sequence[float], parts: int = 4) -> list[str]:
     names = {}
     for number in np.unique(place[known]):
         inside = values[known & (place == number)]
-        names[number] = f"{inside.min():.6g}–{inside.max():.6g}"
+        names[number] = f"{plain(float(inside.min()), 6)}–{plain(float(inside.max()), 6)}"
     return [names[number] if there else "nan" for number, there in zip(place, known, strict=True)]

@@ -21,10 +21,11 @@ from flax import nnx
 
 from labkit.core.config import known_settings
 from labkit.core.errors import ConfigError, DataError, nearest
+from labkit.data.cell_values import Cell, cells_of
 from labkit.explain.explanation import AttentionWeights, Explanation, Word
 from labkit.i18n import _
 from labkit.tasks.base import ProblemType
-from labkit.train.processors import Processor, TextProcessor
+from labkit.train.processors import FeatureProcessor, Processor, TextProcessor
 
 if TYPE_CHECKING:
     from jax import Array
@@ -122,7 +123,15 @@ class Explainer:
         return Explanation(
             method, self.classes[number], dict(zip(self.classes, map(float, chances), strict=True)),
             values, whole + offset, empty + offset, float(values.sum() - (whole - empty)), words, shown,
+            self._cells(example), self.problem_type is ProblemType.NUMBER,
         )  # fmt: skip
+
+    def _cells(self, example: Any) -> tuple[Cell, ...]:
+        """The columns of features and their values, before standardisation; none where they have no names."""
+        standard = self.processor.standard if isinstance(self.processor, FeatureProcessor) else None
+        if standard is None or not standard.names:
+            return ()
+        return tuple(cells_of(np.asarray(example, np.float64), standard.columns, standard.names))
 
     def _chances(self, logits: np.ndarray) -> np.ndarray:
         return _PROBABILITIES[self.problem_type](logits) + self._offset

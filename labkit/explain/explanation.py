@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from labkit.core.text import escape, visible
+from labkit.data.cell_values import Cell
 
 #: Red, green, blue of what speaks for a class, and against it: Okabe and Ito's blue and vermilion.
 FOR, AGAINST = "0,114,178", "213,94,0"
@@ -40,6 +41,8 @@ class Explanation:
         likewise).
         words: of a text.
         inputs: the picture [height, width, channels] or the features [f] that the model read; None for texts.
+        cells: of features, the columns of the table with their values, where their names are known.
+        number: whether ``values`` are in the units of a predicted number instead of log-odds.
     """
 
     method: str
@@ -51,22 +54,38 @@ class Explanation:
     gap: float
     words: tuple[Word, ...] = ()
     inputs: np.ndarray | None = None
+    cells: tuple[Cell, ...] = ()
+    number: bool = False
 
     @property
     def map(self) -> np.ndarray:
         """Of a picture: values summed over the channels, [height, width]."""
         return self.values.sum(-1) if self.values.ndim == 3 else self.values
 
+    @property
+    def effects(self) -> np.ndarray:
+        """A value for each of :attr:`cells`: the sum over the features of the column."""
+        return np.asarray([self.values[list(cell.places)].sum() for cell in self.cells], np.float64)
+
     def table(self) -> pd.DataFrame:
-        """Of a text or of features: a row for each, in its order."""
+        """Of a text or of features: a row for each, in its order; of the columns of a table also the cell."""
+        if self.cells:
+            names, cells = zip(*((cell.column, cell.value) for cell in self.cells), strict=True)
+            return pd.DataFrame({"part": list(names), "cell": list(cells), "value": self.effects})
         named = [word.text for word in self.words] if self.words else range(self.values.size)
         return pd.DataFrame({"part": list(named), "value": self.values.reshape(-1)})
 
     def __repr__(self) -> str:
-        top = sorted(zip(self.words, self.values, strict=False), key=lambda pair: -abs(pair[1]))[:5]
-        said = ", ".join(f"{word.text!r} {value:+.3f}" for word, value in top)
+        named = [f"{cell.column}={cell.value}" for cell in self.cells] or [
+            repr(word.text) for word in self.words
+        ]
+        parts = zip(named, self.effects if self.cells else self.values, strict=False)
+        top = sorted(parts, key=lambda pair: -abs(pair[1]))[:5]
+        style = "+.4g" if self.number else "+.3f"
+        said = ", ".join(f"{visible(name, 60)} {value:{style}}" for name, value in top)
         gap = "" if np.isnan(self.gap) else f", gap {self.gap:+.2g} of {self.whole - self.empty:+.3g}"
-        return f"<{self.target} {self.probability[self.target]:.3f} by {self.method}: {said or self.values.shape}{gap}>"
+        answer = f"{self.probability[self.target]:{'.6g' if self.number else '.3f'}}"
+        return f"<{self.target} {answer} by {self.method}: {said or self.values.shape}{gap}>"
 
     def marked(self) -> str:
         """The words as HTML, each with a background that says how much it speaks for or against; text is

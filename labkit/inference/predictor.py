@@ -18,6 +18,7 @@ from labkit.core.text import visible
 from labkit.data.model_input import (
     check_no_file,
     columns_of,
+    is_missing,
     is_place,
     is_row,
     paths_in,
@@ -26,6 +27,7 @@ from labkit.data.model_input import (
     texts_in,
     texts_of,
 )
+from labkit.data.new_rows import problem_of
 from labkit.explain.attribution import Explainer
 from labkit.explain.explanation import AttentionWeights, Explanation
 from labkit.i18n import _
@@ -39,7 +41,7 @@ from labkit.tasks.lm import LanguageModel
 from labkit.tasks.pretrain import Pretrain
 from labkit.tasks.qa import QuestionAnswering
 from labkit.tasks.seq2seq import Seq2Seq
-from labkit.train.processors import TextProcessor
+from labkit.train.processors import FeatureProcessor, TextProcessor
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -50,26 +52,30 @@ class Prediction:
     """The answer for one example: the likeliest class, its probability, and the probability of every class.
 
     Of several labels at once (:attr:`labels`) ``label`` names those that apply, and ``confidence`` is the
-    probability that all of this is right, the labels taken to be independent.
+    probability that all of this is right, the labels taken to be independent. ``unsure`` says whether that is
+    below the threshold ``unsure_below``; None without one.
     """
 
     label: str
     confidence: float
     probability: dict[str, float]
     labels: tuple[str, ...] = ()  # those that apply, of a multi-label model
+    unsure: bool | None = None
 
     def cells(self) -> dict[str, str]:
         """The answer as cells of a table, by their columns."""
+        unsure = {} if self.unsure is None else {"unsure": "unsure" if self.unsure else ""}
         chances = {f"probability {name}": f"{chance:.6f}" for name, chance in self.probability.items()}
-        return {"predicted": self.label, "confidence": f"{self.confidence:.6f}", **chances}
+        return {"predicted": self.label, "confidence": f"{self.confidence:.6f}", **unsure, **chances}
 
     def record(self, several: bool = False) -> dict[str, Any]:
         """The answer as values of JSON; ``several``: of a multi-label model, whose labels come as a list."""
-        predicted = list(self.labels) if several else self.label
-        return {"predicted": predicted, "confidence": self.confidence, "probability": self.probability}
+        found = {"predicted": list(self.labels) if several else self.label, "confidence": self.confidence}
+        unsure = {} if self.unsure is None else {"unsure": self.unsure}
+        return {**found, **unsure, "probability": self.probability}
 
     def __str__(self) -> str:
-        return f"{visible(self.label)}\t{self.confidence:.4f}"
+        return f"{visible(self.label)}\t{self.confidence:.4f}" + "\tunsure" * bool(self.unsure)
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,21 @@ class NumericPrediction:
 
     def __str__(self) -> str:
         return "\t".join(f"{visible(name)} {number:.{self.digits}g}" for name, number in self.value.items())
+
+
+@dataclass(frozen=True)
+class NoPrediction:
+    """A row of a file that the model cannot read, and why."""
+
+    problem: str
+
+    def cells(self) -> dict[str, str]:
+        """The answer as cells of a table, by their columns."""
+        return {"problem": str(self.problem)}
+
+    def record(self, several: bool = False) -> dict[str, Any]:
+        """The answer as values of JSON."""
+        return {"predicted": None, "problem": str(self.problem)}
 
 
 class Predictions(list[Prediction | NumericPrediction]):
@@ -183,7 +204,13 @@ class Predictor(Pipeline):
         return self.experiment.data.columns if self.processor.modality == "text" else ()
 
     @known_settings
-    def predict(self, examples: object, pairs: str | Sequence[str] | None = None) -> Any:
+    def predict(
+        self,
+        examples: object,
+        pairs: str | Sequence[str] | None = None,
+        *,
+        unsure_below: float | None = None,
+    ) -> Any:
         """Predictions for new examples: a list with a :class:`Prediction` or :class:`NumericPrediction` each;
         for a single text its prediction alone. The ``notes`` of the list say where examples were longer than
         the model reads.
@@ -196,26 +223,57 @@ class Predictor(Pipeline):
                 that :func:`labkit.load` reads. Pictures and sounds also as the path of a folder of them, or
                 of a table that names them.
             pairs: the second texts, for a model of pairs.
+            unsure_below: confidence below which ``unsure`` of a prediction is True, from 0 to 1.
 
         Raises:
-            DataError: they are not what the model reads: one text instead of two, a missing value, another
-                shape.
+            ConfigError: ``unsure_below`` for a model of numbers, or out of range.
+            DataError: they are not what the model reads: one text instead of two, a missing value, an empty
+                text, another shape.
         """
         if isinstance(examples, str) and self.processor.modality == "text" and not is_place(examples):
             check_no_file(examples)
             pairs = [pairs] if isinstance(pairs, str) else pairs
-            return self.predictions([examples], pairs)[0]
-        return self.predictions(examples, pairs)
+            return self.predictions([examples], pairs, unsure_below=unsure_below)[0]
+        return self.predictions(examples, pairs, unsure_below=unsure_below)
 
     __call__ = predict
 
     def predictions(
-        self, examples: object, pairs: Sequence[str] | None = None, *, clean: bool = True
+        self,
+        examples: object,
+        pairs: Sequence[str] | None = None,
+        *,
+        clean: bool = True,
+        unsure_below: float | None = None,
     ) -> Predictions:
         """As :meth:`predict`, always a list; ``clean=False`` for texts that were cleaned before."""
+        self._check_threshold(unsure_below)
         found, truncated = self._probabilities(examples, pairs, clean)
         notes = (self.processor.truncation_note(truncated, len(found)),) if truncated else ()
-        return Predictions(map(self.told, found), truncated, notes)
+        return Predictions((self.told(row, unsure_below) for row in found), truncated, notes)
+
+    def _check_threshold(self, unsure_below: float | None) -> None:
+        if unsure_below is None:
+            return
+        if self.problem_type is ProblemType.NUMBER:
+            raise ConfigError(
+                _(
+                    "a predicted number has no confidence; unsure_below is for classes and labels. Leave it out."
+                )
+            )
+        if (
+            isinstance(unsure_below, bool)
+            or not isinstance(unsure_below, int | float)
+            or not 0 <= unsure_below <= 1
+        ):
+            raise ConfigError(
+                _("unsure_below = {unsure_below!r}; it must be a number from 0 to 1."),
+                unsure_below=unsure_below,
+            )
+
+    def answer_columns(self, unsure_below: float | None = None) -> tuple[str, ...]:
+        """The columns that predictions add to a table."""
+        return tuple(self.told(np.zeros(len(self.classes)), unsure_below).cells())
 
     def answered(
         self,
@@ -224,9 +282,12 @@ class Predictor(Pipeline):
         column: str | None = None,
         pair: str | None = None,
         size: int = 1024,
+        unsure_below: float | None = None,
+        on_bad: str = "stop",
         note: Callable[[str], None] | None = None,
+        progress: Callable[[int, int], None] | None = None,
         **file: object,
-    ) -> Iterator[tuple[dict[str, Any], Prediction | NumericPrediction]]:
+    ) -> Iterator[tuple[dict[str, Any], Prediction | NumericPrediction | NoPrediction]]:
         """Every row of a file or folder with its prediction; read as :func:`labkit.load` reads it.
 
         Args:
@@ -234,33 +295,79 @@ class Predictor(Pipeline):
             column: column of the text or the file names; default: that of the training rows.
             pair: column of the second text.
             size: rows that are predicted at a time.
+            unsure_below: see :meth:`predict`.
+            on_bad: "stop" at a row that the model cannot read, or "skip" it: its answer is then a
+                :class:`NoPrediction`.
             note: called after the last row where there is something to know, such as that texts were
             truncated.
+            progress: called with the rows done and the rows in all.
             file: ``names``, ``delimiter``, ``encoding``, ``quotes`` of a file.
 
         Raises:
-            DataError: the file cannot be read, or a row is not what the model reads.
+            DataError: the file cannot be read, or a row (with ``on_bad="skip"`` no row) is what the model reads.
         """
+        self._check_threshold(unsure_below)
         kind = self.processor.modality
         table, folder = table_of(source, kind, **file)
         chosen = self._chosen(table.column_names, column, pair) if kind == "text" else []
         if kind == "features" and (column or pair):
             raise ConfigError(_("this model uses feature columns by name; remove --column and --pair."))
-        truncated = 0
-        for start in range(0, len(table), size):
-            records = table.slice(start, size).to_pylist()
-            given: list[Any]
+
+        def predicted(records: list[dict[str, Any]]) -> Predictions:
             if kind == "text":
-                given = [texts_in(records, name) for name in chosen]
+                given: list[Any] = [texts_in(records, name) for name in chosen]
             elif kind == "features":
                 given = [records]
             else:
                 given = [paths_in(records, column, kind, folder)]
-            found = self.predictions(*given)
-            truncated += found.truncated
+            return self.predictions(*given, unsure_below=unsure_below)
+
+        truncated = answers = 0
+        for start in range(0, len(table), size):
+            records = table.slice(start, size).to_pylist()
+            try:
+                found: Any = predicted(records)
+                truncated += found.truncated
+            except DataError:
+                if on_bad == "stop":
+                    raise
+                found, cut = self._readable(records, predicted, chosen)
+                truncated += cut
+                if not answers and all(isinstance(each, NoPrediction) for each in found):
+                    raise  # such as a missing column
+            answers += len(found)
+            if progress is not None:
+                progress(start + len(records), len(table))
             yield from zip(records, found, strict=True)
         if truncated and note is not None:
             note(self.processor.truncation_note(truncated, len(table)))
+
+    def _readable(
+        self, records: list[dict[str, Any]], predicted: Callable[[Any], Predictions], chosen: Sequence[str]
+    ) -> tuple[list[Any], int]:
+        """The answers to rows of which some cannot be read, found by halving; and how many were truncated."""
+        try:
+            found = predicted(records)
+            return list(found), found.truncated
+        except DataError as error:
+            if len(records) == 1:
+                return [NoPrediction(self._problem(records[0], chosen) or error.message)], 0
+        half = len(records) // 2
+        parts = [self._readable(part, predicted, chosen) for part in (records[:half], records[half:])]
+        return [each for found, _cut in parts for each in found], sum(cut for _found, cut in parts)
+
+    def _problem(self, record: Mapping[str, Any], chosen: Sequence[str]) -> str:
+        """What a row of a table lacks; "" where that is not known."""
+        for name in chosen:
+            if is_missing(record.get(name)) or not str(record[name]).strip():
+                return _("no text in column {column!r}", column=name)
+            if not self.clean(str(record[name])).strip():
+                return _("cleaning leaves nothing of the text in column {column!r}", column=name)
+        standard = self.processor.standard if isinstance(self.processor, FeatureProcessor) else None
+        for how in standard.columns if standard else ():
+            if how.name in record and (said := problem_of(how, record[how.name])):
+                return _("column {column!r}: {problem}", column=how.name, problem=said)
+        return ""
 
     def _chosen(self, names: list[str], column: str | None = None, pair: str | None = None) -> list[str]:
         """The columns of the texts in a table with these names."""
@@ -332,21 +439,22 @@ class Predictor(Pipeline):
             self._check_pairs(pairs is not None)
         if any(isinstance(each, np.ndarray | list) for each in examples):
             raise DataError(_("this model expects texts, not arrays."))
-        return texts_of(examples, "text"), None if pairs is None else texts_of(pairs, "second text")
+        texts = texts_of(examples, _("text"), blank=False)
+        return texts, None if pairs is None else texts_of(pairs, _("second text"), blank=False)
 
-    def told(self, row: np.ndarray) -> Prediction | NumericPrediction:
-        """What a row of :meth:`probabilities` says, f32[c]."""
+    def told(self, row: np.ndarray, unsure_below: float | None = None) -> Prediction | NumericPrediction:
+        """What a row of :meth:`probabilities` says, f32[c]; see :meth:`predict`."""
         named = {name: float(value) for name, value in zip(self.classes, row, strict=True)}
         if self.problem_type is ProblemType.NUMBER:
             return NumericPrediction(named, self._digits(row))
         if self.problem_type is ProblemType.CLASS:
             best = int(row.argmax())
-            return Prediction(self.classes[best], float(row[best]), named)
+            chance = float(row[best])
+            return Prediction(self.classes[best], chance, named, (), _below(chance, unsure_below))
         given = row >= self.experiment.task.threshold
         labels = tuple(name for name, there in zip(self.classes, given, strict=True) if there)
-        return Prediction(
-            self._separator.join(labels), float(np.where(given, row, 1 - row).prod()), named, labels
-        )
+        chance = float(np.where(given, row, 1 - row).prod())
+        return Prediction(self._separator.join(labels), chance, named, labels, _below(chance, unsure_below))
 
     def _digits(self, row: np.ndarray) -> int:
         """The digits of numbers f64[k] that are known: the 7 of float32, and those of the offset above them."""
@@ -394,8 +502,8 @@ class Predictor(Pipeline):
         if not len(examples):
             return result, 0
         if clean and isinstance(self.processor, TextProcessor):
-            examples = [self.clean(text) for text in examples]
-            pairs = None if pairs is None else [self.clean(text) for text in pairs]
+            examples = self._cleaned(examples, _("text"))
+            pairs = None if pairs is None else self._cleaned(pairs, _("second text"))
         batches = self.processor.to_predict(examples, pairs)
         for index, answers in self._results(self._answer, batches):
             result[index] = answers
@@ -407,9 +515,25 @@ class Predictor(Pipeline):
             )
         return (result if self._offset is None else result + self._offset), batches.truncated
 
+    def _cleaned(self, texts: Sequence[str], noun: str) -> list[str]:
+        """Texts cleaned as those of training. Raises :class:`DataError` where nothing is left of one."""
+        found = [self.clean(text) for text in texts]
+        for number, (text, clean) in enumerate(zip(texts, found, strict=True)):
+            if not clean.strip():
+                raise DataError(
+                    _("{noun} {number} is {text!r}, which the cleaning of the training texts leaves empty."),
+                    noun=noun, number=number, text=text[:80],
+                )  # fmt: skip
+        return found
+
     def predict_encoded(self, dataset: Dataset) -> np.ndarray:
         """Probability of every class, f32[n, c], for a split of :class:`labkit.data.rows.Rows`."""
         if not isinstance(self.processor, TextProcessor):
             return self.probabilities(self.processor.raw(dataset).inputs)
         pairs = dataset["text_pair"] if "text_pair" in dataset.column_names else None
         return self.probabilities(dataset["text"], pairs, clean=False)
+
+
+def _below(chance: float, least: float | None) -> bool | None:
+    """Whether a confidence is below a threshold; None without one."""
+    return None if least is None else chance < least

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
 from labkit.core.errors import ConfigError
+from labkit.data.model_input import texts_of
 from labkit.data.text import chat
 from labkit.i18n import _
 from labkit.inference.pipeline import GenerationPipeline
 from labkit.models import weights
 from labkit.models.base import Capability
-from labkit.tasks.decoding import Generation, step_of, write
+from labkit.tasks.decoding import Drawing, Generation, begin, draw, step_of, write
 from labkit.tasks.lm import LanguageModel
 
 #: The tokens that stand around a message of a talk (ChatML).
 TURN, OVER = "<|im_start|>", "<|im_end|>"
+#: New tokens after which a stream yields.
+AT_ONCE = 4
 #: What a talk begins with where nobody says otherwise.
 SYSTEM = "You are a helpful assistant."
 
@@ -31,6 +36,11 @@ class TextGenerationPipeline(GenerationPipeline):
     """
 
     task, pretrained, noun = LanguageModel, Capability.CAUSAL, _("prompt")
+    blank = True  # a text of its own
+
+    def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
+        super().__init__(source, device, plugins)
+        self._streamed = lru_cache(maxsize=8)(self._streaming)
 
     def _check_loaded(self, report: weights.LoadReport) -> None:
         report.check_whole()
@@ -55,6 +65,57 @@ class TextGenerationPipeline(GenerationPipeline):
         return self._answers(prompts, Generation.from_dict(settings))
 
     __call__ = generate
+
+    def stream(self, prompt: str, **settings: object) -> Iterator[str]:
+        """Generate like :meth:`generate`, and yield the text so far after every few tokens; the last one is
+        the text of :meth:`generate`. A beam search yields only that.
+
+        Args:
+            prompt: a text.
+            **settings: as for :meth:`generate`.
+
+        Raises: ConfigError, DataError: as :meth:`generate`.
+        """
+        how = Generation.from_dict(settings)
+        if how.beams > 1:
+            yield self.generate(prompt, **settings)
+            return
+        (text,) = texts_of([prompt], self.noun)
+        ends, key = self.tokenizer.end_ids, jax.random.key(how.seed)
+        ids, count = self._batch([self.ids_of(self.clean(text))], how)
+        start, go_on = self._streamed(ends, how.replace(seed=0))
+        drawing, shown = start(ids, count), ""
+        for upto in range(AT_ONCE, how.max_new_tokens + AT_ONCE, AT_ONCE):
+            drawing = go_on(drawing, key, np.int32(min(upto, how.max_new_tokens)))
+            ids, length, over = jax.device_get((drawing.ids[0], drawing.length[0], drawing.over[0]))
+            said = self.tokenizer.decode(ids[:length])
+            last = over or upto >= how.max_new_tokens
+            whole = said if last else said.rstrip("\ufffd")  # the last character may lack bytes
+            if whole != shown or last:
+                shown = whole
+                yield whole
+            if over:
+                return
+
+    def _streaming(
+        self, ends: tuple[int, ...], how: Generation
+    ) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """The compiled functions that read a prompt, and that go on."""
+
+        def start(model: Any, ids: jax.Array, count: jax.Array) -> Any:
+            return begin(
+                step_of(model),
+                ids,
+                count,
+                model.start(len(ids), ids.shape[1] + how.max_new_tokens),
+                ends,
+                how,
+            )
+
+        def go_on(model: Any, drawing: Drawing, key: jax.Array, upto: jax.Array) -> Any:
+            return draw(step_of(model), drawing, ends, how, key, upto)
+
+        return self._compile(start), self._compile(go_on)
 
     def chat(self, messages: str | Sequence[Mapping[str, str]], **settings: object) -> str:
         """The answer of a model that was trained on conversations, such as "smollm2-135m".
@@ -116,6 +177,15 @@ class TextGenerationPipeline(GenerationPipeline):
 
     def _continue(self, prompts: list[np.ndarray], ends: tuple[int, ...], how: Generation) -> list[str]:
         """What the model writes after prompts of token ids, up to one of ``ends``."""
+        ids, count = self._batch(prompts, how)
+        made = jax.device_get(self._written(ends, how.replace(seed=0))(ids, count, jax.random.key(how.seed)))
+        return [
+            self.tokenizer.decode(row[:length]) for row, length in zip(made.ids, made.length, strict=True)
+        ]
+
+    def _batch(self, prompts: list[np.ndarray], how: Generation) -> tuple[np.ndarray, np.ndarray]:
+        """Prompts of token ids as one array i32[b, t], and their lengths. Raises :class:`ConfigError` where the
+        model has too few positions."""
         longest, room = max(map(len, prompts)), self.model.config.max_length
         if longest + how.max_new_tokens > room:
             raise ConfigError(
@@ -124,12 +194,8 @@ class TextGenerationPipeline(GenerationPipeline):
                     "positions of this model. Shorten the prompt or reduce max_new_tokens."),
                 longest=longest, max_new_tokens=how.max_new_tokens, room=room,
             )  # fmt: skip
-        ids = self._padded(prompts, room - how.max_new_tokens)
         count = np.array([len(prompt) for prompt in prompts], np.int32)
-        made = jax.device_get(self._written(ends, how.replace(seed=0))(ids, count, jax.random.key(how.seed)))
-        return [
-            self.tokenizer.decode(row[:length]) for row, length in zip(made.ids, made.length, strict=True)
-        ]
+        return self._padded(prompts, room - how.max_new_tokens), count
 
     def _pieces(self, text: str) -> np.ndarray:
         return np.array(self.tokenizer.numbers(text), np.int32)

@@ -222,6 +222,10 @@ class ModelConfig(Config, ABC):
         """
         return None
 
+    def vector_activations(self, batch: Mapping[str, Any]) -> Activations | None:
+        """The same where only the pooled vectors are read."""
+        return self.activations(batch)
+
     @property
     def special_tokens(self) -> tuple[str, ...]:
         """Special tokens of a tokenizer learnt for this model, in the order of their ids from 0."""

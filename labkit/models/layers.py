@@ -16,9 +16,11 @@ import numpy as np
 from flax import nnx
 
 from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
+from labkit.models import lean
+from labkit.models.dropout import dropout as dropout
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "gelu": partial(jax.nn.gelu, approximate=False),
+    "gelu": lean.gelu,
     "gelu_tanh": partial(jax.nn.gelu, approximate=True),
     "relu": jax.nn.relu,
 }
@@ -79,30 +81,75 @@ def compute_dtype(name: str) -> jnp.dtype:
     return jnp.dtype("float32" if name == "mixed" else name)
 
 
-@jax.custom_vjp
+def halves(name: str) -> bool:
+    """Whether what is kept for the gradient is rounded to bfloat16."""
+    return name == "mixed" or compute_dtype(name) == jnp.bfloat16
+
+
+def activate(name: str, dtype: str, x: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """One of :data:`ACTIVATIONS`, for layers of this data type."""
+    return lean.pointwise(ACTIVATIONS[name], halves(dtype), x)
+
+
+def gated(name: str, dtype: str, gate: Float[Array, "*s"], x: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """``x`` times an activation of ``gate``: one of :data:`ACTIVATIONS` or SiLU (Shazeer 2020, arXiv 2002.05202)."""
+    return lean.pointwise(_gates(name), halves(dtype), gate, x)
+
+
+@cache
+def _gates(name: str) -> Callable[[Array, Array], Array]:
+    """One object for each activation: JAX compiles anew for another."""
+    function = jax.nn.silu if name == "silu" else ACTIVATIONS[name]
+    return lambda gate, x: function(gate) * x
+
+
 def product(x: Float[Array, "*s n"], kernel: Float[Array, "n m"]) -> Float[Array, "*s m"]:
-    """``x @ kernel`` of numbers rounded to bfloat16, summed in float32; and so its two gradients.
+    """``x @ kernel`` of numbers rounded to bfloat16, summed in float32; and so its two gradients."""
+    return products(x, (kernel,), (None,))[0]
+
+
+@jax.custom_vjp
+def products(
+    x: Float[Array, "*s n"],
+    kernels: tuple[Float[Array, "n _"], ...],
+    biases: tuple[Float[Array, " _"] | None, ...],
+) -> tuple[Float[Array, "*s _"], ...]:
+    """``x @ kernel + bias`` for several kernels, of numbers rounded to bfloat16, summed in float32; and so the
+    gradients.
 
     What mixed precision is on a CPU with instructions for it, where XLA computes a product that *results* in
     bfloat16 in float32. Its fast product wants the summed axis of the left factor last and in place: hence
-    the factor of the kernel's gradient is turned on the way forward, and kept so.
+    the factor of the kernels' gradients is turned on the way forward, and kept so, once for all kernels. The
+    kernels are not joined: on a CPU XLA does that in one thread, and it takes longer than it saves.
     """
-    return _of_bfloat16(_rows(x), kernel, 0).reshape(*x.shape[:-1], -1)
+    return _products_forward(x, kernels, biases)[0]
 
 
-def _product_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return product(x, kernel), (_rows(x).astype(jnp.bfloat16).T, kernel)
+def _products_forward(
+    x: Array, kernels: tuple[Array, ...], biases: tuple[Array | None, ...]
+) -> tuple[tuple[Array, ...], Any]:
+    rows = _rows(x).astype(jnp.bfloat16)
+    found = (_of_bfloat16(rows, kernel, 0).reshape(*x.shape[:-1], -1) for kernel in kernels)
+    results = tuple(
+        y if bias is None else y + lean.along(bias, y) for y, bias in zip(found, biases, strict=True)
+    )
+    return results, (lean.pack(rows.T, short=True), kernels, biases)
 
 
-def _product_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+def _products_backward(kept: Any, slopes: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...], Any]:
     # Without a loop between them XLA would take the turning back, and has no fast product for that.
-    turned, kernel = jax.lax.optimization_barrier(kept[0]), kept[1]
-    flat = _rows(gradient)
-    to_x = _of_bfloat16(flat, kernel, 1).reshape(*gradient.shape[:-1], -1)
-    return to_x, _of_bfloat16(turned, flat, 0)
+    turned, kernels, biases = lean.unpack(jax.lax.optimization_barrier(kept[0])), *kept[1:]
+    rows = [_rows(slope).astype(jnp.bfloat16) for slope in slopes]
+    to_x = sum(_of_bfloat16(flat, kernel, 1) for flat, kernel in zip(rows, kernels, strict=True))
+    to_kernels = tuple(_of_bfloat16(turned, flat, 0) for flat in rows)
+    to_biases = tuple(
+        None if bias is None else flat.sum(0, dtype=jnp.float32)
+        for flat, bias in zip(rows, biases, strict=True)
+    )
+    return jnp.reshape(to_x, (*slopes[0].shape[:-1], -1)), to_kernels, to_biases
 
 
-product.defvjp(_product_forward, _product_backward)
+products.defvjp(_products_forward, _products_backward)
 
 
 def _rows(x: Array) -> Array:
@@ -115,10 +162,6 @@ def _of_bfloat16(a: Array, b: Array, axis: int) -> Array:
     return jax.lax.dot_general(a, b, (((1,), (axis,)), ((), ())), preferred_element_type=jnp.float32)
 
 
-def _linear_product(x: Array, kernel: Array, dimensions: object, **_: object) -> Array:
-    return product(x, kernel)
-
-
 class Linear(nnx.Linear):
     """A linear layer, which :func:`~labkit.models.lora.add` may give a low-rank addition: kernel + scale · a
     b.
@@ -129,9 +172,10 @@ class Linear(nnx.Linear):
     lora_a: nnx.Param | None = None  # [n, r]
     lora_b: nnx.Param | None = None  # [r, m]
     lora_scale: float = 1.0
+    mixed: bool = False  # products of bfloat16, sums in float32
 
     def __call__(self, inputs: Float[Array, "*s n"]) -> Float[Array, "*s m"]:
-        return self.added(inputs, super().__call__(inputs))
+        return together((self,), inputs)[0] if self.mixed else self.added(inputs, super().__call__(inputs))
 
     def added(self, x: Float[Array, "*s n"], result: Float[Array, "*s m"]) -> Float[Array, "*s m"]:
         """``result`` with the addition for ``x``, where there is one."""
@@ -150,24 +194,19 @@ def dense(
 ) -> Linear:
     """A linear layer: kernel [n_in, n_out] truncated normal, as :func:`spread` says for ``width`` (default:
     ``n_in``), bias [n_out] zero."""
-    dot = _linear_product if dtype == "mixed" else jax.lax.dot_general
-    settings: Any = {"dtype": compute_dtype(dtype), "dot_general": dot, "use_bias": use_bias}
-    return Linear(n_in, n_out, kernel_init=normal(spread(width or n_in)), rngs=rngs, **settings)
+    settings: Any = {"dtype": compute_dtype(dtype), "use_bias": use_bias}
+    made = Linear(n_in, n_out, kernel_init=normal(spread(width or n_in)), rngs=rngs, **settings)
+    made.mixed = dtype == "mixed"
+    return made
 
 
 def together(layers: Sequence[Linear], x: Float[Array, "*s n"]) -> list[Float[Array, "*s m"]]:
-    """Several linear layers of one input. As one product where that saves keeping the input once for each."""
-    if layers[0].dot_general is not _linear_product:
+    """Several linear layers of one input, which mixed precision then keeps once for all."""
+    if not layers[0].mixed:
         return [layer(x) for layer in layers]
-    kernel = jnp.concatenate([layer.kernel[...] for layer in layers], axis=1)
-    parts = jnp.split(
-        product(x, kernel), np.cumsum([layer.out_features for layer in layers])[:-1].tolist(), axis=-1
-    )
-    biased = (
-        part if layer.bias is None else part + layer.bias[...]
-        for part, layer in zip(parts, layers, strict=True)
-    )
-    return [layer.added(x, part) for layer, part in zip(layers, biased, strict=True)]
+    kernels = tuple(layer.kernel[...] for layer in layers)
+    biases = tuple(None if layer.bias is None else layer.bias[...] for layer in layers)
+    return [layer.added(x, y) for layer, y in zip(layers, products(x, kernels, biases), strict=True)]
 
 
 def embed(count: int, width: int, rngs: nnx.Rngs, deviation: float | None = None) -> nnx.Embed:
@@ -175,27 +214,43 @@ def embed(count: int, width: int, rngs: nnx.Rngs, deviation: float | None = None
     return nnx.Embed(count, width, embedding_init=normal(deviation or spread(width)), rngs=rngs)
 
 
-def norm(width: int, eps: float, dtype: str, rngs: nnx.Rngs, use_bias: bool = True) -> nnx.LayerNorm:
-    """Layer normalisation over the last axis; mean and variance are taken in float32, two-pass."""
-    settings: Any = {"dtype": compute_dtype(dtype), "use_bias": use_bias}
-    return nnx.LayerNorm(width, epsilon=eps, use_fast_variance=False, rngs=rngs, **settings)
+class LayerNorm(nnx.LayerNorm):
+    """Layer normalisation over the last axis, in float32; its gradient keeps what is normalised only."""
+
+    short: bool = False  # keep it in bfloat16
+
+    def __call__(self, x: Float[Array, "*s d"]) -> Float[Array, "*s d"]:  # pyrefly: ignore[bad-override]
+        return _normalised(self, x, True)
 
 
-def dropout(x: Float[Array, "*s"], rate: float, key: PRNGKeyArray | None) -> Float[Array, "*s"]:
-    """Zero each element with probability ``rate`` and scale the others so that the mean stays.
+class RMSNorm(nnx.RMSNorm):
+    """The same without a mean and a bias."""
 
-    Sixteen random bits decide an element, two elements to each 32-bit draw: random bits are the most
-    expensive part of dropout on a CPU. The rate is therefore rounded to a multiple of 1/65536, and the scale
-    follows the rounded rate.
-    """
-    cut = round(rate * 65536)
-    if key is None or cut == 0:
-        return x
-    *lead, last = x.shape
-    words = jax.random.bits(key, (*lead, (last + 1) // 2), "uint32")
-    bits = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(*lead, -1)[..., :last]
-    scale = jnp.asarray(65536 / (65536 - cut), x.dtype)
-    return jnp.where(bits >= cut, x * scale, jnp.zeros((), x.dtype))
+    short: bool = False
+
+    def __call__(self, x: Float[Array, "*s d"]) -> Float[Array, "*s d"]:  # pyrefly: ignore[bad-override]
+        return _normalised(self, x, False)
+
+
+def _normalised(layer: LayerNorm | RMSNorm, x: Array, centred: bool) -> Array:
+    bias = getattr(layer, "bias", None)
+    wide, shift = x.astype(jnp.float32), None if bias is None else bias[...]
+    found = lean.normalised(wide, layer.scale[...], shift, layer.epsilon, centred, layer.short)
+    return found.astype(layer.dtype)
+
+
+def norm(width: int, eps: float, dtype: str, rngs: nnx.Rngs, use_bias: bool = True) -> LayerNorm:
+    """Layer normalisation."""
+    made = LayerNorm(width, epsilon=eps, dtype=compute_dtype(dtype), use_bias=use_bias, rngs=rngs)
+    made.short = halves(dtype)
+    return made
+
+
+def rms_norm(width: int, eps: float, dtype: str, rngs: nnx.Rngs) -> RMSNorm:
+    """RMS normalisation."""
+    made = RMSNorm(width, epsilon=eps, dtype=compute_dtype(dtype), rngs=rngs)
+    made.short = halves(dtype)
+    return made
 
 
 def padding_bias(mask: Bool[Array, "b t"]) -> Float[Array, "b 1 1 t"]:
@@ -225,13 +280,15 @@ def attend(
     bias: Float[Array, "#b #h #q t"],
     rate: float = 0.0,
     rng: PRNGKeyArray | None = None,
+    short: bool = False,
 ) -> Float[Array, "b q h k"]:
     """Scaled dot-product attention, softmax in float32, dropout on the probabilities (Vaswani et al. 2017,
     3.2).
 
     On a GPU, in sixteen bits and without dropout on the probabilities, it is cuDNN's fused kernel, which
     never writes the scores to memory. Elsewhere it is written out: ``jax.nn.dot_product_attention`` has no
-    dropout, and on a CPU neither form is measurably faster.
+    dropout, and on a CPU neither form is measurably faster. ``short``: products of bfloat16, see
+    :func:`labkit.models.lean.attention`.
     """
     if (
         jax.default_backend() == "gpu"
@@ -239,11 +296,7 @@ def attend(
         and (rng is None or round(rate * 65536) == 0)
     ):
         return jax.nn.dot_product_attention(query, key, value, mask=bias == 0, implementation="cudnn")
-    scores = jnp.einsum(
-        "bqhk,bthk->bhqt", query * query.shape[-1] ** -0.5, key, preferred_element_type=jnp.float32
-    )
-    chances = dropout(jax.nn.softmax(scores + bias, axis=-1), rate, rng)
-    return jnp.einsum("bhqt,bthk->bqhk", chances.astype(value.dtype), value)
+    return lean.attention(query, key, value, bias, rng, rate, short)
 
 
 #: Cosine and sine of the angle of every position, f32[b, t, 1, k] each; None where positions are learned.

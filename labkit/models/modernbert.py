@@ -23,7 +23,7 @@ from labkit.core.config import option
 from labkit.core.errors import ConfigError, WeightsError
 from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.i18n import _
-from labkit.models import fields, foreign, layers, weights
+from labkit.models import fields, foreign, layers, lean, weights
 from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, DrawingPart, ParameterTree
 from labkit.models.bert import sentence
 from labkit.models.encoder import EMBEDDED, EncoderConfig, EncoderOutput
@@ -354,10 +354,10 @@ class PredictionHead(nnx.Module):
     def __init__(self, config: ModernBertConfig, rngs: nnx.Rngs):
         self.dense = layers.dense(config.width, config.width, config.dtype, rngs, use_bias=False)
         self.norm = layers.norm(config.width, config.norm_eps, config.dtype, rngs, use_bias=False)
-        self.activation = config.activation
+        self.activation, self.dtype = config.activation, config.dtype
 
     def __call__(self, x: Float[Array, "*s d"]) -> Float[Array, "*s d"]:
-        return self.norm(layers.ACTIVATIONS[self.activation](self.dense(x)))
+        return self.norm(layers.activate(self.activation, self.dtype, self.dense(x)))
 
 
 class ModernBertLayer(nnx.Module):
@@ -376,6 +376,7 @@ class ModernBertLayer(nnx.Module):
             last.kernel[...] = last.kernel[...] * (2 * config.depth) ** -0.5
         self.heads, self.activation, self.eps = config.heads, config.activation, config.norm_eps
         self.dropout, self.attention_dropout = config.dropout, config.attention_dropout
+        self.dtype, self.short = config.dtype, layers.halves(config.dtype)
 
     def __call__(
         self, x: Float[Array, "b t d"], first: Bool[Array, ""], scale: Float[Array, " d"], local: Bool[Array, ""],
@@ -383,17 +384,17 @@ class ModernBertLayer(nnx.Module):
     ) -> Float[Array, "b t d"]:  # fmt: skip
         keys = [None] * 4 if key is None else list(jax.random.split(key, 4))
         query, key_, value, bias = self._heads(x, first, scale, local, sight)
-        mixed = layers.attend(query, key_, value, bias, self.attention_dropout, keys[0]).reshape(x.shape)
+        mixed = layers.attend(query, key_, value, bias, self.attention_dropout, keys[0], self.short)
+        mixed = mixed.reshape(x.shape)
         x = x + layers.dropout(self.out(mixed), self.attention_dropout, keys[1])
         inner, gate = layers.together((self.mlp_in, self.mlp_gate), self.mlp_norm(x))
-        inner = layers.dropout(layers.ACTIVATIONS[self.activation](inner) * gate, self.dropout, keys[2])
+        inner = layers.dropout(layers.gated(self.activation, self.dtype, inner, gate), self.dropout, keys[2])
         return x + self.mlp_out(inner)
 
     def _heads(self, x: Array, first: Array, scale: Array, local: Array, sight: Sight) -> tuple[Array, ...]:
         """Query, key and value of every head, turned, and the bias of this kind of layer."""
-        wide = x.astype(jnp.float32)
-        off = wide - wide.mean(-1, keepdims=True)
-        normal = off * jax.lax.rsqrt(jnp.mean(off * off, -1, keepdims=True) + self.eps) * scale
+        how = scale, None, self.eps, True, self.short
+        normal = lean.normalised(x.astype(jnp.float32), *how)
         fed = jnp.where(first, x, normal.astype(x.dtype))
         bias, *turn = (jnp.where(local, near, far) for far, near in zip(*sight, strict=True))
         parts = (y.reshape(*x.shape[:2], self.heads, -1)

@@ -32,7 +32,7 @@ NORMS = {"none": 0.0, "batch": 1.0, "group": 3.0}
 #: Bytes in use beside what is kept while a layer is differentiated, of what it keeps, or of its result; and
 #: bytes read and written for each byte that is kept. Fitted to XLA's plans and counts.
 WORKING, WORKING_OF_RECOMPUTED, WORKING_OF_MAPS = 1.0, 1.5, 1.75
-MOVED_IN_TRANSFORMERS, MOVED_IN_MAPS = 8.5, 5.0
+MOVED_IN_TRANSFORMERS, MOVED_IN_MAPS = 16.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,15 @@ def number_bytes(dtype: str) -> int:
     return 2 if half else 4
 
 
+def half(dtype: str) -> bool:
+    """Whether gradients keep bfloat16: where layers compute in it, and in mixed precision."""
+    return dtype in ("mixed", "bfloat16") or (dtype == "auto" and jax.default_backend() != "cpu")
+
+
 def transformer(
     batch: Sequence[int], depth: int, width: int, mlp: int, heads: int, *, dtype: str, activation: str, remat: bool,
     dropout: bool, attention_dropout: bool, shared: float = 1.0, gated: bool = False, memory: int | None = None,
-    inner: int | None = None, normalised: bool = False,
+    inner: int | None = None, normalised: bool = False, reads: int | None = None,
 ) -> Activations:  # fmt: skip
     """Embeddings and a stack of layers: self-attention, attention to a memory where there is one, and a
     feed-forward part.
@@ -101,36 +106,46 @@ def transformer(
         memory: tokens of a row of the memory.
         inner: width of all heads together; default: that of the layer.
         normalised: whether queries and keys are.
+        reads: tokens that are read of the last layer; default: all.
     """
     (rows, length), size, inner = batch, number_bytes(dtype), inner or width
     tokens, parts = rows * length, 2 if memory is None else 3
     scores = rows * heads * length * length
-    units = KEPT.get(activation, 6.0) * 4 if activation != "relu" else size + 1
-    kept = tokens * (
-        parts * (12 * width + 8)
-        + size * (2 * width + 4 * inner)
-        + parts * dropout * width
-        + units * mlp * size / 4
-    )
-    kept += tokens * 12 * inner * (1 + shared) * normalised
-    kept += scores * (4 + size + attention_dropout) + 8 * rows * heads * length
-    flops = 2 * tokens * width * (2 * inner + 2 * shared * inner + (3 if gated else 2) * mlp)
-    attention = 4.0 * scores * inner / heads
-    if memory is not None:
-        across = rows * heads * length * memory
-        kept += (
-            tokens * 3 * size * width
-            + 2 * rows * memory * size * width
-            + across * (4 + size + attention_dropout)
+    # What gradients keep in half width, see labkit/models/lean.py; and the factors of products.
+    short = 2 if half(dtype) else size
+    factor = 2 if dtype == "mixed" else size
+
+    def layer(read: int) -> Activations:
+        """One of which so many tokens are read."""
+        share, shown = read / tokens, scores * read / tokens
+        kept = read * (
+            parts * (short * width + 4)
+            + factor * (width + inner + mlp)
+            + short * 2 * inner
+            + parts * dropout * width
+            + short * (2 if gated else 1) * mlp
         )
-        flops += 2 * width * width * (2 * tokens + 2 * rows * memory)
-        attention += 4.0 * across * width / heads
-    layer = Activations(
-        kept, kept * (1 + WORKING), MOVED_IN_TRANSFORMERS * kept, flops + attention, attention
-    )
-    layer = layer.recomputed(4.0 * tokens * width) if remat else layer
+        kept += tokens * (factor * width + short * 2 * inner) + shown * short
+        kept += tokens * (short * inner + 4) * (1 + shared) * normalised
+        flops = 2 * width * (read * (2 * inner + (3 if gated else 2) * mlp) + tokens * 2 * shared * inner)
+        attention = 4.0 * shown * inner / heads
+        if memory is not None:
+            across = share * rows * heads * length * memory
+            kept += (
+                read * (2 * factor + 2 * short) * width + rows * memory * 2 * short * width + across * short
+            )
+            flops += 2 * width * width * (2 * read + 2 * rows * memory)
+            attention += 4.0 * across * width / heads
+        found = Activations(
+            kept, kept * (1 + WORKING), MOVED_IN_TRANSFORMERS * kept, flops + attention, attention
+        )
+        return found.recomputed(4.0 * tokens * width) if remat else found
+
     looked_up = tokens * width * (4 + dropout)
-    return Activations(looked_up, looked_up) + layer.times(depth)
+    whole = Activations(looked_up, looked_up)
+    if reads is None:
+        return whole + layer(tokens).times(depth)
+    return whole + layer(tokens).times(depth - 1) + layer(min(reads, tokens))
 
 
 def scaled_inputs(inputs: Any, dtype: str) -> Activations:

@@ -25,6 +25,7 @@ from labkit.core.units import scaled, sized, timed
 from labkit.i18n import _
 from labkit.profile import hardware
 from labkit.profile.activations import Activations
+from labkit.profile.compiler import compiler_options
 from labkit.profile.hardware import ACCELERATORS, Accelerator, Machine, Work, roofline
 
 #: Batches above this are not looked for.
@@ -35,18 +36,18 @@ FIRST, PATIENCE = 8, 6
 #: Analyses of compiled steps that are kept, so that a slider may ask again.
 KEPT = 128
 #: Fitted to XLA's plans on a CPU, as multiples of the trained parameters' bytes. While the step
-#: differentiates: gradients, and parameters copied to another layout.
-DIFFERENTIATING = 1.3
-#: While it updates: the share of the optimizer's state that is copied since two outputs read it; more of it
-#: where one parameter, such as a table of embeddings, is most of the model.
+#: differentiates: gradients; and in mixed precision parameters that are rounded and turned.
+DIFFERENTIATING, ROUNDED = 1.0, 0.3
+#: While it updates by another rule than AdamW: the share of the optimizer's state that is copied since two
+#: outputs read it; more of it where one parameter, such as a table of embeddings, is most of the model.
 COPIED, COPIED_OF_LARGEST = 0.65, 0.375
 #: Of what a layer uses while it is differentiated: what the forward pass alone does; and of what is kept,
 #: what is needed where only biases and norms are trained, which need no input of a product.
-FORWARD, WITHOUT_KERNELS = 0.4, 0.8
+FORWARD, WITHOUT_KERNELS = 0.7, 0.8
 #: Fitted to XLA's cost analysis: bytes read and written in the update, for each byte of the trained
 #: parameters; and for each byte read or written element-wise operations, and roots, exponentials and the
 #: like.
-UPDATE, ELEMENTWISE, TRANSCENDENTAL = 17.0, 0.38, 0.0125
+UPDATE, ELEMENTWISE, TRANSCENDENTAL = 12.0, 0.38, 0.0125
 
 
 @dataclass(frozen=True)
@@ -247,8 +248,8 @@ def step_by_xla(steps: Any, state: Any, batch: Mapping[str, Any]) -> tuple[Work,
 def compiled_of(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
     """A step compiled for its plan alone: on a CPU without optimising the machine code, which changes no
     plan."""
-    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    return lowered.compile(compiler_options=options)
+    unoptimised = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
+    return lowered.compile(compiler_options={**compiler_options(), **unoptimised} or None)
 
 
 def bytes_of(leaf: Any) -> float:
@@ -284,17 +285,23 @@ def step_by_formula(
     elif not any(name.endswith(("/kernel", "/lora_a")) for name in below):
         peak *= WITHOUT_KERNELS
     peak = peak / (share_of(next(iter(batch.values()))) * steps.accumulate) + trained * (steps.accumulate > 1)
-    updating = trained + slots * (COPIED + COPIED_OF_LARGEST * largest / max(trained, 1.0))
-    temporaries = max(updating, peak + DIFFERENTIATING * trained)
+    copied = (
+        0.0
+        if steps.optimizer.algorithm == "adamw"
+        else COPIED + COPIED_OF_LARGEST * largest / max(trained, 1.0)
+    )
+    updating = trained + slots * copied
+    rounded = ROUNDED * (steps.model.dtype == "mixed")
+    temporaries = max(updating, peak + (DIFFERENTIATING + rounded) * trained)
     kernels = {name: math.prod(x.shape) for name, x in steps.shapes.items() if name.endswith("/kernel")}
     share = sum(kernels.get(name, 0) for name in steps.trainable) / max(1, sum(kernels.values()))
     plain, attention = found.flops - found.attention, found.attention * (1 + 2 * through)
     plain = plain * (1 + share) + (plain - found.first + found.again) * through
     traffic = UPDATE * trained + found.moved * (1.0 if through else 0.3)
-    wide = plain if steps.product_dtype == "float32" else 0.0
+    kind = "float32" if steps.product_dtype == "float32" else "bfloat16"
     work = Work(
         flops=plain + attention + ELEMENTWISE * traffic, transcendentals=TRANSCENDENTAL * traffic,
-        products={"float32": wide + attention, "bfloat16": plain - wide}, batched=attention,
+        products={kind: plain + attention}, batched=attention,
     )  # fmt: skip
     return work, MemoryPlan(int(held), 0, 0, int(temporaries), traffic)
 

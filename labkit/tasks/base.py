@@ -47,6 +47,15 @@ def tokenizer_option(kind: str = "wordpiece") -> Any:
     return option(kind, _("Subword algorithm of that tokenizer."), choices=choices)
 
 
+def vectors(
+    backbone: Any, *args: Any, key: jax.Array | None = None
+) -> Float[Array, "b d"] | Float[Array, "b s d"]:
+    """The pooled vectors of texts, by the method of that name where a backbone has one: it computes nothing
+    else."""
+    made = getattr(backbone, "vectors", None)
+    return backbone(*args, key=key).pooled if made is None else made(*args, key=key)
+
+
 class ProblemType(StrEnum):
     """What the labels of rows are; the values are those of :attr:`labkit.data.schema.Spec.problem_type`."""
 

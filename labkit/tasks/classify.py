@@ -23,7 +23,16 @@ from labkit.models.layers import Segments, dropout
 from labkit.profile.activations import Activations, linear_head
 from labkit.tasks import metrics
 from labkit.tasks.augment import KINDS, augment, mixup
-from labkit.tasks.base import OF_TEXTS, Batch, Head, ProblemType, Task, tokenizer_option, vocabulary_option
+from labkit.tasks.base import (
+    OF_TEXTS,
+    Batch,
+    Head,
+    ProblemType,
+    Task,
+    tokenizer_option,
+    vectors,
+    vocabulary_option,
+)
 from labkit.tasks.metrics import SINGLE
 
 #: ``problem_type`` in the config.json of a classifier whose labels are independent.
@@ -141,9 +150,9 @@ class Classifier(nnx.Module):
         elif "segment" in batch:
             segments = Segments(batch["segment"], batch["position"], batch["start"])
             mask = batch["segment"] > 0
-            pooled = self.backbone(batch["ids"], mask, batch["types"], segments, key=backbone_key).pooled
+            pooled = vectors(self.backbone, batch["ids"], mask, batch["types"], segments, key=backbone_key)
         else:
-            pooled = self.backbone(batch["ids"], batch["mask"], batch["types"], key=backbone_key).pooled
+            pooled = vectors(self.backbone, batch["ids"], batch["mask"], batch["types"], key=backbone_key)
         return self.head(dropout(pooled, self.dropout, head_key)).astype(jnp.float32)
 
 
@@ -166,7 +175,7 @@ class PooledHead(Head):
 
     def activations(self, model: ModelConfig, batch: Mapping[str, Any]) -> Activations | None:
         """What the loss of a batch computes and keeps, by formula; None where the model has none."""
-        found, examples = model.activations(batch), batch["weight"].size
+        found, examples = model.vector_activations(batch), batch["weight"].size
         if found is None:
             return None
         return found + linear_head(

@@ -103,7 +103,8 @@ def write(
     ends = (ends,) if isinstance(ends, int) else tuple(ends)
     if how.beams > 1:
         return _search(step, logits, cache, ends, how)
-    return _draw(step, logits, cache, ends, how, key)
+    drawn = draw(step, _first(logits, cache, ends, how), ends, how, key, how.max_new_tokens)
+    return Written(drawn.ids, drawn.length, drawn.score)
 
 
 def _ended(token: Array, ends: tuple[int, ...]) -> Array:
@@ -135,19 +136,44 @@ def left(logits: Float[Array, "b v"], top_k: int, top_p: float) -> Float[Array, 
     return logits
 
 
-def _draw(
-    step: Step, logits: Array, cache: PyTree[Array], ends: tuple[int, ...], how: Generation, key: PRNGKeyArray
-) -> Written:
+class Drawing(NamedTuple):
+    """Texts that are being generated, after ``number`` new tokens; ``over``: which have ended."""
+
+    number: Int[Array, ""]
+    logits: Float[Array, "b v"]
+    cache: Any
+    ids: Int[Array, "b n"]
+    over: Bool[Array, " b"]
+    length: Int[Array, " b"]
+    score: Float[Array, " b"]
+
+
+def begin(
+    step: Step, prompt: Int[Array, "b t"], count: Int[Array, " b"], cache: PyTree[Array],
+    ends: tuple[int, ...], how: Generation,
+) -> Drawing:  # fmt: skip
+    """The state after reading prompts, before the first new token; see :func:`write`."""
+    return _first(*step(prompt, count, cache), ends, how)
+
+
+def _first(logits: Array, cache: PyTree[Array], ends: tuple[int, ...], how: Generation) -> Drawing:
     rows, most = len(logits), how.max_new_tokens
-    first = (
+    return Drawing(
         jnp.int32(0), logits, cache, jnp.full((rows, most), max(ends[0], 0), jnp.int32), jnp.zeros(rows, bool),
         jnp.zeros(rows, jnp.int32), jnp.zeros(rows, jnp.float32),
     )  # fmt: skip
 
-    def unfinished(carry: tuple[Any, ...]) -> Bool[Array, ""]:
-        return (carry[0] < most) & ~jnp.all(carry[4])
 
-    def one(carry: tuple[Any, ...]) -> Any:
+def draw(
+    step: Step, drawing: Drawing, ends: tuple[int, ...], how: Generation, key: PRNGKeyArray, upto: Array | int
+) -> Drawing:
+    """Generate tokens until there are ``upto``, or all texts have ended. The tokens do not depend on how often
+    this is called."""
+
+    def unfinished(carry: Drawing) -> Bool[Array, ""]:
+        return (carry.number < upto) & ~jnp.all(carry.over)
+
+    def one(carry: Drawing) -> Drawing:
         number, logits, cache, ids, over, length, score = carry
         token = choose(logits, how, jax.random.fold_in(key, number))
         logs = jnp.take_along_axis(jax.nn.log_softmax(logits), token[:, None], axis=-1)[:, 0]
@@ -155,10 +181,9 @@ def _draw(
         length, score = length + ~over, jnp.where(over, score, score + logs)
         over = over | _ended(token, ends)
         logits, cache = step(token[:, None], (~over).astype(jnp.int32), cache)
-        return number + 1, logits, cache, ids, over, length, score
+        return Drawing(number + 1, logits, cache, ids, over, length, score)
 
-    _, _, _, ids, _, length, score = lax.while_loop(unfinished, one, first)
-    return Written(ids, length, score)
+    return lax.while_loop(unfinished, one, drawing)
 
 
 def _search(

@@ -30,6 +30,7 @@ from labkit.tasks.base import (
     MetricState,
     Task,
     tokenizer_option,
+    vectors,
     vocabulary_option,
 )
 from labkit.tasks.metrics import mean_loss
@@ -104,7 +105,7 @@ class Encoder(nnx.Module):
 
     def __call__(self, ids: Array, mask: Array, *, key: jax.Array | None = None) -> Float[Array, "b d"]:
         """Vectors of length 1."""
-        return normalised(self.backbone(ids, mask, key=key).pooled)
+        return normalised(vectors(self.backbone, ids, mask, key=key))
 
 
 def normalised(vectors: Float[Array, "b d"]) -> Float[Array, "b d"]:
@@ -146,7 +147,7 @@ class Embedding(Head):
 
     def activations(self, model: ModelConfig, batch: Mapping[str, Any]) -> Activations | None:
         """What the loss of a batch computes and keeps, by formula; None where the model has none."""
-        sides = [model.activations({"ids": batch[name]}) for name in ("ids", "target_ids")]
+        sides = [model.vector_activations({"ids": batch[name]}) for name in ("ids", "target_ids")]
         rows = batch["ids"].shape[0]
         return (
             sides[0] and sides[1] and sides[0] + sides[1] + linear_head(rows, model.output_width, rows, False)

@@ -20,6 +20,7 @@ from labkit.core.registry import Registry
 from labkit.core.shapes import Array, Float, Int
 from labkit.i18n import _
 from labkit.models.layers import ADDED
+from labkit.train.adamw import AdamW
 
 #: Depth of a parameter: 0 for embeddings, 1 … L inside the backbone (an array for stacked layers), above that
 #: the head.
@@ -217,6 +218,14 @@ class Optimizer(Config):
         if self.weight_decay:
             parts.append(optax.add_decayed_weights(self.weight_decay, mask=dict(decayed)))
         return optax.chain(*parts)
+
+    def fused_adamw(self, decayed: Mapping[str, bool]) -> AdamW | None:
+        """The same update in few passes over memory, where the rule is AdamW; it shares the state of
+        :meth:`build`."""
+        if optimizers[self.algorithm] is not adamw:
+            return None
+        decay = {name: self.weight_decay * decays for name, decays in decayed.items()}
+        return AdamW(self.beta1, self.beta2, self.epsilon, self.clip, decay)
 
     def _direction(self, names: Iterable[str], orthogonal: Collection[str]) -> optax.GradientTransformation:
         """The transformation of the update rule. Raises :class:`ConfigError` for one that is none."""

@@ -31,9 +31,11 @@ from labkit.core.errors import LabkitError
 from labkit.data.io.load import open_rows
 from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _, joined, plain, revive
+from labkit.profile.compiler import compiler_options
 from labkit.profile.hardware import cores, processor
 from labkit.train.experiment import Experiment
 from labkit.train.process_group import ProcessGroup
+from labkit.train.step import ARITHMETIC
 
 NAME = "sessions.json"
 #: Facts of a manifest that only checkpoints of this version or later have, and their types.
@@ -276,6 +278,7 @@ def conditions(experiment: Experiment, summary: Mapping[str, Any]) -> dict[str, 
         "model_parallel": experiment.train.model_parallel,
         "sharded": str(experiment.train.sharded),
         "precision": str(summary["precision"]),
+        "arithmetic": ARITHMETIC,
     }
     if device.platform == "cpu":
         found["CPU threads"] = _threads()
@@ -287,6 +290,7 @@ def conditions(experiment: Experiment, summary: Mapping[str, Any]) -> dict[str, 
     found |= {name: str(jax.config.values[name]) for name in _OPTIONS if name in jax.config.values}
     for module, file in plugins.files_of(experiment.plugins).items():
         found[f"plugin {module}"] = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    found |= {name: str(value) for name, value in compiler_options().items()}
     for flag in os.environ.get("XLA_FLAGS", "").split():
         name, _, value = flag.lstrip("-").partition("=")
         if not _HARMLESS.fullmatch(name):

@@ -21,6 +21,7 @@ from labkit.core.shapes import Array, Float, Int, PRNGKeyArray
 from labkit.models.base import ModelConfig
 from labkit.models.layers import compute_dtype
 from labkit.profile.activations import Activations
+from labkit.profile.compiler import compiler_options
 from labkit.tasks.base import Head, MetricState
 from labkit.train.compilation import cache_hits
 from labkit.train.optimizer import Optimizer, decays
@@ -28,6 +29,8 @@ from labkit.train.recompile import Signature, why
 from labkit.train.sharding import Placement
 
 Params = dict[str, Any]
+#: Which arithmetic a step has; a greater number where the same experiment gets other last bits than before.
+ARITHMETIC = 2
 #: Keeps the mean of a batch without any weight finite.
 LEAST_WEIGHT = 1e-6
 
@@ -112,7 +115,9 @@ class TrainStep:
             name for name in self.trainable if name.endswith("/kernel") and _between(layer_of(name), top)
         }
         matrices = [name for name in between if self.shapes[name].ndim >= 2]
-        self.transform = optimizer.build({name: decays(name) for name in self.trainable}, matrices)
+        decayed = {name: decays(name) for name in self.trainable}
+        self.transform = optimizer.build(decayed, matrices)
+        self._adamw = optimizer.fused_adamw(decayed)
         begins = {
             name: _like(optimizer.begins(layer_of(name), top, total), self.shapes[name])
             for name in self.trainable
@@ -223,14 +228,8 @@ class TrainStep:
         loss, counts, batch_stats, gradient = self._gradient(state, batch, key)
         norm = jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradient)))
         finite = jnp.isfinite(norm) & jnp.isfinite(loss)
-        update: Any = self.transform.update(gradient, state.optimizer, state.trainable)
-        direction, optimizer = update
         rate = state.learning_rate * self.optimizer.shape(state.step, self.total)
-        moved = {
-            name: leaf - (rate * self._factor(name, state.step) * direction[name]).astype(leaf.dtype)
-            for name, leaf in state.trainable.items()
-        }
-        moved = _choose(finite, moved, state.trainable)
+        moved, optimizer = self._update(state, gradient, norm, finite, rate)
         fresh = state.step % self.report_every == 0
         sums = jax.tree.map(lambda leaf: jnp.where(fresh, jnp.zeros_like(leaf), leaf), state.sums)
         sums = _choose(finite, sums.merge(counts), sums)
@@ -240,7 +239,7 @@ class TrainStep:
             frozen=state.frozen,
             ema=self._averaged(state.ema, moved, state.step),
             batch_stats=_choose(finite, batch_stats, state.batch_stats),
-            optimizer=_choose(finite, optimizer, state.optimizer),
+            optimizer=optimizer,
             key=state.key,
             learning_rate=state.learning_rate,
             sums=sums,
@@ -255,6 +254,24 @@ class TrainStep:
             "skipped": new.skipped,
         }
         return new, told
+
+    def _update(
+        self, state: TrainState, gradient: Params, norm: Array, finite: Array, rate: Float[Array, ""]
+    ) -> tuple[Params, Any]:
+        """Trainable parameters and state of the optimizer after an update; where it is not finite, those
+        before."""
+        rates = lambda name: rate * self._factor(name, state.step)  # noqa: E731
+        if self._adamw is not None:
+            return self._adamw.update(
+                gradient, state.optimizer, state.trainable, norm=norm, finite=finite, rate=rates
+            )
+        update: Any = self.transform.update(gradient, state.optimizer, state.trainable)
+        direction, optimizer = update
+        moved = {
+            name: leaf - (rates(name) * direction[name]).astype(leaf.dtype)
+            for name, leaf in state.trainable.items()
+        }
+        return _choose(finite, moved, state.trainable), _choose(finite, optimizer, state.optimizer)
 
     def _factor(self, name: str, step: Int[Array, ""]) -> Any:
         """The multiplier of a parameter's rate; 0 while it is still to be set free."""
@@ -360,7 +377,7 @@ class TrainStep:
         known = self._compiled[kind]
         if key not in known:
             begin, hits = time.monotonic(), cache_hits()
-            compiled = self.lower(kind, *args).compile()
+            compiled = self.lower(kind, *args).compile(compiler_options=compiler_options() or None)
             if known:
                 self.reasons.append(why(map(_signature, known), _signature(key)))
             known[key] = compiled

@@ -8,9 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from labkit.core.text import one_line
+from labkit.core.units import score
 from labkit.data.prepare.quality import Histogram
 from labkit.viz.figure import QUARTERS, Axis, Bars, FigureSpec, Heatmap, Line, Mark, Plot, Rule
 from labkit.viz.series import ticks
+
+#: Points of a scatter plot at most.
+MOST_POINTS = 600
 
 
 def bars(amounts: Sequence[tuple[str, float]], label: str, shown: Sequence[str] = ()) -> FigureSpec:
@@ -24,11 +28,14 @@ def bars(amounts: Sequence[tuple[str, float]], label: str, shown: Sequence[str] 
     return FigureSpec([Plot([mark], x=x, y=y)], f"{label}. {said}", height=22 * max(count, 1))
 
 
-def scores(found: Sequence[tuple[str, float, float, float]], label: str) -> FigureSpec:
-    """Horizontal bars of scores, each with a line over its interval: (name, score, low, high) from top to
+def scores(found: Sequence[tuple[str, float, float, float]], label: str, metric: str) -> FigureSpec:
+    """Horizontal bars of a metric, each with a line over its interval: (name, value, low, high) from top to
     bottom."""
     names, values, lows, highs = zip(*found, strict=True)
-    texts = [f"{value:.3f}  ({low:.3f} – {high:.3f})" for _, value, low, high in found]
+    texts = [
+        f"{score(value, metric)}  ({score(low, metric)} – {score(high, metric)})"
+        for _, value, low, high in found
+    ]
     ends = [each for each in (*values, *lows, *highs, 0.0) if math.isfinite(each)]
     least, most, places = min(ends), max(ends), range(len(found))
     ranges = [Line([low, high], [place] * 2, colour=2) for place, (_, _, low, high) in enumerate(found)]
@@ -75,6 +82,38 @@ def unit(marks: Sequence[Mark], title: str, x: str, y: str, said: str) -> Figure
     """Curves over the unit square: precision over recall, ROC, calibration. ``said`` is the plot in words."""
     plot = Plot(marks, title, Axis(x, ticks=QUARTERS), Axis(y, ticks=QUARTERS), square=True)
     return FigureSpec([plot], f"{title}. {said}", 286, 286)
+
+
+def agreement(
+    truth: np.ndarray, answers: np.ndarray, words: tuple[str, str, str, str], said: str
+) -> tuple[FigureSpec, FigureSpec]:
+    """Predicted against true values, and the residuals over the predictions; of many rows a part.
+
+    Args:
+        truth, answers: f64[n].
+        words: for "predicted against true", "true", "predicted" and "residual".
+        said: the plots in words.
+    """
+    title, true, predicted, residual = words
+    kept = np.unique(np.linspace(0, len(truth) - 1, min(len(truth), MOST_POINTS)).round().astype(int))
+    x, y = truth[kept], answers[kept]
+    both = np.concatenate([x, y, np.zeros(0)])
+    low, high = (float(both.min()), float(both.max())) if len(both) else (0.0, 1.0)
+    pad = 0.04 * ((high - low) or abs(high) or 1.0)
+    ends = (low - pad, high + pad)
+    marks = ticks(*ends, 4)
+    shown = Axis(true, ends, marks), Axis(predicted, ends, marks)
+    points = [Rule(ends, ends), Line(x, y, joined=False, marker="circle")]
+    off = [Rule(ends, (0.0, 0.0)), Line(y, y - x, joined=False, marker="circle")]
+    return (
+        FigureSpec([Plot(points, title, *shown, square=True)], f"{title}. {said}", 330, 300),
+        FigureSpec(
+            [Plot(off, residual, Axis(predicted, ends, marks), Axis(residual))],
+            f"{residual}. {said}",
+            330,
+            300,
+        ),
+    )
 
 
 def attention(weights: np.ndarray, tokens: Sequence[str], said: str) -> FigureSpec:

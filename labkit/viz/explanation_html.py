@@ -7,6 +7,8 @@ import numpy as np
 from labkit.core import html
 from labkit.core.html import Html
 from labkit.core.text import escape, visible
+from labkit.core.units import plain, unit_in
+from labkit.data.cell_values import Cell
 from labkit.explain.explanation import AGAINST, FOR, AttentionWeights, Explanation
 from labkit.viz import charts, media
 from labkit.viz.svg import inline
@@ -31,8 +33,13 @@ def probabilities(chances: dict[str, float], language: str, what: str = "class")
 def explanation(found: Explanation, language: str) -> Html:
     """What speaks for the class and what against it, with how exactly that adds up."""
     parts = [
-        html.paragraph(word("speaks_for", language, target=visible(found.target, 60)), "quiet"),
-        _key(language),
+        html.paragraph(
+            word(
+                "raises_number" if found.number else "speaks_for", language, target=visible(found.target, 60)
+            ),
+            "quiet",
+        ),
+        _key(language, ("raises", "lowers") if found.number else ("for_it", "against_it")),
     ]
     if found.words:
         parts.append(Html(f'<div class="lk-marked">{found.marked()}</div>'))
@@ -41,10 +48,29 @@ def explanation(found: Explanation, language: str) -> Html:
     else:
         parts.append(_features(found, language))
     if not np.isnan(found.gap):
-        total = found.whole - found.empty
-        said = word("adds_up", language, total=f"{total:+.2f}", gap=f"{found.gap:+.3f}")
-        parts.append(html.paragraph(said, "quiet"))
+        parts.append(html.paragraph(_adds_up(found, language), "quiet"))
     return html.joined(*parts)
+
+
+def _adds_up(found: Explanation, language: str) -> str:
+    """How the attributions add up to the answer."""
+    total = found.whole - found.empty
+    share = f"{100 * abs(found.gap) / abs(total) if total else 0:.1f} %"
+    if not found.number:
+        key = "adds_up_row" if found.cells else "adds_up"
+        return word(key, language, total=f"{total:+.2f}", gap=share)
+    unit = unit_in(found.target)
+    start, change, end = (
+        f"{text} {unit}".strip() for text in (plain(found.empty), _signed(total), plain(found.whole))
+    )
+    key = "adds_up_number_row" if found.cells else "adds_up_number"
+    return word(key, language, start=start, total=change, end=end, gap=share)
+
+
+def _signed(value: float) -> str:
+    """A number with its sign."""
+    text = plain(value, 4)
+    return f"+{text}" if value > 0 else text
 
 
 def veiled(found: Explanation) -> np.ndarray:
@@ -69,15 +95,32 @@ def attention(found: AttentionWeights, layer: int, head: int | None, language: s
 
 
 def _features(found: Explanation, language: str) -> Html:
-    order = np.argsort(-np.abs(found.values), kind="stable")[:FEATURES]
-    most = float(np.abs(found.values).max(initial=0.0)) or 1.0
+    """The columns of a row (or features without names), those with the largest effects first."""
+    if found.cells:
+        names = [cell.column for cell in found.cells]
+        given, effects = [_shown(cell, language) for cell in found.cells], found.effects
+    else:
+        names, effects = list(map(str, range(len(found.values)))), found.values
+        given = [""] * len(names) if found.inputs is None else [f"{value:.3g}" for value in found.inputs]
+    order = np.argsort(-np.abs(effects), kind="stable")[:FEATURES]
+    most = float(np.abs(effects).max(initial=0.0)) or 1.0
     lines = []
     for place in order:
-        value, given = found.values[place], found.inputs[place] if found.inputs is not None else 0.0
+        value = float(effects[place])
         bar = _bar(abs(value) / most, 1 if value > 0 else 2)
-        lines.append([int(place), f"{given:.3g}", bar, f"{value:+.3f}"])
-    head = [word("feature", language), word("value", language), "", word("effect", language)]
-    return html.table(head, lines, numeric=(0, 1, 3))
+        lines.append([names[place], given[place], bar, _signed(value) if found.number else f"{value:+.3f}"])
+    effect = word("effect", language)
+    if found.number and (unit := unit_in(found.target)):
+        effect = f"{effect} ({unit})"
+    head = [word("column" if found.cells else "feature", language), word("value", language), "", effect]
+    return html.table(head, lines, numeric=(1, 3), limit=60)
+
+
+def _shown(cell: Cell, language: str) -> str:
+    """The value of a cell, in the panel's words where it is missing or a boolean."""
+    if cell.kind == "boolean" and cell.value:
+        return word("yes" if cell.value == "true" else "no", language)
+    return cell.value or word("missing_value", language)
 
 
 def _bar(share: float, fill: int = 1) -> Html:
@@ -85,8 +128,8 @@ def _bar(share: float, fill: int = 1) -> Html:
     return Html(f'<div style="width:160px;padding-top:4px"><div style="{style}"></div></div>')
 
 
-def _key(language: str) -> Html:
-    marks = (("solid", FOR, "for_it"), ("dashed", AGAINST, "against_it"))
+def _key(language: str, keys: tuple[str, str]) -> Html:
+    marks = (("solid", FOR, keys[0]), ("dashed", AGAINST, keys[1]))
     each = (
         f'<span style="border-bottom:3px {line} rgb({colour});margin-right:14px">{escape(word(key, language))}</span>'
         for line, colour, key in marks

@@ -9,6 +9,7 @@ import pandas as pd
 
 from labkit.core import html
 from labkit.core.html import Html
+from labkit.core.units import plain, score, unit_in
 from labkit.evaluate.calibration import Calibration
 from labkit.evaluate.compare import Comparison
 from labkit.evaluate.conclusion import Conclusion
@@ -29,6 +30,8 @@ from labkit.viz.words import word
 LINES = 30
 #: Rows that are shown of those that were answered worst.
 WORST = 12
+#: Numbers of a regression whose plots are shown.
+DRAWN_NUMBERS = 3
 #: What chance, or perfect calibration, gives.
 DIAGONAL = Rule((0, 1), (0, 1))
 #: Score → key of its label, where the two differ.
@@ -54,7 +57,7 @@ def conclusion(found: Conclusion, language: str) -> Html:
         names = [word("this_model", language), *(translate(bar.name, language) for bar in found.bars[1:])]
         label = word(found.metric, language)
         bars = [(name, bar.value, bar.low, bar.high) for name, bar in zip(names, found.bars, strict=True)]
-        parts.append(inline(charts.scores(bars, label)))
+        parts.append(inline(charts.scores(bars, label, found.metric)))
     if found.advice:
         parts += [html.heading(word("try_next", language), 4)]
         parts += [html.listed(translate(text, language) for text in found.advice)]
@@ -68,8 +71,12 @@ def _scored(
     style: str = ".4g",
 ) -> list[tuple[str, str]]:
     """Scores for cards, each with its interval where it has one."""
-    ranges = {name: f" ({low:{style}} – {high:{style}})" for name, (low, high) in intervals.items()}
-    return [(said + ranges.get(name, ""), f"{values[name]:{style}}") for name, said in words.items()]
+
+    def told(name: str, value: float) -> str:
+        return score(value, name) if name in ("mae", "rmse", "r2") else f"{value:{style}}"
+
+    ranges = {name: f" ({told(name, low)} – {told(name, high)})" for name, (low, high) in intervals.items()}
+    return [(said + ranges.get(name, ""), told(name, values[name])) for name, said in words.items()]
 
 
 def warned(report: ClassificationReport | RowReport | Scores, language: str) -> Html:
@@ -93,14 +100,18 @@ def rowwise(report: RowReport, language: str) -> Html:
     called = {
         name: word(key, language) for name, key in {**dict(zip(_OWN, _OWN, strict=True)), **_CALLED}.items()
     }
-    cards = _scored(report.scores, report.intervals, {score: called[score] for score in report.headlines})
+    units = {name: unit_in(name) for name in report.names} if isinstance(report, RegressionReport) else {}
+    one = next(iter(units.values()), "") if len(units) == 1 else ""
+    if one:
+        called |= {name: f"{called[name]} ({one})" for name in ("mae", "rmse", "mean", "deviation")}
+    cards = _scored(report.scores, report.intervals, {name: called[name] for name in report.headlines})
     cards.append((word("rows_evaluated", language), f"{int(report.counted.sum()):,}"))
     if left_out := int((~report.counted).sum()):
         cards.append((word("left_out", language), f"{left_out:,}"))
     frame = report.per_name.head(LINES)
     kind = "label" if isinstance(report, MultilabelReport) else "value"
     each = [
-        [name, *(f"{value:.4g}" for value in line)]
+        [_with_unit(name, units), *(plain(value, 4) for value in line)]
         for name, line in zip(frame.index, frame.to_numpy(), strict=True)
     ]
     head = [word(kind, language), *(called[name] for name in frame.columns)]
@@ -108,9 +119,34 @@ def rowwise(report: RowReport, language: str) -> Html:
         warned(report, language), html.cards(cards), html.paragraph(word("intervals_are", language), "quiet"),
         html.table(head, each, numeric=range(1, len(head)), limit=60),
     ]  # fmt: skip
+    if isinstance(report, RegressionReport):
+        parts.insert(2, _agreement(report, units, language))
     if len(worst := report.mistakes(WORST)):
         parts += [html.heading(word("worst_mistakes", language), 4), _worst(worst, report, language)]
     return html.joined(*parts)
+
+
+def _with_unit(name: str, units: Mapping[str, str]) -> str:
+    return f"{name} ({units[name]})" if units.get(name) else name
+
+
+def _agreement(report: RegressionReport, units: Mapping[str, str], language: str) -> Html:
+    """Predicted against true values of each number, with the residuals."""
+    keys = ("predicted_against_true", "true_value", "predicted_value", "residual")
+    parts: list[Html] = []
+    for place, name in enumerate(report.names[:DRAWN_NUMBERS]):
+        title, true, predicted, residual = (word(key, language) for key in keys)
+        unit = f" ({units[name]})" if units.get(name) else ""
+        title = f"{title}: {name}" if len(report.names) > 1 else title
+        words = (title, true + unit, predicted + unit, residual + unit)
+        said = word("r2_is", language, name=name, r2=f"{report.per_name['r2'].iloc[place]:.3f}")
+        pair = charts.agreement(
+            report.truth[report.counted, place], report.answers[report.counted, place], words, said
+        )
+        parts += map(inline, pair)
+    if int(report.counted.sum()) > charts.MOST_POINTS:
+        parts.append(html.paragraph(word("points_shown", language, count=f"{charts.MOST_POINTS:,}"), "quiet"))
+    return html.side_by_side(*parts)
 
 
 def scores(found: Scores, language: str) -> Html:
@@ -144,7 +180,7 @@ def _worst(worst: pd.DataFrame, report: RowReport, language: str) -> Html:
         words |= {f"{name}, answered": word("answered", language, name=name) for name in report.names}
     numeric = [place for place, kind in enumerate(worst.dtypes) if pd.api.types.is_numeric_dtype(kind)]
     lines = [
-        [f"{value:.4g}" if isinstance(value, float) else value for value in line]
+        [plain(value, 5) if isinstance(value, float) else value for value in line]
         for line in worst.astype(object).itertuples(index=False)
     ]
     table = html.table([words.get(name, name) for name in worst.columns], lines, numeric=numeric, limit=160)
@@ -239,9 +275,11 @@ def comparison(found: Comparison, language: str) -> Html:
     return html.joined(*parts)
 
 
-def slices(found: pd.DataFrame, language: str) -> Html:
-    """Scores of parts, weakest first; slices below the overall score are marked."""
+def slices(found: pd.DataFrame, language: str, column: str = "", unit: str = "") -> Html:
+    """Scores of the groups of a column, in their order; those below the overall score are marked."""
     head = [word(key, language) for key in ("slice", "rows", "accuracy", "interval", "f1")] + [""]
+    name = word("by_length", language) if column == "length" else column
+    head[0] = (f"{name} ({unit})" if unit else name) or head[0]
     lines = [
         [name, f"{line.rows:,}", f"{line.accuracy:.3f}", f"{line.accuracy_low:.3f} – {line.accuracy_high:.3f}",
          f"{line.f1:.3f}", html.chip(word("weak", language), "warn") if line.below else ""]

@@ -10,6 +10,7 @@ import numpy as np
 
 from labkit.core.html import Html
 from labkit.core.text import escape, visible
+from labkit.core.units import plain
 from labkit.viz.figure import PALETTE, Axis, Bars, Colour, FigureSpec, Heatmap, Line, Mark, Plot, Rule
 from labkit.viz.media import png_address
 from labkit.viz.series import thin, ticks
@@ -73,7 +74,7 @@ class Scale:
             return [(self(10.0**power), f"10{str(power).translate(_SUPERSCRIPT)}") for power in powers]
         slack = 1e-9 * max(abs(self.low), abs(self.high))
         numbers = self.axis.ticks or ticks(self.low, self.high)
-        return [(self(at), f"{at:,g}") for at in numbers if self.low - slack <= at <= self.high + slack]
+        return [(self(at), plain(at, 6)) for at in numbers if self.low - slack <= at <= self.high + slack]
 
 
 def _scale(plot: Plot, side: str, start: float, end: float) -> Scale:
@@ -116,7 +117,8 @@ class _Frame:
         bottom, self.line = (figure.height * (1 - share) for share in plot.place[2:])
         self.edge, self.top = (figure.width if shared else right) - _RIGHT, self.line + (14 if shared else 0)
         self.bare = not (plot.x.shown or plot.y.shown)
-        longest, beside = (max(map(len, axis.names), default=0) for axis in (plot.x, plot.y))
+        longest = max(map(len, plot.x.names), default=0)
+        self.beside = beside = max((_columns(text) for _, text in _scale(plot, "y", 0, 1).marks()), default=0)
         room = (right - left) / max(len(plot.x.names), 1)
         aslant = len(plot.x.names) > 6 and longest > 4
         steep = 65 if room < 25 else 35
@@ -125,7 +127,8 @@ class _Frame:
         edges = left + 2, right - 2, bottom - 2
         if not self.bare:
             foot = (_BOTTOM + self.below + (14 if plot.x.label else 0)) if plot.x.shown else 0
-            edges = left + max(_LEFT, 12 + 6 * beside), right - _RIGHT, bottom - foot
+            label = 14 if plot.title and plot.y.label else 0
+            edges = left + max(_LEFT, 12 + 6 * beside + label), right - _RIGHT, bottom - foot
         titled = _TOP if plot.title or plot.y.label or plot.legend else 0
         self.x, self.y = _scale(plot, "x", *edges[:2]), _scale(plot, "y", edges[2], self.top + titled)
         if plot.square:
@@ -163,7 +166,7 @@ class _Frame:
         if plot.x.label:
             yield _text((left + right) / 2, low + 32 + self.below, plot.x.label, "middle")
         if plot.title and plot.y.label:
-            at, middle = left - 40, (high + low) / 2
+            at, middle = left - max(40, 14 + 6 * self.beside), (high + low) / 2
             yield _text(at, middle, plot.y.label, "middle", f" transform='rotate(-90 {at:.1f} {middle:.1f})'")
         if title := plot.title or plot.y.label:
             x, y, anchor = (
@@ -250,6 +253,11 @@ class _Frame:
         if rule.note:
             late = x[0] > (self.x.start + self.x.end) / 2
             yield _text(x[0] + (-5 if late else 5), min(y) + 9, rule.note, "end" if late else "start")
+
+
+def _columns(text: str) -> int:
+    """Width of a text in Latin letters; a Chinese character is as wide as two."""
+    return sum(1 + (ord(char) >= 0x2E80) for char in text)
 
 
 def _resized(scale: Scale, size: float) -> Scale:

@@ -106,6 +106,21 @@ TABLE: dict[str, Message] = {
     "worst": _("Worst mistakes"),
     "worst_help": _("Wrong predictions with the highest confidence"),
     "worst_mistakes": _("Worst mistakes"),
+    "no_mistakes": _("No mistakes on these rows."),
+    "no_examples": _("No rows."),
+    "class_order": _("Order"),
+    "order_class": _("as in the data"),
+    "order_name": _("by class name"),
+    "order_errors": _("by errors"),
+    "row_of_data": _("Row"),
+    "download_predictions": _("Download predictions"),
+    "download_mistakes": _("Download mistakes"),
+    "predicted_against_true": _("Predicted against true"),
+    "true_value": _("True"),
+    "predicted_value": _("Predicted"),
+    "residual": _("Residual"),
+    "r2_is": _("R² of {name}: {r2}"),
+    "points_shown": _("{count} of the rows are shown."),
     "cell": _("True {truth}, predicted {answer}: {count}"),
     "choose_example": _("Choose an example to see its explanation."),
     "row_number": _("Row {row}"),
@@ -114,11 +129,29 @@ TABLE: dict[str, Message] = {
     "speaks_for": _("Evidence for and against {target}"),
     "for_it": _("for"),
     "against_it": _("against"),
+    "raises_number": _("What raises and lowers {target}"),
+    "raises": _("raises"),
+    "lowers": _("lowers"),
     "adds_up": _(
         "Integrated gradients: the attributions sum to {total} log-odds relative to an empty example "
         "(approximation error {gap})."
     ),
+    "adds_up_row": _(
+        "Integrated gradients: the contributions sum to {total} log-odds relative to the average row "
+        "(approximation error {gap})."
+    ),
+    "adds_up_number": _(
+        "Integrated gradients: from {start} for an empty example by {total} to {end} (approximation error {gap})."
+    ),
+    "adds_up_number_row": _(
+        "Integrated gradients: from {start} for the average row by {total} to {end} (approximation error {gap})."
+    ),
     "feature": _("Feature"),
+    "column": _("Column"),
+    "missing_value": _("missing"),
+    "may_be_missing": _("may be empty"),
+    "yes": _("yes"),
+    "no": _("no"),
     "value": _("Value"),
     "effect": _("Effect"),
     "probability": _("Probability"),
@@ -173,7 +206,6 @@ TABLE: dict[str, Message] = {
     "your_text": _("Text"),
     "second_text": _("Second text"),
     "your_features": pgettext("features", "Numbers"),
-    "columns_hint": _("comma-separated values: {names}"),
     "features_hint": _("{count} comma-separated numbers"),
     "predict": _("Predict"),
     "predict_help": _("Prediction with an explanation"),
@@ -184,6 +216,8 @@ TABLE: dict[str, Message] = {
     "new_tokens": _("Maximum new tokens"),
     "drawn_at": _("Temperature"),
     "drawn_at_help": _("0: greedy decoding; higher: more random sampling"),
+    "top_p_field": pgettext("setting", "Top-p"),
+    "top_p_help": _("Sample from the most likely tokens whose probabilities sum to this. 1: no limit."),
     "beams_field": _("Beams"),
     "wrote_nothing": _("Nothing was generated: the model predicts the end of the text here."),
     "tell_hidden": _("Fill the mask"),
@@ -205,6 +239,39 @@ TABLE: dict[str, Message] = {
     "from_test_help": _("Fill in a row of the test split"),
     "drop_picture": _("Drop a picture here, or choose a file"),
     "answer": _("Prediction"),
+    "unsure_below": _("Unsure below"),
+    "unsure_below_help": _("Predictions with a probability below this are marked as unsure. 0: none."),
+    "is_unsure": _("Unsure: the probability is below {least}."),
+    "answer_file_title": _("Predict for a file"),
+    "answer_file": _("Choose a file"),
+    "answer_file_help": _("The rows come back with predictions in additional columns"),
+    "answer_file_text": _(
+        "A table with the text column of the training data (CSV, Excel, JSON Lines, Parquet, TXT). It comes back "
+        "with the predictions in additional columns."
+    ),
+    "answer_file_features": _(
+        "A table with the columns of the training data (CSV, Excel, JSON Lines, Parquet). It comes back with the "
+        "predictions in additional columns."
+    ),
+    "answer_file_image": _(
+        "Several images, or a zip file of images. A table with the predictions comes back."
+    ),
+    "answer_file_audio": _(
+        "Several WAV files, or a zip file of them. A table with the predictions comes back."
+    ),
+    "answer_files": _("files"),
+    "output_format": _("Output format"),
+    "text_of_file": _("Column of the text"),
+    "answer_again": _("Predict again"),
+    "answer_again_help": _("Predict again for the same file, with the present settings"),
+    "answering": _("Predicting"),
+    "answers_outdated": _("The settings have changed: press Predict again."),
+    "answered_file": _("{file}: {rows} rows predicted."),
+    "answered_unsure": _("{count} of them ({share}) are marked as unsure."),
+    "rows_unread": _("{count} rows have no prediction; the column problem contains the reason. Rows {rows}"),
+    "download_file": _("Download {file}"),
+    "stop_writing": pgettext("generation", "Stop"),
+    "stop_writing_help": _("Stop generating"),
     "export": _("Export the model"),
     "export_help": _("Export the model as a zip file: safetensors and config in Hugging Face format"),
     "exported": _("Saved: {file} ({size} MB)"),

@@ -167,8 +167,9 @@ def opened(kind: Any, run: lk.Run) -> Any:
 def test_a_run_that_classifies_is_shown_judged_and_used_without_english(kind: Any, films):
     panel = opened(kind, films)
     if isinstance(panel, Evaluate):
-        panel.examples.list.value = panel.examples.list.options[0][1] if panel.examples.list.options else None
+        panel.examples.list.chosen = 0 if panel.examples.list.rows else -1
         panel.settle(120)
+        assert [word for word in panel.examples.list.head if word.isascii()] == []
     assert panel.problem is None and english(panel.root) == []
     panel.close()
 
@@ -232,8 +233,11 @@ def test_the_verdict_on_numbers_is_that_of_the_report(prices):
         page = panel.scores.value
         assert [one for one in wanted if one not in page] == []
         for score in ("mae", "rmse", "r2"):
-            low, high = report.intervals[score]
-            assert f"<b>{report.scores[score]:.4g}</b>" in page and f"({low:.4g} – {high:.4g})" in page
+            (low, high), style = report.intervals[score], ".3f" if score == "r2" else ".4g"
+            assert (
+                f"<b>{report.scores[score]:{style}}</b>" in page
+                and f"({low:{style}} – {high:{style}})" in page
+            )
         assert panel.tabs.layout.display == "none" and f"{report.per_name.loc['重量', 'rmse']:.4g}" in page
         panel.close()
 

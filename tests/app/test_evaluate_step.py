@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,13 @@ from labkit.data.groups import parting
 from labkit.evaluate import run_report
 from labkit.evaluate.calibration import calibrate
 from labkit.evaluate.compare import compare
+from labkit.evaluate.regression import RegressionReport
 from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.slices import slices
 from labkit.evaluate.thresholds import Thresholds
 from labkit.explain.explanation import AttentionWeights, Explanation, Word
-from labkit.viz import explanation_html, report_html
+from labkit.viz import charts, explanation_html, report_html
+from tests.shown import send
 
 from .hostile import HOSTILE, executable
 from .test_train import raise_, shown
@@ -59,10 +63,10 @@ def test_the_scores_are_those_of_the_report(panel: Evaluate, report: Classificat
 def test_a_cell_filters_to_its_examples_and_one_is_explained(panel: Evaluate, report: ClassificationReport):
     cell = np.argwhere(report.confusion.to_numpy())[0]
     panel.grid.selected = cell.tolist()
-    places = [place for _, place in panel.examples.list.options]
+    places = panel.examples.list.places
     assert places and all(report.truth[p] == cell[0] and report.predicted[p] == cell[1] for p in places)
     assert f"True {report.classes[cell[0]]}" in panel.examples.title.value
-    panel.examples.list.value = places[0]
+    panel.examples.list.chosen = 0
     panel.settle(60)
     why = panel.examples.why
     assert report.texts[places[0]] in panel.examples.text.value.replace("&#x27;", "'")
@@ -84,7 +88,10 @@ def test_a_cell_filters_to_its_examples_and_one_is_explained(panel: Evaluate, re
     np.testing.assert_allclose(why.found.values, -first, atol=1e-3)  # of two classes
     panel.grid.selected = []
     assert "Worst mistakes" in panel.examples.title.value
-    assert len(panel.examples.list.options) == len(report.mistakes(100))
+    assert len(panel.examples.list.places) == len(report.mistakes(100))
+    wrong = panel.examples.list.places
+    sure = [report.probability[place, report.predicted[place]] for place in wrong]
+    assert sure == sorted(sure, reverse=True) and all(report.predicted[p] != report.truth[p] for p in wrong)
 
 
 def test_the_threshold_is_live_and_the_best_is_that_of_validation(
@@ -172,6 +179,61 @@ def test_every_callback_that_fails_shows_it_and_the_panel_goes_on(panel: Evaluat
     assert panel.worth.value and panel.problem is None
 
 
+def test_predictions_and_mistakes_are_downloaded_as_csv(
+    panel: Evaluate, report: ClassificationReport, finished
+):
+    for key, frame in (
+        ("predictions", report.predictions()),
+        ("mistakes", report.mistakes(len(report.rows))),
+    ):
+        link, sent = panel.downloads[key], list[Any]()
+        assert link.name == f"finished-test-{key}.csv"
+        link.send = lambda reply, buffers, sent=sent: sent.append(buffers[0])
+        send(link, {"type": "part", "start": 0})
+        back = pd.read_csv(io.BytesIO(b"".join(sent)), encoding="utf-8-sig")
+        assert (
+            back.columns.tolist() == frame.columns.tolist() and back["row"].tolist() == frame["row"].tolist()
+        )
+        assert back["predicted"].tolist() == frame["predicted"].tolist()
+
+
+def test_the_matrix_is_sorted_and_without_mistakes_that_is_said(panel: Evaluate):
+    truth = np.asarray([0, 0, 1, 1, 1, 2])
+    mixed = ClassificationReport(("b", "a", "c"), truth, np.eye(3)[[0, 1, 2, 2, 1, 2]] * 0.9 + 1 / 30)
+    grid = Grid()
+    for order, wanted in (("class", ["b", "a", "c"]), ("name", ["a", "b", "c"]), ("errors", ["a", "c", "b"])):
+        grid.show(mixed.confusion.to_numpy(), mixed.classes, "x", order)
+        assert grid.table["rows"] == wanted
+        grid.selected = [grid.table["rows"].index("a"), grid.table["columns"].index("c")]
+        assert grid.chosen == (1, 2) and grid.table["values"][grid.selected[0]][grid.selected[1]] == 2
+    grid.close()
+    panel.order.value = "errors"
+    assert sum(map(sum, panel.grid.table["values"])) == int(panel.now.report.counted.sum())
+    panel.order.value = "class"
+    whole = panel.now
+    panel.now = replace(whole, report=ClassificationReport(("x", "y"), [0, 1], np.eye(2)))
+    panel.worst.click()
+    assert panel.examples.list.rows == [] and "No mistakes on these rows." in panel.examples.text.value
+    panel.now = whole
+    panel.worst.click()
+
+
+def test_a_regression_shows_predictions_against_the_truth_in_units():
+    random = np.random.default_rng(0)
+    truth = random.uniform(50_000, 400_000, (900, 1))
+    report = RegressionReport(
+        ("price_eur",), truth, truth + random.normal(0, 9000, (900, 1)), np.ones(900, bool)
+    )
+    shown_ = report_html.rowwise(report, "en")
+    assert shown_.count("<svg") == 2 and "Residual (EUR)" in shown_ and "e+0" not in shown_
+    assert shown_.count("<circle") == 2 * charts.MOST_POINTS and "600 of the rows are shown" in shown_
+    error = np.abs(report.answers - report.truth).mean()
+    assert f"<b>{error:,.0f}</b>" in shown_ and "Mean absolute error (MAE) (EUR)" in shown_
+    assert (
+        report_html.rowwise(RegressionReport(("y",), [[np.nan]], [[1.0]], [False]), "zh").count("<svg") == 2
+    )
+
+
 # --- the pieces, with what nobody wants to read -------------------------------------------------------------------
 
 
@@ -217,8 +279,8 @@ def test_a_hostile_run_is_judged_as_text(tmp_path: Path, tiny):
     panel = Evaluate(run, language="en")
     panel.settle(120)
     assert panel.problem is None and executable(shown(panel)) == []
-    for _, place in panel.examples.list.options[:8]:
-        panel.examples.list.value = place
+    for number in range(min(8, len(panel.examples.list.places))):
+        panel.examples.list.chosen = number
         panel.settle(60)
         assert panel.problem is None and executable(shown(panel)) == []
     panel.close()

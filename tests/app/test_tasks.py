@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from typing import Any
@@ -173,7 +175,7 @@ def test_what_is_typed_is_text_and_errors_are_said(use: Predict):
     use.problem = None
     use.go.click()
     use.settle(60)
-    assert (use.problem is None) == (tasks.name_of(use.state.run.experiment.task) in ("lm", "seq2seq"))
+    assert (use.problem is None) == (tasks.name_of(use.state.run.experiment.task) == "lm")
     assert english(use.error_box) == []
 
 
@@ -187,18 +189,47 @@ def test_a_text_is_drawn_or_searched_for(use: Predict):
     use.settle(120)
     assert (
         use.problem is None
-        and "temperature=1.5, seed=" in use.code()
+        and "temperature=1.5, " in use.code()
+        and "seed=" in use.code()
+        and ("top_p=0.95" in use.code()) == (tasks.name_of(use.state.run.experiment.task) == "lm")
         and visible(said(use)[0]) in html.unescape(use.answer.value)
     )
     asking.temperature.value, asking.beams.value = 0, 3
     use.go.click()
     use.settle(120)
     assert use.problem is None and "max_new_tokens=5, beams=3)" in use.code()
-    asking.temperature.value = 1.0
-    use.go.click()
-    use.settle(60)
-    assert "temperature = 0" in use.problem.text and english(use.error_box) == []
+    assert asking.temperature.disabled and asking.top_p.disabled  # a beam search does not sample
+    asking.beams.value = 1
+    assert not asking.temperature.disabled and not asking.top_p.disabled
     asking.temperature.value, asking.beams.value, asking.length.value = 0, 1, 20
+
+
+def test_a_text_appears_while_it_is_generated_and_can_be_stopped(
+    use: Predict, monkeypatch: pytest.MonkeyPatch
+):
+    if tasks.name_of(use.state.run.experiment.task) != "lm":
+        assert use.stop.layout.display == "none"
+        return
+    seen = threading.Event()
+
+    def stream(prompt: str, **settings: object):
+        yield "one"
+        assert seen.wait(60), "the first text is not shown"
+        yield "one two"
+        raise AssertionError("it was not stopped")
+
+    monkeypatch.setattr(use.asking.tool, "stream", stream)
+    use.go.click()
+    end = time.monotonic() + 60
+    while "<mark>one</mark>" not in use.answer.value:
+        assert time.monotonic() < end, use.answer.value
+        time.sleep(0.02)
+    assert use.stop.layout.display == ""
+    use.stop.click()
+    seen.set()
+    use.settle(60)
+    assert use.problem is None and "<mark>one two</mark>" in use.answer.value
+    assert use.stop.layout.display == "none"
 
 
 def test_the_model_is_taken_away(use: Predict):

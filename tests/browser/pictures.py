@@ -139,7 +139,7 @@ def evaluate(lab: Lab, out: Path) -> None:
     """The step that evaluates: the worst mistake, explained."""
     page = shown(lab, "evaluate.ipynb", 4)
     page.find(".lk-matrix td button").first.wait_for()
-    page.find("select[size] option, select[multiple] option").first.click()
+    page.find(".lk-rows tbody tr").first.click()
     page.find(".lk-marked span[title]").first.wait_for()
     page.page.wait_for_timeout(500)
     snap(page, out / "evaluate.png", 890)

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from .contrast import hard_to_read, themes
@@ -46,14 +47,33 @@ def test_a_click_on_a_cell_shows_its_examples_and_why_they_are_answered_so(evalu
         lambda: evaluated.execute("answer = evaluate.grid.selected") == list(divmod(place, 2)),
         "the chosen cell",
     )
-    options = evaluated.find("select[size] option, select[multiple] option")
+    options = evaluated.find(".lk-rows tbody tr")
     until(lambda: options.count() == counts[place], "its examples")
     options.first.click()
     evaluated.find(".lk-marked span[title]").first.wait_for()
     assert evaluated.find(".lk-marked span[title]").count() >= 3
+    options.first.press("ArrowDown")  # the next by keyboard
+    until(
+        lambda: evaluated.execute("answer = evaluate.examples.list.chosen") == min(1, counts[place] - 1),
+        "the next row",
+    )
     evaluated.screenshot(tmp_path / "mistakes.png", ".labkit-bench")
     cells.nth(place).press("Enter")  # the same by keyboard: chosen again is chosen no more
     until(lambda: evaluated.execute("answer = evaluate.grid.selected") == [], "the cell to be free")
+
+
+def test_predictions_are_downloaded_as_csv(evaluated: Page, tmp_path: Path):
+    for key in ("predictions", "mistakes"):
+        link = evaluated.find(f"a.lk-link:has-text('Download {key}')")
+        with evaluated.page.expect_download() as download:
+            link.click()
+        download.value.save_as(tmp_path / f"{key}.csv")
+        assert download.value.suggested_filename == f"finished-test-{key}.csv"
+    frame = pd.read_csv(tmp_path / "predictions.csv")
+    counts = evaluated.execute(
+        "answer = [len(evaluate.now.report.rows), len(evaluate.now.report.mistakes(999))]"
+    )
+    assert [len(frame), len(pd.read_csv(tmp_path / "mistakes.csv"))] == counts
 
 
 def test_the_threshold_moves_the_numbers(evaluated: Page, tmp_path: Path):
@@ -94,8 +114,21 @@ def test_a_typed_text_is_answered_and_explained_and_the_model_taken_away(
         lambda: evaluated.execute("answer = len(use.why.found.words) if use.why.found else 0") == 4,
         "four words",
     )
+    pd.DataFrame({"id": [7, 8], "text": ["a truly good film", "dull"]}).to_csv(
+        tmp_path / "new.csv", index=False
+    )
+    upload = evaluated.find(".widget-upload").last
+    with evaluated.page.expect_file_chooser() as chooser:
+        upload.click()
+    chooser.value.set_files(str(tmp_path / "new.csv"))
+    answers = evaluated.find("a.lk-link:has-text('new-predictions.csv')")
+    with evaluated.page.expect_download() as download:
+        answers.click()
+    download.value.save_as(tmp_path / "answers.csv")
+    both = evaluated.execute("answer = [one.label for one in run.predict(['a truly good film', 'dull'])]")
+    assert pd.read_csv(tmp_path / "answers.csv", encoding="utf-8-sig")["predicted"].tolist() == both
     pressed(evaluated, "Export the model")
-    link = evaluated.find("a.lk-link")
+    link = evaluated.find("a.lk-link:text-is('Download')")
     link.wait_for()
     with evaluated.page.expect_download() as download:
         link.click()
@@ -109,7 +142,7 @@ def test_a_typed_text_is_answered_and_explained_and_the_model_taken_away(
 def test_text_has_enough_contrast_in_both_themes(evaluated: Page):
     evaluated.execute(
         "evaluate.settle(120); use.settle(120)\n"
-        "evaluate.examples.list.index = 0; use.text.value = 'a truly good film'; use.go.click()\n"
+        "evaluate.examples.list.chosen = 0; use.text.value = 'a truly good film'; use.go.click()\n"
         "evaluate.settle(120); use.settle(120); answer = 1"
     )
     for theme in themes(evaluated):

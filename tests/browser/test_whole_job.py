@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import urllib.error
 import urllib.request
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,14 @@ def whole_job(page: Any) -> None:
     fill(page, "Text", "a film of great beauty")
     press(page, "Predict")
     see(page, "positive")
+    with page.expect_file_chooser() as chooser:  # a whole file, with the answers
+        page.locator(".labkit-bench .widget-upload").locator("visible=true").last.click()
+    chooser.value.set_files(str(REVIEWS))
+    with page.expect_download() as download:
+        page.locator("a.lk-link:has-text('reviews-predictions')").locator("visible=true").click()
+    with open(download.value.path(), encoding="utf-8-sig", newline="") as file:
+        answers = list(csv.DictReader(file))
+    assert len(answers) == 260 and {row["predicted"] for row in answers} <= {"positive", "negative"}
 
 
 def test_in_jupyterlab(lab: Lab):
@@ -80,6 +90,12 @@ def test_in_notebook_7(lab: Lab):
 def test_through_voila(lab: Lab, tmp_path: Path):
     with app(tmp_path, lab.browser) as (page, far):
         whole_job(page)
+        press(page, "Export the model")
+        link = page.locator("a.lk-link:text-is('Download')").locator("visible=true")
+        link.wait_for()
+        with page.expect_download() as download:  # as messages: Voilà serves no files
+            link.click()
+        assert "model.safetensors" in zipfile.ZipFile(download.value.path()).namelist()
         bare = page.url.partition("#")[0].partition("?")[0]
         try:  # without the token, and without the cookie that it gave the page
             with urllib.request.urlopen(bare, timeout=30) as answer:

@@ -7,12 +7,13 @@ import re
 from math import comb
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from labkit.core.errors import DataError
 from labkit.evaluate.compare import compare, mcnemar
 from labkit.evaluate.report import ClassificationReport
-from labkit.evaluate.slices import by_length, by_size, slices
+from labkit.evaluate.slices import by_length, by_size, in_order, slices
 from tests.shown import shown_html
 
 from .test_report import noisy, sharp
@@ -113,3 +114,20 @@ def test_lengths_make_groups_of_about_one_size():
         len(names) == 4 and counts.min() >= 24 and groups[0].startswith("1–") and groups[-1].endswith("–100")
     )
     assert by_length([]) == [] and by_length(["a", "a"]) == ["1–1", "1–1"]
+
+
+def test_slices_by_numbers_are_shown_in_their_order():
+    def order(*names: str) -> list[str]:
+        return list(in_order(pd.DataFrame({"rows": range(len(names))}, index=list(names))).index)
+
+    assert order("70–94", "9–69", "nan", "1,234–2,000") == ["9–69", "70–94", "1,234–2,000", "nan"]
+    assert order("-5–0", "-10–-6", "0.5–3") == ["-10–-6", "-5–0", "0.5–3"] and order("10", "2", "0") == [
+        "0",
+        "2",
+        "10",
+    ]
+    assert order("b", "a") == ["b", "a"] and order("2 rooms", "1 room") == [
+        "2 rooms",
+        "1 room",
+    ]  # weakest first
+    assert in_order(pd.DataFrame()).empty

@@ -7,9 +7,12 @@ import json
 import numpy as np
 import pytest
 import sklearn.metrics as sk
+from scipy.stats import binomtest
 
 from labkit.core.errors import DataError
 from labkit.evaluate.intervals import bootstrap, difference, of_means
+from labkit.evaluate.multilabel import MultilabelReport
+from labkit.evaluate.regression import RegressionReport
 from labkit.evaluate.report import ClassificationReport
 from tests.shown import shown, shown_html
 
@@ -209,3 +212,36 @@ def test_a_dict_for_the_store_holds_numbers_and_no_texts():
 def test_what_cannot_be_judged_is_named(probability, texts, message):
     with pytest.raises(DataError, match=message):
         ClassificationReport(["a", "b"], [0, 1], probability, texts)
+
+
+def test_intervals_of_scores_without_any_error_are_those_of_wilson():
+    truth = np.arange(56) % 2
+    perfect = ClassificationReport(("a", "b"), truth, np.eye(2)[truth])
+    wanted = binomtest(56, 56).proportion_ci(method="wilson")
+    for name in ("accuracy", "f1", "precision", "recall"):
+        assert perfect.intervals[name] == pytest.approx(tuple(wanted), abs=1e-9)
+    hopeless = ClassificationReport(("a", "b"), truth, np.eye(2)[1 - truth])
+    assert hopeless.intervals["accuracy"] == pytest.approx(
+        tuple(binomtest(0, 56).proportion_ci(method="wilson"))
+    )
+    rare = np.r_[np.zeros(100, int), np.ones(2, int)]  # two rows of a class say little of a macro average
+    low, high = ClassificationReport(("a", "b"), rare, np.eye(2)[rare]).intervals["f1"]
+    assert high == 1.0 and low < binomtest(8, 8).proportion_ci(method="wilson").low
+    tags = MultilabelReport(("x", "y"), np.eye(2)[truth], np.eye(2)[truth], np.ones(56, bool))
+    assert tags.intervals["f1"][0] == pytest.approx(wanted.low) and tags.intervals["hamming"][1] > 0
+
+
+def test_predictions_have_a_row_for_each_row():
+    report = ClassificationReport(
+        ("a", "b"), [0, 1, -1], [[0.9, 0.1], [0.6, 0.4], [0.3, 0.7]], ["p", "q", "r"], [4, 5, 9]
+    )
+    frame = report.predictions()
+    assert frame["row"].tolist() == [4, 5, 9] and frame["truth"].tolist()[:2] == ["a", "b"]
+    assert frame["truth"].isna().tolist() == [False, False, True]
+    assert frame["predicted"].tolist() == ["a", "a", "b"] and frame[
+        "probability b"
+    ].tolist() == pytest.approx([0.1, 0.4, 0.7])
+    numbers = RegressionReport(("y",), [[1.0], [2.0]], [[1.5], [2.5]], [True, False]).predictions()
+    assert numbers["y, answered"].tolist() == [1.5, 2.5] and np.isnan(numbers["y"][1])
+    tags = MultilabelReport(("x", "y"), [[1, 1]], [[0.9, 0.2]], [True]).predictions()
+    assert tags["truth"].tolist() == ["x, y"] and tags["predicted"].tolist() == ["x"]

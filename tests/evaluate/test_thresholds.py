@@ -8,7 +8,7 @@ import sklearn.metrics as sk
 
 from labkit.core.errors import DataError
 from labkit.evaluate.report import ClassificationReport
-from labkit.evaluate.thresholds import Thresholds
+from labkit.evaluate.thresholds import Thresholds, class_to_find
 
 
 @pytest.fixture(params=["continuous", "tied"])
@@ -72,3 +72,19 @@ def test_one_kind_of_rows_and_none():
             Thresholds(score, positive)
     with pytest.raises(DataError, match="Did you mean 'recall'"):
         Thresholds([0.5], [True]).best("recal")
+
+
+@pytest.mark.parametrize(
+    ("counts", "wanted"),
+    [
+        ({"no": 50, "yes": 40}, "yes"),  # named as positive
+        ({"negative": 9, "positive": 50}, "positive"),
+        ({"ham": 90, "junk": 10}, "junk"),  # the rarest
+        ({"a": 90, "b": 30, "c": 1}, "b"),  # too few rows of c for a curve
+        ({"a": 3, "b": 2, "c": 0}, "a"),
+    ],
+)
+def test_the_class_to_find(counts, wanted):
+    truth = np.repeat(np.arange(len(counts)), list(counts.values()))
+    report = ClassificationReport(tuple(counts), truth, np.eye(len(counts))[truth])
+    assert class_to_find(report) == wanted

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import tokenizers
@@ -54,3 +56,25 @@ def test_a_talk_has_the_tokens_of_its_form_and_gets_an_answer():
     assert "Paris" in model.chat(talk, max_new_tokens=24)
     with pytest.raises(DataError, match=r"got \{'role': 'bot', 'content': 'x'\}"):
         model.chat([{"role": "bot", "content": "x"}])
+
+
+@pytest.mark.parametrize("settings", [{}, {"temperature": 0.9, "top_p": 0.8, "seed": 3}, {"beams": 2}])
+def test_a_stream_ends_with_the_text_of_generate(teller, settings):
+    for prompt, count in (("the cat saw", 11), ("", 2), ("the", 4)):
+        texts = list(teller.stream(prompt, max_new_tokens=count, **settings))
+        assert texts[-1] == teller.generate(prompt, max_new_tokens=count, **settings)
+        assert len(texts) == 1 or "beams" not in settings
+        assert all("\ufffd" not in text[-1:] for text in texts[:-1])
+    longest = list(teller.stream("the cat", max_new_tokens=20))
+    assert all(len(one) <= len(other) for one, other in itertools.pairwise(longest))
+
+
+def test_a_stream_can_be_left_and_refuses_what_generate_refuses(teller):
+    stream = teller.stream("the cat saw", max_new_tokens=16)
+    first = next(stream)
+    stream.close()
+    assert teller.generate("the cat saw", max_new_tokens=16).startswith(first)
+    with pytest.raises(ConfigError, match="exceeds the 32 positions"):
+        next(teller.stream("the cat", max_new_tokens=32))
+    with pytest.raises(DataError, match="a string is needed"):
+        next(teller.stream(3))

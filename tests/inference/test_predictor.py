@@ -20,7 +20,9 @@ from typer.testing import CliRunner
 import labkit as lk
 from labkit.cli.main import app
 from labkit.core.errors import ConfigError, DataError, WeightsError
+from labkit.data.io.load import read_table
 from labkit.data.io.pixels import Pixels
+from labkit.inference.answer_files import write_answers
 from labkit.inference.server import Endpoint
 
 SMALL = {"preset": "tiny", "width": 16, "depth": 1, "heads": 2, "mlp_width": 16, "max_length": 32}
@@ -305,6 +307,122 @@ def test_tables_of_features_are_answered_in_the_unit_of_the_target(table, tmp_pa
         table.predict(records, ["a", "b"])
     explained = table.explain(records[0], points=2)
     assert explained.whole == pytest.approx(wanted[0], rel=1e-5)
+
+
+def test_an_explanation_of_a_table_has_the_names_and_the_cells(table):
+    record = {"size": "large", "x": 7}
+    found = table.explain(record)
+    assert [cell.column for cell in found.cells] == ["size", "x"] or [
+        cell.column for cell in found.cells
+    ] == ["x", "size"]
+    shown = found.table().set_index("part")
+    assert shown["cell"].to_dict() == {"size": "large", "x": "7"} and found.number
+    per_feature = dict(zip(table.predictor.processor.standard.names, found.values, strict=True))
+    assert shown["value"]["size"] == pytest.approx(per_feature["size=large"] + per_feature["size=small"])
+    # in units of the target: the effects lead from the average row to the prediction
+    assert found.empty + shown["value"].sum() == pytest.approx(float(table.predict([record])[0]), rel=1e-4)
+    assert "x=7" in repr(found)
+
+
+def test_rows_that_cannot_be_read_are_left_without_an_answer_and_named(
+    table, single, pictures, pets, tmp_path
+):
+    records = [
+        {"x": 1, "size": "small"},
+        {"x": "many", "size": "small"},
+        {"x": 3, "size": "huge"},
+        {"x": 4, "size": "large"},
+    ]
+    (tmp_path / "a.csv").write_text("x,size\n" + "".join(f"{r['x']},{r['size']}\n" for r in records))
+    with pytest.raises(DataError, match="'many' in row 1"):
+        write_answers(table.predictor, tmp_path / "a.csv", tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
+    seen: list[Any] = []
+    said = write_answers(table.predictor, tmp_path / "a.csv", tmp_path / "out.csv", on_bad="skip", size=3,
+                         progress=lambda *done: seen.append(done))  # fmt: skip
+    assert said.rows == 4 and list(said.problems) == [1, 2] and seen == [(3, 4), (4, 4)]
+    assert (
+        "'many' is not a number" in said.problems[1]
+        and "'huge' is not one of its categories" in said.problems[2]
+    )
+    out = pd.read_csv(tmp_path / "out.csv")
+    wanted = [float(one) for one in table.predict([records[0], records[3]])]
+    assert out["predicted price"].dropna().tolist() == pytest.approx(wanted, rel=1e-6)
+    assert out["problem"].notna().tolist() == [False, True, True, False]
+    pd.DataFrame({"review": ["good film 1", " ", "bad film 2", None]}).to_parquet(tmp_path / "t.parquet")
+    said = write_answers(
+        single.predictor, tmp_path / "t.parquet", tmp_path / "t.xlsx", on_bad="skip", unsure_below=1.0
+    )
+    assert (
+        list(said.problems) == [1, 3]
+        and "no text in column 'review'" in said.problems[1]
+        and said.unsure == 2
+    )
+    for broken in ("text\ngood\n", "id\n1\n"):  # no row can be read: that is an error of the file
+        (tmp_path / "b.csv").write_text(broken)
+        if "id" in broken:
+            with pytest.raises(DataError, match="has no column 'review'"):
+                write_answers(single.predictor, tmp_path / "b.csv", tmp_path / "b_out.csv", on_bad="skip")
+    (tmp_path / "pets").mkdir()
+    (tmp_path / "pets" / "good.png").write_bytes((pets / "dark" / "0.png").read_bytes())
+    (tmp_path / "pets" / "bad.png").write_bytes(b"no picture")
+    said = write_answers(pictures.predictor, tmp_path / "pets", tmp_path / "pets.csv", on_bad="skip")
+    assert list(said.problems) == [0] and "bad.png" in said.problems[0]
+
+
+def test_the_same_kind_of_file_comes_back_with_the_answers(single, tmp_path):
+    frame = pd.DataFrame({"review": ["good film 3", "=1+1 bad film"], "n": [1, 2]})
+    predictor = single.predictor
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame.to_parquet(tmp_path / "a.parquet")
+    wanted = predictor.predict(frame["review"].tolist(), unsure_below=0.999)
+    for source, name in (
+        ("a.csv", "csv"),
+        ("a.csv", "xlsx"),
+        ("a.parquet", "parquet"),
+        ("out.xlsx", "2.xlsx"),
+    ):
+        out = tmp_path / f"out.{name}"
+        said = write_answers(predictor, tmp_path / source, out, unsure_below=0.999)
+        back = pd.DataFrame(read_table(out).table.to_pydict())
+        assert back["predicted"].tolist() == [one.label for one in wanted] and said.rows == said.unsure == 2
+        assert back["confidence"].astype(float).tolist() == pytest.approx(
+            [one.confidence for one in wanted], abs=1e-6
+        )
+        assert back["unsure"].tolist() == ["unsure"] * 2 and back["n"].astype(int).tolist() == [1, 2]
+    import openpyxl
+
+    sheet = openpyxl.load_workbook(tmp_path / "out.xlsx").active
+    assert sheet["A3"].value == "=1+1 bad film" and sheet["A3"].data_type == "s"  # a text, no formula
+
+
+def test_a_threshold_marks_what_is_unsure(single, table):
+    (one,) = single.predict(["good film 3"])
+    assert one.unsure is None and "unsure" not in one.cells()
+    for least, unsure in ((one.confidence - 0.01, False), (one.confidence + 0.01, True)):
+        found = single.predict("good film 3", unsure_below=least)
+        assert (
+            found.unsure is unsure
+            and found.record()["unsure"] is unsure
+            and str(found).endswith("unsure") is unsure
+        )
+    for wrong in (1.5, -1, True, "0.5"):
+        with pytest.raises(ConfigError, match="must be a number from 0 to 1"):
+            single.predict(["x"], unsure_below=wrong)
+    with pytest.raises(ConfigError, match="a predicted number has no confidence"):
+        table.predict([{"x": 1, "size": "small"}], unsure_below=0.5)
+
+
+def test_a_text_without_content_is_refused(single):
+    for given, said in (
+        ([""], "text 0 is empty"),
+        (["good", " \n"], "text 1 is empty"),
+        ("", "text 0 is empty"),
+    ):
+        with pytest.raises(DataError, match=said):
+            single.predict(given)
+    with pytest.raises(DataError, match="text 0 is empty"):
+        single.explain("")
 
 
 # --- pictures -------------------------------------------------------------------------------------------------------

@@ -335,9 +335,15 @@ def test_no_random_number_is_compiled_without_a_key_or_a_rate(
     small: Bert, batch: tuple[jax.Array, jax.Array]
 ) -> None:
     still = like(small, dropout=0.0, attention_dropout=0.0)
-    assert "random_bits" in str(jax.make_jaxpr(lambda key: small(*batch, key=key))(jax.random.key(0)))
+
+    def draws(model: Bert) -> bool:
+        jaxpr = str(jax.make_jaxpr(lambda key: model(*batch, key=key))(jax.random.key(0)))
+        return (
+            "random_bits" in jaxpr or "random_unwrap" in jaxpr
+        )  # by JAX, or by labkit from the words of the key
+
+    assert draws(small) and not draws(still)
     assert "random" not in str(jax.make_jaxpr(lambda: small(*batch))())
-    assert "random_bits" not in str(jax.make_jaxpr(lambda key: still(*batch, key=key))(jax.random.key(0)))
 
 
 @pytest.mark.parametrize(("rate", "shape"), [(0.1, (200, 1000)), (0.5, (40, 5001)), (0.9, (400_000,))])

@@ -23,14 +23,16 @@ from tests.batches import empty_batch
 SIZES = {"width": 16, "depth": 2, "heads": 2, "mlp_width": 32, "max_length": 16, "vocab_size": 50}
 
 
-def made(dropout: float = 0.0, report_every: int = 4, model: dict | None = None, **options):
+def made(
+    dropout: float = 0.0, report_every: int = 4, model: dict | None = None, optimizer: dict | None = None, **options
+):  # fmt: skip
     config = lk.models["bert"](
         preset="tiny", dropout=dropout, attention_dropout=dropout, **{**SIZES, **(model or {})}
     )  # fmt: skip
     task = Classify(head_dropout=dropout).build(("a", "b", "c"), np.arange(3))
     module = task.init(config, nnx.Rngs(0))
-    optimizer = Optimizer(learning_rate=1e-2, warmup=0.0, schedule="constant")
-    steps = TrainStep(task, module, optimizer, lambda name: 1, 3, 100, report_every, **options)
+    rule = Optimizer(**{"learning_rate": 1e-2, "warmup": 0.0, "schedule": "constant", **(optimizer or {})})
+    steps = TrainStep(task, module, rule, lambda name: 1, 3, 100, report_every, **options)
     return steps, steps.state(flatten(nnx.to_pure_dict(nnx.split(module)[1])), seed=1)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from labkit.app.run_follower import described
+from labkit.viz import charts
 from labkit.viz.figure import PALETTE, QUARTERS, Axis, Bars, FigureSpec, Heatmap, Line, Plot, Rule
 from labkit.viz.plotly import to_plotly
 from labkit.viz.svg import document, inline
@@ -102,3 +103,17 @@ def test_a_rule_crosses_the_plot_and_its_note_stays_inside():
             if e.text == "here"
         ]
         assert note.get("text-anchor", "start") == anchor
+
+
+def test_names_of_the_side_have_room_in_chinese_too():
+    def left(name: str) -> float:
+        drawn = inline(charts.scores([(name, 0.5, 0.4, 0.6), ("x", 0.2, 0.1, 0.3)], "F1", "f1"))
+        return float(re.search(r"<rect x='([\d.]+)'", drawn)[1])
+
+    assert (
+        left("TF-IDF + 逻辑回归")
+        >= left("TF-IDF + abcdefgh")
+        == left("TF-IDF + 逻辑回归")
+        > left("TF-IDF + abcd")
+    )
+    assert left("TF-IDF + 逻辑回归") >= 6.5 * 9 + 12 * 4

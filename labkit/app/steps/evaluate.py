@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,12 @@ from labkit.app.panel import Panel
 from labkit.app.runs import choices, opened, state_of
 from labkit.app.state import State
 from labkit.app.widgets.confusion import Grid
+from labkit.app.widgets.download import Download
 from labkit.app.widgets.examples import Examples
 from labkit.core import html, source_code
 from labkit.core.errors import RunError
 from labkit.core.text import visible
+from labkit.core.units import unit_in
 from labkit.data.groups import parting
 from labkit.evaluate import run_report
 from labkit.evaluate.calibration import Calibration, calibrate
@@ -23,7 +26,9 @@ from labkit.evaluate.conclusion import Conclusion
 from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.report_base import RowReport
 from labkit.evaluate.scores import Scores
-from labkit.evaluate.thresholds import Thresholds
+from labkit.evaluate.slices import in_order
+from labkit.evaluate.thresholds import Thresholds, class_to_find
+from labkit.inference.answer_files import csv_of
 from labkit.inference.predictor import Predictor
 from labkit.runs.handle import RunHandle
 from labkit.viz import report_html
@@ -92,11 +97,15 @@ class Evaluate(Panel):
         top = widgets.HBox([self.split, self.go])
         top.add_class("lk-form")
         self.empty, self.conclusion, self.scores = self.html(), self.html(), self.html()
+        self.downloads = {
+            key: Download(label=self.word(f"download_{key}")) for key in ("predictions", "mistakes")
+        }
         self.tabs = widgets.Tab(
             [self._mistakes(), self._thresholds(), self._calibration(), self._compare(), self._slices()]
         )
         self.tabs.titles = tuple(self.word(name) for name in TABS)
-        self.body.children = (top, self.empty, self.conclusion, self.scores, self.tabs)
+        links = widgets.HBox(list(self.downloads.values()))
+        self.body.children = (top, self.empty, self.conclusion, self.scores, links, self.tabs)
         self.watch(["run", "ended"], self._ask)
         self._ask()
 
@@ -125,8 +134,9 @@ class Evaluate(Panel):
 
     def _show(self, found: Evaluated | RowReport | Scores | None) -> None:
         self.conclusion.value, self._concluding = "", None
+        self._offer_downloads(found.report if isinstance(found, Evaluated) else found)
         if isinstance(found, RowReport | Scores):
-            self._show(None)
+            self.now, self.tabs.layout.display = None, "none"
             if isinstance(found, RowReport):
                 self._conclude(found)
             self.empty.value, self.scores.layout.display = "", ""
@@ -141,12 +151,12 @@ class Evaluate(Panel):
         self._conclude(found.report)
         self.scores.value = report_html.headline(found.report, found.calibration.error, self.state.language)
         self.examples.show_report(found.report, found.part, found.predictor)
-        self.grid.show(found.report.confusion.to_numpy(), found.report.classes, self.word("truth_by_answer"))
+        self._grid()
         self.each.value = report_html.by_class(found.report, self.state.language)
         self.drawn.value = report_html.calibration(found.calibration, self.state.language)
         with self.filling():
             self.which.options = [(visible(name, 60), name) for name in found.report.classes]
-            self.which.value = found.report.classes[-1]
+            self.which.value = class_to_find(found.report)
             self.fill_others()
             named = {"length": self.word("by_length")}
             self.column.options = [(named.get(name, name), name) for name in found.columns]
@@ -170,17 +180,44 @@ class Evaluate(Panel):
         if found[0] is self._concluding:  # another run may have been chosen meanwhile
             self.conclusion.value = report_html.conclusion(found[1], self.state.language)
 
+    def _offer_downloads(self, report: ClassificationReport | RowReport | Scores | None) -> None:
+        """Link to all predictions and to the mistakes as CSV, which are written on a click."""
+        for link in self.downloads.values():
+            link.clear()
+        if report is None or isinstance(report, Scores):
+            return
+        run = self.state.run
+        name = re.sub(r"[^\w-]+", "-", run.name if run is not None else "")[:60].strip("-") or "run"
+        frames = {"predictions": report.predictions, "mistakes": lambda: report.mistakes(len(report.rows))}
+        for key, frame in frames.items():
+            link = self.downloads[key]
+            link.offer(lambda frame=frame: csv_of(frame()), f"{name}-{report.split}-{key}.csv")
+
     # --- mistakes -----------------------------------------------------------------------------------------------
 
     def _mistakes(self) -> widgets.Widget:
         self.grid = Grid(label=self.word("confusion"))
+        self.order = widgets.Dropdown(
+            options=[(self.word(f"order_{key}"), key) for key in ("class", "name", "errors")],
+            description=self.word("class_order"),
+        )
+        self.order.style.description_width, self.order.layout.width = "auto", "auto"
+        self.order.layout.align_self = "flex-start"
+        self.on_change(self.order, lambda _: self._grid())
         self.examples, self.each = Examples(self), self.html()
         self.worst = self.button("worst", self._worst)
         self.worst.layout.align_self = "flex-start"
         self.on_change(self.grid, lambda _: self._select(), "selected")
         hint = self.html(html.paragraph(self.word("confusion_hint"), "quiet"))
         left = widgets.VBox(
-            [self.html(html.heading(self.word("confusion"), 4)), self.grid, hint, self.worst, self.each]
+            [
+                self.html(html.heading(self.word("confusion"), 4)),
+                self.order,
+                self.grid,
+                hint,
+                self.worst,
+                self.each,
+            ]
         )
         both = widgets.HBox([left, widgets.VBox([self.examples.top, self.examples.root])])
         both.add_class("lk-two")
@@ -191,11 +228,17 @@ class Evaluate(Panel):
             return
         with self.filling():
             self.grid.selected = []
-        place = {int(row): number for number, row in enumerate(self.now.report.rows)}
-        wrong = self.now.report.mistakes(MISTAKES)["row"]
-        self.examples.offer(
-            self.word("worst_mistakes"), np.asarray([place[int(row)] for row in wrong], np.int64)
-        )
+        report = self.now.report
+        places = np.flatnonzero(report.counted & (report.predicted != report.truth))
+        places = places[np.argsort(-report.probability[places, report.predicted[places]], kind="stable")]
+        few = f": {MISTAKES} / {len(places):,}" if len(places) > MISTAKES else ""
+        self.examples.offer(self.word("worst_mistakes") + few, places[:MISTAKES], "no_mistakes")
+
+    def _grid(self) -> None:
+        if self.now is not None:
+            report = self.now.report
+            words = self.word("truth_by_answer")
+            self.grid.show(report.confusion.to_numpy(), report.classes, words, self.order.value)
 
     def _select(self) -> None:
         if self.now is None or (cell := self.grid.chosen) is None:
@@ -280,4 +323,6 @@ class Evaluate(Panel):
             self.later("slices", lambda: run_report.sliced(now.report, now.part, column), self._cut_up)
 
     def _cut_up(self, found: Any) -> None:
-        self.sliced.value = report_html.slices(found, self.state.language)
+        column, language = str(self.column.value), self.state.language
+        unit = self.word("characters") if column == "length" else unit_in(column)
+        self.sliced.value = report_html.slices(in_order(found), language, column, unit)

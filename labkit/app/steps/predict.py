@@ -9,6 +9,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,25 +22,33 @@ from labkit.app.panel import Panel
 from labkit.app.runs import opened, state_of
 from labkit.app.state import State
 from labkit.app.widgets.answers import KINDS, LONGEST, Asking
+from labkit.app.widgets.columns import MOST, ColumnForm
 from labkit.app.widgets.controls import hear_while_busy
+from labkit.app.widgets.download import Download
 from labkit.app.widgets.examples import Why
+from labkit.app.widgets.file_answers import FileAnswers
 from labkit.core import html, source_code
 from labkit.core.errors import DataError, RunError
 from labkit.core.text import visible
+from labkit.core.units import plain, unit_in
+from labkit.data.cell_values import ColumnValues, column_values
 from labkit.data.io.pixels import Pixels
+from labkit.data.targets import targets_of
 from labkit.evaluate import run_report
 from labkit.i18n import _, translate
 from labkit.inference.export import export
-from labkit.inference.predictor import NumericPrediction, Predictions, Predictor
+from labkit.inference.predictor import NumericPrediction, Prediction, Predictions, Predictor
 from labkit.inference.registry import pipeline_of
 from labkit.runs.handle import RunHandle
 from labkit.tasks.base import ProblemType
+from labkit.train.processors import FeatureProcessor
 from labkit.viz import explanation_html, media
 from labkit.viz.words import message
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from labkit.inference.pipeline import Pipeline
-    from labkit.train.processors import FeatureProcessor
 
 _HERE = Path(__file__).parent
 
@@ -52,12 +61,43 @@ class Drop(anywidget.AnyWidget):
     size = traitlets.List([28, 28]).tag(sync=True)
 
 
-class Link(anywidget.AnyWidget):
-    """A link to ``file``, a path from the notebook's folder."""
+@dataclass(frozen=True, eq=False)
+class Example:
+    """What is predicted: a text (or two), a row of a table by column, or an array as the model reads it."""
 
-    _esm = _HERE / "link.js"
-    file = traitlets.Unicode().tag(sync=True)
-    label = traitlets.Unicode().tag(sync=True)
+    given: Any
+    pair: str | None = None
+
+    @property
+    def array(self) -> bool:
+        return isinstance(self.given, np.ndarray)
+
+    def same(self, given: Any) -> bool:
+        """Whether it is this text, row or array."""
+        return (
+            np.array_equal(self.given, given)
+            if self.array
+            else type(given) is type(self.given) and given == self.given
+        )
+
+    def read_by(self, predictor: Predictor) -> tuple[Any, str | None]:
+        """The example and second text, as an explainer reads them."""
+        if isinstance(self.given, str):
+            return predictor.clean(self.given), None if self.pair is None else predictor.clean(self.pair)
+        return (self.given if self.array else predictor.processor.examples([self.given])[0]), None
+
+    def code(self, settings: dict[str, Any]) -> list[str]:
+        """Lines of Python that predict and explain it with ``run``."""
+        if self.array:
+            return [
+                "",
+                "# x: a picture, or numbers, as the model was trained on",
+                "run.predict(x[None])",
+                "run.explain(x)",
+            ]
+        given = (self.given,) if self.pair is None else (self.given, self.pair)
+        predict = source_code.call("run.predict", *([one] for one in given), **settings)
+        return [source_code.line(predict), source_code.line(source_code.call("run.explain", *given))]
 
 
 class Predict(Panel):
@@ -74,8 +114,11 @@ class Predict(Panel):
         self, run: RunHandle | None = None, *, state: State | None = None, language: str | None = None
     ):
         self.predictor: Predictor | None = None
-        self.example: tuple[Any, str | None] | None = None
-        self.asking: Asking | None = None  # where the model tells no classes
+        self.example: Example | None = None
+        self.found: Predictions | None = None
+        self.drawn: tuple[Any, str] | None = None  # a row of the data, and its label
+        self.form: ColumnForm | None = None
+        self.asking: Asking | None = None  # where the model is no classifier and no regression
         self.asked: tuple[Any, ...] | None = None
         super().__init__(state if state is not None else state_of(run, language))
 
@@ -91,18 +134,27 @@ class Predict(Panel):
         self.go = self.button("predict", self._predict, primary=True)
         self.any = self.button("from_test", self._draw)
         self.reopen = self.button("open_model", self._open)
+        self.stop = self.button("stop_writing", self._stop)
+        self.unsure = widgets.FloatSlider(
+            0.0, min=0.0, max=1.0, step=0.01, description=self.word("unsure_below")
+        )
+        self.unsure.readout_format, self.unsure.layout.width = ".2f", "360px"
+        self.unsure.style.description_width, self.unsure.tooltip = "auto", self.word("unsure_below_help")
         self.export = self.button("export", self._export)
-        self.link = Link(label=self.word("download"))
+        self.link = Download(label=self.word("download"))
         self.empty, self.answer = self.html(), self.html()
         self.why = Why(self)
         self.place = widgets.VBox()
-        buttons = widgets.HBox([self.go, self.any, self.reopen])
+        self.files = FileAnswers(self, self.unsure)
+        self.on_change(self.unsure, lambda _: self._threshold())
+        buttons = widgets.HBox([self.go, self.stop, self.any, self.reopen])
         buttons.add_class("lk-form")
-        left = widgets.VBox([self.text, self.pair, self.numbers, self.drop, self.place, buttons, self.answer])
+        inputs = [self.text, self.pair, self.numbers, self.drop, self.place]
+        left = widgets.VBox([*inputs, buttons, self.unsure, self.answer])
         both = widgets.HBox([left, self.why.root])
         both.add_class("lk-two")
         last = widgets.HBox([self.export, self.link])
-        self.body.children = (self.empty, both, last)
+        self.body.children = (self.empty, both, self.files.root, last)
         self.watch(["run", "ended"], self._open)
         self._open()
 
@@ -113,19 +165,19 @@ class Predict(Panel):
         lines = [opened(run, "run", self.state)]
         if self.asking is not None and self.asked is not None:
             lines += self.asking.code(self.asked)
-        elif self.example is not None and isinstance(self.example[0], str):
-            text, pair = self.example
-            given = (text,) if pair is None else (text, pair)
-            lines.append(source_code.line(source_code.call("run.predict", *([one] for one in given))))
-            lines.append(source_code.line(source_code.call("run.explain", *given)))
         elif self.example is not None:
-            lines += [
-                "",
-                "# x: a picture, or numbers, as the model was trained on",
-                "run.predict(x[None])",
-                "run.explain(x)",
-            ]
+            lines += self.example.code(
+                {"unsure_below": self.unsure.value} if self._least() is not None else {}
+            )
         return source_code.program([*lines, 'run.export("my-model")'])
+
+    def refresh(self) -> bool:
+        self.files.refresh()
+        if self.asking is not None and self.asked is not None and (text := self.asking.so_far) is not None:
+            self.answer.value = self.asking.shown(self.asked, text)
+        if not (busy := super().refresh()):
+            self.stop.layout.display = "none"
+        return busy
 
     # --- the model ----------------------------------------------------------------------------------------------
 
@@ -135,37 +187,57 @@ class Predict(Panel):
         if run is not None:
             self.later("open", lambda: _model(run), self._opened)
 
-    def _opened(self, tool: Pipeline | None) -> None:
+    def _opened(self, found: tuple[Pipeline, list[ColumnValues]] | None) -> None:
+        tool, columns = found if found is not None else (None, [])
         predictor = self.predictor = tool if isinstance(tool, Predictor) else None
         kind = KINDS.get(type(tool))
         self.asking, self.asked = None if kind is None else kind(self, tool), None
-        self.put(self.place, [] if self.asking is None else [self.asking.root])
+        self.form = None
+        if predictor is not None and 0 < len(columns) <= MOST:
+            self.form = ColumnForm(self, columns, predictor.processor.standard.names)
+        shown = self.asking or self.form
+        self.put(self.place, [] if shown is None else [shown.root])
         verb = "predict" if self.asking is None else self.asking.verb
         self.go.description, self.go.tooltip = self.word(verb), self.word(f"{verb}_help")
         kind = "" if predictor is None else predictor.processor.modality
-        pairs = predictor is not None and self._pairs()
-        for widget, shown in ((self.text, kind == "text"), (self.pair, pairs), (self.numbers, kind == "features"),
-                              (self.drop, kind == "image")):  # fmt: skip
-            widget.layout.display = "" if shown else "none"
+        self._show_inputs(kind)
         for button in (self.go, self.any, self.export):
             button.disabled = tool is None
         self.go.layout.display = "none" if kind == "image" else ""
+        self.stop.layout.display = "none"
         self.empty.value = "" if tool else html.paragraph(self.word("use_first"), "quiet")
-        self.answer.value, self.link.file, self.example = "", "", None
+        self.answer.value, self.example, self.found, self.drawn = "", None, None, None
+        self.link.clear()
         self.why.clear()
+        self.files.show(predictor)
         if kind == "image":
             self.drop.size = list(predictor.processor.shape[:2])
         elif kind == "features":
-            columns = _columns(predictor.processor)
-            self.numbers.placeholder = (
-                self.word("columns_hint", names=", ".join(columns))
-                if columns
-                else self.word("features_hint", count=predictor.processor.shape[0])
-            )
+            self.numbers.placeholder = self.word("features_hint", count=predictor.processor.shape[0])
+
+    def _show_inputs(self, kind: str) -> None:
+        predictor = self.predictor
+        sure = predictor is not None and predictor.problem_type is not ProblemType.NUMBER
+        for widget, shown in (
+            (self.text, kind == "text"), (self.pair, predictor is not None and self._pairs()), (self.unsure, sure),
+            (self.numbers, kind == "features" and self.form is None), (self.drop, kind == "image"),
+        ):  # fmt: skip
+            widget.layout.display = "" if shown else "none"
 
     def _pairs(self) -> bool:
         run = self.state.run
         return run is not None and run_report.rows_of(run).schema.pairs
+
+    def _least(self) -> float | None:
+        """The threshold of confidence; None where there is none."""
+        sure = self.predictor is not None and self.predictor.problem_type is not ProblemType.NUMBER
+        return self.unsure.value if sure and self.unsure.value > 0 else None
+
+    def _threshold(self) -> None:
+        self._changed()
+        self.files.outdated()
+        if self.found is not None:
+            self._show(self.found)
 
     # --- an example ---------------------------------------------------------------------------------------------
 
@@ -174,22 +246,38 @@ class Predict(Panel):
             return self._say(self.asking)
         predictor = self._ready()
         if predictor.processor.modality == "text":
-            text = predictor.clean(self.text.value[:LONGEST])
-            shown = self.pair.layout.display != "none"
-            self._ask(text, predictor.clean(self.pair.value[:LONGEST]) if shown else None)
-        else:
-            self._ask(_features(self.numbers.value, predictor.processor), None)
+            text = _filled(self.text, self.word("your_text"))
+            pair = (
+                _filled(self.pair, self.word("second_text")) if self.pair.layout.display != "none" else None
+            )
+            return self._ask(Example(text, pair))
+        if self.form is None:
+            return self._ask(Example(numbers_of(self.numbers.value, predictor.processor.shape[0])))
+        self._clear_answer()
+        if (record := self.form.record()) is not None:
+            self._ask(Example(record))
 
     def _say(self, asking: Asking) -> None:
         """Predict with a model that is not a classifier."""
         asked = self.asked = asking.asked()
         self._changed()
+        self.stop.layout.display = "" if asking.streams else "none"
+
+        def work() -> Any:
+            try:
+                return asking.answer(asked)
+            finally:
+                asking.so_far = None
 
         def show(found: object) -> None:
             if asking is self.asking:
                 self.answer.value = asking.shown(asked, found)
 
-        self.later("predict", lambda: asking.answer(asked), show)
+        self.later("predict", work, show)
+
+    def _stop(self) -> None:
+        if self.asking is not None:
+            self.asking.stopped.set()
 
     def _dropped(
         self, widget: object, content: dict[str, Any], buffers: Sequence[memoryview] | None = None
@@ -205,7 +293,7 @@ class Predict(Panel):
         predictor = self._ready()
         tall, wide = predictor.processor.shape[:2]
         pixels = np.frombuffer(buffers[0], np.uint8).reshape(tall, wide, 4)
-        self._ask(as_read(pixels, predictor.processor.shape[2], predictor.processor.pixels), None)
+        self._ask(Example(as_read(pixels, predictor.processor.shape[2], predictor.processor.pixels)))
 
     def _draw(self) -> None:
         """A random row of the test split."""
@@ -218,51 +306,79 @@ class Predict(Panel):
             self.asking.take(part, place)
             return self._predict()
         row, predictor = part[place], self._ready()
+        truth = _truth(predictor, part.select([place]))
         if predictor.processor.modality == "text":
             self.text.value, self.pair.value = row["text"], row.get("text_pair") or ""
+            self.drawn = (row["text"], truth)
             return self._predict()
         values = predictor.processor.raw(part.select([place])).inputs[0]
+        if self.form is not None:
+            self.form.fill(values)
+            self.drawn = (self.form.record(), truth)
+            return self._predict()
         if predictor.processor.modality == "features":
             self.numbers.value = ", ".join(f"{value:.6g}" for value in values)
-        return self._ask(values, None)
+        example = Example(values)
+        self.drawn = (example.given, truth)
+        return self._ask(example)
 
     def _ready(self) -> Predictor:
         if self.predictor is None:
             raise RunError(message("use_first"))
         return self.predictor
 
-    def _ask(self, example: object, pair: str | None) -> None:
-        """Answer an example that is clean already."""
+    def _clear_answer(self) -> None:
+        self.answer.value, self.example, self.found = "", None, None
+        self.why.clear()
+
+    def _ask(self, example: Example) -> None:
+        """Predict for an example."""
         predictor = self._ready()
-        self.example = (example, pair)
+        self._clear_answer()
+        self.example = example
         self._changed()
 
-        def work() -> Predictions:
-            given = [example] if isinstance(example, str) else np.asarray(example)[None]
-            return predictor.predictions(given, None if pair is None else [pair], clean=False)
+        def work() -> tuple[Example, Predictions]:
+            given = np.asarray(example.given)[None] if example.array else [example.given]
+            return example, predictor.predictions(given, None if example.pair is None else [example.pair])
 
         self.later("predict", work, self._answered)
 
-    def _answered(self, predictions: Predictions) -> None:
+    def _answered(self, answer: tuple[Example, Predictions]) -> None:
+        example, self.found = answer
+        if example is not self.example or self.predictor is None:
+            return
+        self._show(self.found)
+        (found,) = self.found
+        classes = self.predictor.problem_type is ProblemType.CLASS
+        target = found.label if classes and isinstance(found, Prediction) else None
+        self.why.ask(self.predictor, *example.read_by(self.predictor), target)
+
+    def _show(self, predictions: Predictions) -> None:
         assert self.example is not None and self.predictor is not None
-        (example, pair), language = self.example, self.state.language
-        (found,) = predictions
+        example, language, (found,) = self.example, self.state.language, predictions
+        truth = ""
+        if (
+            self.drawn is not None
+            and self.drawn[0] is not None
+            and np.array_equal(self.drawn[0], example.given)
+        ):
+            truth = self.drawn[1]
         if isinstance(found, NumericPrediction):
-            parts, target = (
-                [html.cards((visible(name, 60), f"{value:.5g}") for name, value in found.value.items())],
-                None,
-            )
+            parts = [html.cards((_with_unit(name), plain(value, 6)) for name, value in found.value.items())]
         else:
             label = visible(found.label, 60) or self.word("none")
             chance = f"{100 * found.confidence:.1f} %"
             parts = [html.cards([(self.word("answer"), label), (self.word("probability"), chance)])]
+            if (least := self._least()) is not None and found.confidence < least:
+                parts.append(html.note(self.word("is_unsure", least=f"{100 * least:.0f} %"), "warn"))
             parts.append(explanation_html.probabilities(found.probability, language))
-            target = None if self.predictor.problem_type is ProblemType.LABELS else found.label
-        if not isinstance(example, str) and np.ndim(example) == 3:
-            parts.insert(1, media.picture(example, self.word("answer"), 168))
+        if truth:
+            parts.insert(1, html.paragraph(f"{self.word('truth')}: {truth}"))
+        if example.array and np.ndim(example.given) == 3:
+            parts.insert(1, media.picture(example.given, self.word("answer"), 168))
         parts += [html.note(translate(note, language), "warn") for note in predictions.notes]
         self.answer.value = html.joined(*parts)
-        self.why.ask(self.predictor, example, pair, target)
 
     # --- taking it away -----------------------------------------------------------------------------------------
 
@@ -272,7 +388,7 @@ class Predict(Panel):
         self.later("export", lambda: archive(run), self._exported)
 
     def _exported(self, path: Path) -> None:
-        self.link.file = path.name
+        self.link.offer(path)
         self.say(self.word("exported", file=path.name, size=f"{path.stat().st_size / 1e6:.2f}"))
 
 
@@ -295,42 +411,47 @@ def as_read(pixels: np.ndarray, channels: int, unit: Pixels | None = None) -> np
     return (unit or Pixels()).of_bytes(colour)
 
 
-def _model(run: RunHandle) -> Any:
-    """What the model is used by; None while there is none."""
+def _model(run: RunHandle) -> tuple[Pipeline, list[ColumnValues]] | None:
+    """The opened model, and of a table with named columns what these contain; None while there is no model."""
     try:
-        return pipeline_of(run)
+        tool = pipeline_of(run)
     except RunError:
         return None
+    processor = tool.processor if isinstance(tool, Predictor) else None
+    standard = processor.standard if isinstance(processor, FeatureProcessor) else None
+    if standard is None or not standard.names or len(standard.columns or standard.names) > MOST:
+        return tool, []
+    return tool, column_values(run_report.rows_of(run)["train"], standard.columns, standard.names)
 
 
-def _columns(processor: FeatureProcessor) -> tuple[str, ...]:
-    """Source columns of features of which some are more than a number: categories, dates, yes and no."""
-    columns = processor.standard.columns if processor.standard else ()
-    return (
-        tuple(visible(each.name, 40) for each in columns)
-        if any(each.kind != "number" for each in columns)
-        else ()
-    )
+def _filled(control: widgets.Textarea, name: str) -> str:
+    """The text of a control. Raises :class:`DataError` where there is none."""
+    if not control.value.strip():
+        raise DataError(_("{name} is empty: enter a text."), name=name)
+    return control.value[:LONGEST]
 
 
-def _features(text: str, processor: Any) -> np.ndarray:
-    """The features that a text holds: the cells of the source columns in their order, or the numbers of the
-    features.
+def _truth(predictor: Predictor, part: Dataset) -> str:
+    """The label of a row, as text; "" where it has none."""
+    if (label := int(part["label"][0])) < 0:
+        return ""
+    if predictor.problem_type is ProblemType.CLASS:
+        return visible(predictor.classes[label], 60) if label < len(predictor.classes) else ""
+    targets = targets_of(part)
+    assert targets is not None, "labels and numbers have targets"
+    if predictor.problem_type is ProblemType.LABELS:
+        return ", ".join(
+            visible(name, 60) for name, there in zip(predictor.classes, targets[0], strict=True) if there
+        )
+    named = zip(predictor.classes, targets[0], strict=True)
+    one = len(predictor.classes) == 1
+    return ", ".join(plain(float(value), 6) if one else f"{visible(name, 60)} {plain(float(value), 6)}"
+                     for name, value in named)  # fmt: skip
 
-    Raises:
-        DataError: a cell is not what its column holds, or there are too few or too many.
-    """
-    cells = [cell.strip() for cell in re.split("[,;]", text)]
-    if (columns := _columns(processor)) and len(cells) == len(columns):
-        record = {
-            each.name: cell or None for each, cell in zip(processor.standard.columns, cells, strict=True)
-        }
-        try:
-            return np.asarray(processor.examples([record]))[0]
-        except DataError:
-            if len(cells) != processor.shape[0]:  # else they may be the numbers of a row that was drawn
-                raise
-    return numbers_of(text, processor.shape[0])
+
+def _with_unit(name: str) -> str:
+    unit = unit_in(name)
+    return f"{visible(name, 60)} ({unit})" if unit else visible(name, 60)
 
 
 def numbers_of(text: str, count: int) -> np.ndarray:

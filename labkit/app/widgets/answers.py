@@ -5,6 +5,7 @@ Text generation, sequence to sequence, fill-mask, question answering, text compa
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -42,11 +43,14 @@ class Asking:
     The input is a tuple, read from the controls before a thread processes it.
     """
 
-    #: The word of the button.
+    #: The word of the button; whether the answer is shown while it is generated.
     verb: ClassVar[str]
+    streams: ClassVar[bool] = False
 
     def __init__(self, panel: Panel, tool: Any):
         self.panel, self.tool, self.language = panel, tool, panel.state.language
+        self.so_far: Any = None  # the answer as far as it is generated
+        self.stopped = threading.Event()
         self.truth: tuple[Any, str] | None = None
         controls = list(self.build())
         for control in controls:
@@ -108,8 +112,10 @@ class Prompt(NamedTuple):
 class Writes(Asking):
     """Text generation with a language model."""
 
-    verb, method = "write_on", "generate"
+    verb, method, streams = "write_on", "generate", True
     tool: TextGenerationPipeline | TranslationPipeline
+    #: Temperature and top-p at first.
+    usual: ClassVar[tuple[float, float]] = (0.8, 0.95)
 
     def build(self) -> Sequence[widgets.Widget]:
         room = self.tool.room
@@ -118,17 +124,26 @@ class Writes(Asking):
             min(40, room), min=1, max=room, description=self.word("new_tokens")
         )
         self.temperature = widgets.BoundedFloatText(
-            0.0,
+            self.usual[0],
             min=0.0,
             max=10.0,
             step=0.1,
             description=self.word("drawn_at"),
             tooltip=self.word("drawn_at_help"),
         )
+        self.top_p = widgets.BoundedFloatText(
+            self.usual[1], min=0.01, max=1.0, step=0.05, description=self.word("top_p_field"),
+            tooltip=self.word("top_p_help"),
+        )  # fmt: skip
         self.beams = widgets.BoundedIntText(1, min=1, max=16, description=self.word("beams_field"))
-        for control in (self.length, self.temperature, self.beams):
+        for control in (self.length, self.temperature, self.top_p, self.beams):
             control.style.description_width, control.layout.width = "auto", "190px"
-        return self.text, self.length, self.temperature, self.beams
+        self.panel.on_change(self.beams, self._searched)
+        return self.text, self.length, self.temperature, self.top_p, self.beams
+
+    def _searched(self, beams: int) -> None:
+        """A beam search does not sample."""
+        self.temperature.disabled = self.top_p.disabled = beams > 1
 
     def take(self, part: Dataset, place: int) -> None:
         """The first half of a text, and no more than leaves room for the rest."""
@@ -139,18 +154,25 @@ class Writes(Asking):
 
     def asked(self) -> Prompt:
         settings: dict[str, Any] = {"max_new_tokens": self.length.value}
-        if self.temperature.value > 0:  # another text each time, which the code draws again
-            settings |= {
-                "temperature": self.temperature.value,
-                "seed": int(np.random.default_rng().integers(2**31)),
-            }
         if self.beams.value > 1:
             settings["beams"] = self.beams.value
+        elif self.temperature.value > 0:  # another text each time, which the code draws again
+            top = {"top_p": self.top_p.value} if self.top_p.value < 1 else {}
+            seed = int(np.random.default_rng().integers(2**31))
+            settings |= {"temperature": self.temperature.value, **top, "seed": seed}
         return Prompt(self.text.value[:LONGEST], settings)
 
     def answer(self, asked: tuple[Any, ...]) -> str:
         text, settings = asked
-        return getattr(self.tool, self.method)(text, **settings)
+        if not isinstance(self.tool, TextGenerationPipeline):
+            return getattr(self.tool, self.method)(text, **settings)
+        self.stopped.clear()
+        so_far = ""
+        for so_far in self.tool.stream(text, **settings):
+            self.so_far = so_far
+            if self.stopped.is_set():
+                break
+        return so_far
 
     def shown(self, asked: tuple[Any, ...], found: str) -> Html:
         told = Html(f"<mark>{html.safe(found)}</mark>") if found.strip() else self.word("wrote_nothing")
@@ -164,7 +186,7 @@ class Writes(Asking):
 class Translates(Writes):
     """A model of sources and targets writes the target of a text."""
 
-    verb, method = "write_target", "translate"
+    verb, method, streams, usual = "write_target", "translate", False, (0.0, 1.0)
 
     def take(self, part: Dataset, place: int) -> None:
         row = part[place]

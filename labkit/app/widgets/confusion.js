@@ -40,9 +40,10 @@ function render({ model, el }) {
     const { rows, columns, values, axes } = model.get("table");
     el.replaceChildren();
     const table = make("table", el, { role: "grid", "aria-label": model.get("label") });
+    el.classList.toggle("lk-many", (columns ?? []).length > 5 && columns.some((name) => name.length > 5));
     const top = make("tr", make("thead", table));
     make("th", top, {}, axes ?? "");
-    for (const name of columns ?? []) make("th", top, { scope: "col", title: name }, name);
+    for (const name of columns ?? []) make("span", make("th", top, { scope: "col", title: name }), {}, name);
     const body = make("tbody", table);
     cells = (values ?? []).map((line, i) => {
       const row = make("tr", body), whole = line.reduce((a, b) => a + b, 0) || 1;

@@ -24,10 +24,18 @@ class Grid(anywidget.AnyWidget):
     label = traitlets.Unicode().tag(sync=True)
     selected = traitlets.List().tag(sync=True)
 
-    def show(self, counts: np.ndarray, names: Sequence[str], axes: str) -> None:
-        """Show a confusion matrix [c, c]; of many classes those in which most is wrong."""
+    def show(self, counts: np.ndarray, names: Sequence[str], axes: str, order: str = "class") -> None:
+        """Show a confusion matrix [c, c]; of many classes those with most errors.
+
+        ``order``: that of the classes ("class"), by "name", or by "errors", most first.
+        """
         wrong = counts.sum(0) + counts.sum(1) - 2 * counts.diagonal()
-        self.order = np.sort(np.argsort(-wrong, kind="stable")[:WIDEST])
+        worst = np.argsort(-wrong, kind="stable")[:WIDEST]
+        self.order = {
+            "class": np.sort(worst),
+            "name": np.asarray(sorted(worst, key=lambda number: names[number].casefold())),
+            "errors": worst,
+        }[order]
         shown = [str(names[number]) for number in self.order]
         values = counts[np.ix_(self.order, self.order)].tolist()
         self.selected = []

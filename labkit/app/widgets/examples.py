@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 import numpy as np
 
+from labkit.app.widgets.row_table import RowTable
 from labkit.core import html
 from labkit.core.text import visible
 from labkit.evaluate.report import ClassificationReport
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from labkit.inference.predictor import Predictor
 
 #: Examples that are offered at once; characters of each in the list, and of the chosen one.
-OFFERED, SHORT, LONG = 60, 70, 3000
+OFFERED, SHORT, LONG = 60, 160, 3000
 
 
 class Why:
@@ -57,6 +58,7 @@ class Why:
         with self.panel.filling():
             self.target.options = [(visible(name, 60), name) for name in predictor.classes]
             self.target.value = target
+        self.target.layout.display = "" if len(predictor.classes) > 1 else "none"
         self._ask()
 
     def _ask(self) -> None:
@@ -102,35 +104,33 @@ class Examples:
     def __init__(self, panel: Panel):
         self.panel = panel
         self.title, self.text = panel.html(), panel.html()
-        self.list = widgets.Select(rows=9, layout={"width": "98%"})
-        self.list.tooltip = panel.word("choose_example")
+        self.list = RowTable(label=panel.word("choose_example"))
         self.why = Why(panel)
         self.top = widgets.VBox([self.title, self.list])
         self.root = widgets.VBox([self.text, self.why.root])
-        panel.on_change(self.list, self.choose)
+        panel.on_change(self.list, lambda _: self.choose(self.list.value), "chosen")
 
     def show_report(self, report: ClassificationReport, part: Dataset, predictor: Predictor) -> None:
         """Show rows of another report; ``part`` is the split that it is of."""
         self.report, self.part, self.predictor = report, part, predictor
 
-    def offer(self, title: str, places: np.ndarray) -> None:
-        """Offer rows by their places in the report."""
+    def offer(self, title: str, places: np.ndarray, empty: str = "no_examples") -> None:
+        """Offer rows by their places in the report; ``empty`` is the word where there are none."""
         shown = places[:OFFERED]
         self.title.value = html.heading(title, 4)
+        keys = ("truth", "answer", "probability", "text" if any(self.report.texts) else "row_of_data")
         with self.panel.filling():
-            self.list.options = [(self._line(int(place)), int(place)) for place in shown]
-            self.list.value = None
-        self.text.value = html.paragraph(self.panel.word("choose_example"), "quiet") if len(shown) else ""
+            head, rows = list(map(self.panel.word, keys)), [self._line(int(place)) for place in shown]
+            self.list.offer(head, rows, shown.tolist(), numeric=(2,))
+        self.text.value = html.paragraph(self.panel.word("choose_example" if len(shown) else empty), "quiet")
         self.why.clear()
 
-    def _line(self, place: int) -> str:
+    def _line(self, place: int) -> list[str]:
         names, report = self.report.classes, self.report
-        text = visible(" ".join(report.texts[place].split()), SHORT) or self.panel.word(
-            "row_number", row=report.rows[place]
-        )
+        text = visible(" ".join(report.texts[place].split()), SHORT) or str(report.rows[place])
         chance = report.probability[place, report.predicted[place]]
         truth = names[report.truth[place]] if report.truth[place] >= 0 else "?"
-        return f"{visible(truth, 20)} → {visible(names[report.predicted[place]], 20)} {chance:.2f} · {text}"
+        return [truth, names[report.predicted[place]], f"{100 * chance:.1f} %", text]
 
     def choose(self, place: int | None) -> None:
         """Show a row and why it is answered so."""

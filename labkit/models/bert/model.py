@@ -37,6 +37,7 @@ from labkit.models.base import (
 from labkit.models.bert import layouts, sentence
 from labkit.models.bert.layouts import FOREIGN, LAYOUTS
 from labkit.models.encoder import EMBEDDED, EncoderConfig, EncoderOutput
+from labkit.models.last_layer import scan_and_read
 from labkit.profile.activations import Activations, transformer
 
 # Sizes: Devlin et al. 2018 (base, large), Turc et al. 2019, arXiv 1908.08962 (tiny to medium), Liu et al.
@@ -236,9 +237,18 @@ class BertConfig(EncoderConfig):
 
     def activations(self, batch: Mapping[str, Any]) -> Activations:
         """What a forward pass computes and keeps of a batch, by formula."""
+        return self._activations(batch, None)
+
+    def vector_activations(self, batch: Mapping[str, Any]) -> Activations:
+        """The same where only the pooled vectors are read, which may be those of first tokens: one a text."""
+        texts = batch["start"].size if "segment" in batch else batch["ids"].shape[0]
+        return self._activations(batch, texts if self.pooled_by in ("cls", "first") else None)
+
+    def _activations(self, batch: Mapping[str, Any], reads: int | None) -> Activations:
         return transformer(
             batch["ids"].shape, self.depth, self.width, self.mlp_width, self.heads, dtype=self.dtype, remat=self.remat,
             activation=self.activation, dropout=self.dropout > 0, attention_dropout=self.attention_dropout > 0,
+            reads=reads,
         )  # fmt: skip
 
     def build(self, rngs: nnx.Rngs) -> Bert:
@@ -345,18 +355,41 @@ class BertLayer(nnx.Module):
         self.out_norm = parts.norm(d, config.norm_eps, dtype, rngs)
         self.mlp_in, self.mlp_out = parts.dense(d, m, dtype, rngs), parts.dense(m, d, dtype, rngs, width=d)
         self.mlp_norm = parts.norm(d, config.norm_eps, dtype, rngs)
-        self.heads, self.activation = config.heads, config.activation
+        self.heads, self.activation, self.dtype = config.heads, config.activation, config.dtype
+        self.short = parts.halves(dtype)
         self.dropout, self.attention_dropout = config.dropout, config.attention_dropout
 
     def __call__(
         self, x: Float[Array, "b t d"], bias: Float[Array, "b 1 #t t"], *, key: PRNGKeyArray | None = None
     ) -> Float[Array, "b t d"]:
-        keys = [None] * 3 if key is None else list(jax.random.split(key, 3))
-        heads = (*x.shape[:2], self.heads, -1)
-        query, key_, value = (y.reshape(heads) for y in parts.together((self.query, self.key, self.value), x))
-        mixed = parts.attend(query, key_, value, bias, self.attention_dropout, keys[0]).reshape(x.shape)
-        x = self.out_norm(x + parts.dropout(self.out(mixed), self.dropout, keys[1]))
-        inner = parts.ACTIVATIONS[self.activation](self.mlp_in(x))
+        heads = parts.together((self.query, self.key, self.value), x)
+        return self._mixed(x, *heads, bias, key)
+
+    def read(
+        self,
+        x: Float[Array, "b t d"],
+        bias: Float[Array, "b 1 #t t"],
+        place: Int[Array, "b s"] | None,
+        *,
+        key: PRNGKeyArray | None = None,
+    ) -> Float[Array, "b s d"]:
+        """The same of the tokens in these columns alone (None: the first)."""
+        if place is None:
+            seen, bias = x[:, :1], bias[:, :, :1]
+        else:
+            seen = jnp.take_along_axis(x, place[:, :, None], axis=1)
+            bias = jnp.take_along_axis(bias, place[:, None, :, None], axis=2) if bias.shape[2] > 1 else bias
+        return self._mixed(seen, self.query(seen), *parts.together((self.key, self.value), x), bias, key)
+
+    def _mixed(
+        self, x: Array, query: Array, key: Array, value: Array, bias: Array, rng: PRNGKeyArray | None
+    ) -> Float[Array, "b q d"]:
+        """What the layer makes of x, whose queries these are."""
+        keys = [None] * 3 if rng is None else list(jax.random.split(rng, 3))
+        query, key, value = (y.reshape(*y.shape[:2], self.heads, -1) for y in (query, key, value))
+        mixed = parts.attend(query, key, value, bias, self.attention_dropout, keys[0], self.short)
+        x = self.out_norm(x + parts.dropout(self.out(mixed.reshape(x.shape)), self.dropout, keys[1]))
+        inner = parts.activate(self.activation, self.dtype, self.mlp_in(x))
         return self.mlp_norm(x + parts.dropout(self.mlp_out(inner), self.dropout, keys[2]))
 
     def looks(self, x: Float[Array, "b t d"], bias: Float[Array, "b 1 #t t"]) -> Float[Array, "b h t t"]:
@@ -407,6 +440,46 @@ class Bert(nnx.Module):
         Raises:
             ConfigError: (while tracing) rows longer than ``max_length``.
         """
+        x, bias, rest = self._begun(ids, mask, types, segments, key)
+        x = parts.scan(self.layers, x, bias, key=rest, unroll=self.config.unroll, remat=self.config.remat)
+        hidden = x.astype(jnp.float32)
+        if (how := self.config.pooled_by) != "cls":
+            pooled = (
+                parts.pool(hidden, mask, how)
+                if segments is None
+                else parts.pool_segments(hidden, segments, how)
+            )
+        else:
+            pooled = self._pooled(x[:, 0] if segments is None else parts.segment_first(x, segments))
+        return EncoderOutput(hidden, pooled)
+
+    def vectors(
+        self,
+        ids: Int[Array, "b t"],
+        mask: Bool[Array, "b t"],
+        types: Int[Array, "b t"] | None = None,
+        segments: parts.Segments | None = None,
+        *,
+        key: PRNGKeyArray | None = None,
+    ) -> Float[Array, "b d"] | Float[Array, "b s d"]:
+        """The pooled vectors alone; where they are made of first tokens, the last layer computes no others."""
+        if (how := self.config.pooled_by) not in ("cls", "first"):
+            return self(ids, mask, types, segments, key=key).pooled
+        x, bias, rest = self._begun(ids, mask, types, segments, key)
+        place = None if segments is None else segments.start
+        settings = {"unroll": self.config.unroll, "remat": self.config.remat}
+        x = scan_and_read(self.layers, x, bias, place, key=rest, **settings)
+        x = x[:, 0] if segments is None else x
+        return self._pooled(x) if how == "cls" else x.astype(jnp.float32)
+
+    def _pooled(self, x: Float[Array, "*s d"]) -> Float[Array, "*s d"]:
+        return LAYOUTS[self.config.layout].squash(self.pooler(x)).astype(jnp.float32)
+
+    def _begun(
+        self, ids: Array, mask: Array, types: Array | None, segments: parts.Segments | None,
+        key: PRNGKeyArray | None,
+    ) -> tuple[Float[Array, "b t d"], Float[Array, "b 1 #t t"], PRNGKeyArray | None]:  # fmt: skip
+        """What the first layer reads, the bias of attention, and the key of the layers."""
         longest = self.config.max_length
         if segments is None and (length := ids.shape[1]) > longest:
             raise ConfigError(
@@ -419,18 +492,7 @@ class Bert(nnx.Module):
         first, rest = (None, None) if key is None else jax.random.split(key)
         x = self.embeddings(ids, types, first, None if segments is None else segments.position)
         bias = parts.padding_bias(mask) if segments is None else parts.segment_bias(segments.segment)
-        x = parts.scan(self.layers, x, bias, key=rest, unroll=self.config.unroll, remat=self.config.remat)
-        hidden = x.astype(jnp.float32)
-        if (how := self.config.pooled_by) != "cls":
-            pooled = (
-                parts.pool(hidden, mask, how)
-                if segments is None
-                else parts.pool_segments(hidden, segments, how)
-            )
-        else:
-            pooled = x[:, 0] if segments is None else parts.segment_first(x, segments)
-            pooled = LAYOUTS[self.config.layout].squash(self.pooler(pooled)).astype(jnp.float32)
-        return EncoderOutput(hidden, pooled)
+        return x, bias, rest
 
     def attention(
         self, ids: Int[Array, "b t"], mask: Bool[Array, "b t"], types: Int[Array, "b t"]

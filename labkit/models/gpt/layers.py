@@ -15,13 +15,12 @@ from labkit.models.layers import Rotation, frequencies
 LOWEST = jnp.finfo(jnp.float32).min  # finite: see parts.padding_bias
 
 
-def norm(config: ModelConfig, rngs: nnx.Rngs, width: int | None = None) -> nnx.LayerNorm | nnx.RMSNorm:
+def norm(config: ModelConfig, rngs: nnx.Rngs, width: int | None = None) -> layers.LayerNorm | layers.RMSNorm:
     """The family's normalisation over the last axis, of ``width`` (by default that of the hidden states);
     mean and variance are taken in float32."""
     if config.family == "gpt2":
         return layers.norm(config.width, config.norm_eps, config.dtype, rngs)
-    dtype, width = layers.compute_dtype(config.dtype), width or config.width
-    return nnx.RMSNorm(width, epsilon=config.norm_eps, dtype=dtype, use_fast_variance=False, rngs=rngs)
+    return layers.rms_norm(width or config.width, config.norm_eps, config.dtype, rngs)
 
 
 def rotation(config: ModelConfig, place: Int[Array, "#b t"]) -> Rotation:
@@ -72,6 +71,7 @@ class GptLayer(nnx.Module):
         for last in (self.out, self.mlp_out):  # Radford et al. 2019, 2.3: the sum of layers keeps its size
             last.kernel[...] = last.kernel[...] * (2 * config.depth) ** -0.5
         self.heads, self.kv_heads, self.dropout = config.heads, config.kv_heads, config.dropout
+        self.dtype, self.short = dtype, layers.halves(dtype)
 
     def __call__(
         self,
@@ -83,7 +83,7 @@ class GptLayer(nnx.Module):
     ) -> Float[Array, "b t d"]:
         keys = [None] * 3 if key is None else list(jax.random.split(key, 3))
         query, key_, value = self._heads(self.attention_norm(x), turn)
-        return self._rest(x, self._mixed(query, key_, value, bias, keys[0]), keys[1], keys[2])
+        return self._rest(x, self._mixed(query, key_, value, bias, keys[0], self.short), keys[1], keys[2])
 
     def step(
         self,
@@ -113,11 +113,14 @@ class GptLayer(nnx.Module):
             query, key = self.query_norm(query), self.key_norm(key)
         return layers.turned(query, turn), layers.turned(key, turn), value
 
-    def _mixed(self, query: Array, key: Array, value: Array, bias: Array, rng: PRNGKeyArray | None) -> Array:
-        """Attention; every head of a group uses the keys and values of its group."""
+    def _mixed(
+        self, query: Array, key: Array, value: Array, bias: Array, rng: PRNGKeyArray | None, short: bool = False
+    ) -> Array:  # fmt: skip
+        """Attention; every head of a group uses the keys and values of its group. Not ``short`` where they are kept
+        from step to step: rounding them again for each token takes longer than it saves."""
         if (times := self.heads // self.kv_heads) > 1:
             key, value = (jnp.repeat(y, times, axis=2) for y in (key, value))
-        mixed = layers.attend(query, key, value, bias, self.dropout, rng)
+        mixed = layers.attend(query, key, value, bias, self.dropout, rng, short)
         return self.out(mixed.reshape(*query.shape[:2], -1))
 
     def _rest(self, x: Array, mixed: Array, first: PRNGKeyArray | None, second: PRNGKeyArray | None) -> Array:
@@ -125,7 +128,7 @@ class GptLayer(nnx.Module):
         inner = self.mlp_norm(x)
         if hasattr(self, "mlp_gate"):
             gate, up = layers.together((self.mlp_gate, self.mlp_in), inner)
-            made = jax.nn.silu(gate) * up
+            made = layers.gated("silu", self.dtype, gate, up)
         else:
-            made = layers.ACTIVATIONS["gelu_tanh"](self.mlp_in(inner))
+            made = layers.activate("gelu_tanh", self.dtype, self.mlp_in(inner))
         return x + layers.dropout(self.mlp_out(made), self.dropout, second)

@@ -12,6 +12,8 @@ from flax import nnx
 from labkit.core.shapes import Array, Float, Int, PRNGKeyArray
 from labkit.models import layers as parts
 from labkit.models.base import ModelConfig
+from labkit.models.layers import halves
+from labkit.models.lean import pointwise
 
 ACTIVATIONS = {**parts.ACTIVATIONS, "swish": jax.nn.silu}  # that of many Marian models
 NORM_EPS = 1e-5  # what Hugging Face readers have, and no config.json says
@@ -35,7 +37,7 @@ class Attention(nnx.Module):
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         d = config.width
         self.query, self.key, self.value, self.out = (parts.dense(d, d, config.dtype, rngs) for _ in range(4))
-        self.heads, self.rate = config.heads, config.attention_dropout
+        self.heads, self.rate, self.short = config.heads, config.attention_dropout, halves(config.dtype)
 
     def project(self, x: Float[Array, "b t d"], *names: str) -> list[Float[Array, "b t h k"]]:
         """What the layers of these names make of x, head by head."""
@@ -49,9 +51,11 @@ class Attention(nnx.Module):
         value: Float[Array, "b s h k"],
         bias: Float[Array, "b 1 #t s"],
         rng: PRNGKeyArray | None = None,
+        short: bool | None = None,
     ) -> Float[Array, "b t d"]:
-        """Attend, and join the heads."""
-        return self.out(parts.attend(query, key, value, bias, self.rate, rng).reshape(*query.shape[:2], -1))
+        """Attend, and join the heads; not ``short`` where keys and values are kept from step to step."""
+        mixed = parts.attend(query, key, value, bias, self.rate, rng, self.short if short is None else short)
+        return self.out(mixed.reshape(*query.shape[:2], -1))
 
 
 class EncoderLayer(nnx.Module):
@@ -64,6 +68,7 @@ class EncoderLayer(nnx.Module):
         self.mlp_in, self.mlp_out = parts.dense(d, m, dtype, rngs), parts.dense(m, d, dtype, rngs, width=d)
         self.mlp_norm = parts.norm(d, NORM_EPS, dtype, rngs)
         self.activation, self.dropout, self.norm_first = config.activation, config.dropout, config.norm_first
+        self.dtype = dtype
 
     def __call__(
         self, x: Float[Array, "b s d"], bias: Float[Array, "b 1 #s s"], *, key: PRNGKeyArray | None = None
@@ -89,13 +94,13 @@ class EncoderLayer(nnx.Module):
 
     def fed(self, x: Float[Array, "b t d"], key: PRNGKeyArray | None) -> Float[Array, "b t d"]:
         """After the feed-forward part."""
-        act = ACTIVATIONS[self.activation]
-        return self.added(x, self.mlp_norm, lambda y: self.mlp_out(act(self.mlp_in(y))), key)
+        act = ACTIVATIONS[self.activation], halves(self.dtype)
+        return self.added(x, self.mlp_norm, lambda y: self.mlp_out(pointwise(*act, self.mlp_in(y))), key)
 
     def added(
         self,
         x: Float[Array, "b t d"],
-        norm: nnx.LayerNorm,
+        norm: parts.LayerNorm,
         part: Callable[[Array], Array],
         key: PRNGKeyArray | None,
     ) -> Float[Array, "b t d"]:
@@ -135,11 +140,12 @@ class DecoderLayer(EncoderLayer):
         bias: Float[Array, "b 1 1 s"],
         across: PRNGKeyArray | None = None,
         rng: PRNGKeyArray | None = None,
+        short: bool | None = None,
     ) -> Float[Array, "b t d"]:
         """After attention to keys and values of the memory; ``across`` is the key of the dropout within it."""
 
         def part(y: Array) -> Array:
-            return self.cross.mix(*self.cross.project(y, "query"), key, value, bias, across)
+            return self.cross.mix(*self.cross.project(y, "query"), key, value, bias, across, short)
 
         return self.added(x, self.cross_norm, part, rng)
 
@@ -159,7 +165,8 @@ class DecoderLayer(EncoderLayer):
         def part(y: Array) -> Array:
             query, *fresh = self.attention.project(y, "query", "key", "value")
             new.extend(a.at[row, place].set(b, mode="drop") for a, b in zip(old, fresh, strict=True))
-            return self.attention.mix(query, *new, bias)
+            return self.attention.mix(query, new[0], new[1], bias, short=False)
 
         x = self.added(x, self.attention_norm, part, None)
-        return self.fed(self.crossed(x, memory_key, memory_value, memory_bias), None), (new[0], new[1])
+        x = self.crossed(x, memory_key, memory_value, memory_bias, short=False)
+        return self.fed(x, None), (new[0], new[1])
