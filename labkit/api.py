@@ -283,6 +283,17 @@ class Runs(Sequence[Run]):
 
         return of_runs({f"{run.name} ({run.id})": run for run in self})
 
+    def cost_figure(self, cost: str = "parameters") -> Any:
+        """Validation score against cost as a Plotly figure, with the Pareto front: the runs that no cheaper run
+        beats. Only runs with the data and the metric of the newest one are comparable, and so drawn.
+
+        Args:
+            cost: "parameters", "trainable" (parameters that were trained), "seconds" or "steps".
+        """
+        from labkit.viz.plotly import score_against_cost
+
+        return score_against_cost(self, cost)
+
     @property
     def notes(self) -> list[str]:
         """Runs that cannot be read, and what of the run store was damaged and restored in the last days, a

@@ -28,7 +28,9 @@ def test_the_file_is_explained_and_reads_back(tmp_path: Path) -> None:
     text = out.read_text("utf-8")
     experiment = own_experiment(text)
     assert experiment.model == lk.models["textcnn"](preset="tiny")
-    assert "# Number of epochs (passes over the training rows). At least 1.\nepochs = 3\n" in text
+    assert (
+        "about 300 optimizer steps. At least 1.\nepochs = 43\n" in text
+    )  # 208 rows to train on: 7 steps an epoch
     assert loads(Experiment, commented(experiment)) == experiment
     assert "already exists" in new(REVIEWS, "--out", out, code=2)
     new(REVIEWS, "--out", out, "--model", "textcnn", "--force")
@@ -80,7 +82,8 @@ def test_settings_are_changed_by_path_or_name(changes: dict, read) -> None:
     [
         ({"train.epoch": 1}, "Did you mean 'epochs'"),
         ({"nothing": 1}, "no setting 'nothing'"),
-        ({"train.epochs.x": 1}, "'epochs' is a value"),
+        ({"train.epochs.x": 1}, "train.epochs = .* must be int"),
+        ({"train.seed.x": 1}, "'seed' is a value"),
         ({"epochs": "many"}, "must be int"),
     ],
 )

@@ -8,8 +8,11 @@ from typing import ClassVar
 import ipywidgets as widgets
 
 import labkit.app as steps
+from labkit.app.context_line import SYMBOLS, Context
 from labkit.app.panel import Panel
+from labkit.app.runs import RUN_CHANGES
 from labkit.app.state import State
+from labkit.core import html
 from labkit.viz import words
 
 #: The steps in their order, with their classes in :mod:`labkit.app`.
@@ -34,8 +37,10 @@ class Lab(Panel):
         self, folder: str | Path | None = None, *, language: str | None = None, state: State | None = None
     ):
         self.steps: dict[str, Panel] = {}
+        self._prepared: object = None  # the rows with which the step Prepare was left
+        self.shown_step = ""  # each panel shows a step of its own
         super().__init__(
-            state if state is not None else State.kept(folder, language or words.chosen_language)
+            state if state is not None else State.open(folder, language or words.chosen_language)
         )
 
     def build(self) -> None:
@@ -48,13 +53,17 @@ class Lab(Panel):
         self.stepper.add_class("lk-steps")
         self.next = self.button("next_step", self._next, primary=True)
         self.next.add_class("lk-next")
-        self.shown = widgets.VBox()
+        self.shown, self.context = widgets.VBox(), self.html()
         head = widgets.HBox([name, self.stepper, self.language])
         head.add_class("lk-head-row")
-        self.body.children = (head, self.shown, self.next)
-        self.on_change(self.language, self._speak)
+        self.conflict = self._conflict()
+        self.body.children = (head, self.context, self.conflict, self.shown, self.next)
+        self.on_change(self.language, self._choose_language)
+        self.watch(["language"], self._speak)
+        self.watch(["conflict"], self._show_conflict)
         self.on_change(self.stepper, self.show)
-        self.watch(("rows", "model", "run", "step"), self._mark)
+        self.watch((*State.KEPT, "status", "sizes"), self._mark)
+        self.watch(["number"], self._mark, of=RUN_CHANGES)
         self._mark()
         self._step("data")  # it reads the rows again that the state tells of
         self.show(self.state.step if self.state.step in STEPS else "data")
@@ -64,45 +73,79 @@ class Lab(Panel):
 
     def show(self, name: str) -> None:
         """Show a step."""
-        self.state.step = name
+        if self.shown_step == "prepare" and name != "prepare":
+            self._prepared = self.state.rows
+        self.shown_step = self.state.step = name
+        self._mark()
         self.shown.children = (self._step(name).root,)
         self.next.layout.display = "none" if name == list(STEPS)[-1] else ""
 
     def close(self) -> None:
         for step in self.steps.values():
             step.close()
+        if not self.closed:
+            self.state.release()
         super().close()
+
+    def _conflict(self) -> widgets.Box:
+        """What is shown where another notebook has changed the settings of this lab folder."""
+        told = self.html(html.note(self.word("conflict"), "warn"))
+        row = widgets.HBox(
+            [self.button("take_theirs", self._take_theirs), self.button("keep_mine", self.state.overwrite)]
+        )
+        box = widgets.VBox([told, row])
+        box.layout.display = "none"
+        return box
+
+    def _show_conflict(self) -> None:
+        self.conflict.layout.display = "" if self.state.conflict else "none"
+
+    def _take_theirs(self) -> None:
+        self.state.adopt()
+        self._rebuild()
+        self._step("data")  # it reads the rows
 
     def _step(self, name: str) -> Panel:
         if name not in self.steps:
-            self.steps[name] = getattr(steps, STEPS[name])(state=self.state)
+            made = getattr(steps, STEPS[name])
+            given = {"navigate": self.show} if name == "train" else {}
+            self.steps[name] = made(state=self.state, **given)
         return self.steps[name]
 
     def _next(self) -> None:
         names = list(STEPS)
-        self.show(names[names.index(self.state.step) + 1])
+        self.show(names[names.index(self.shown_step) + 1])
         self.scroller.top += 1
 
     def _mark(self) -> None:
-        """Name the steps, with a tick at what is done."""
-        run = self.state.run
-        done = {"data": self.state.rows, "prepare": self.state.rows, "model": self.state.model, "train": run}
-        marks = {name: " ✓" if done.get(name) is not None else "" for name in STEPS}
+        """Name the steps, with a mark at what is done, active or out of date; and the line below them."""
+        context, rows = Context(self.state), self.state.rows
+        marks = context.marks(prepared=rows is not None and self._prepared is rows)
         options = [
-            (f"{place} {self.word(f'step_{name}')}{marks[name]}", name)
+            (f"{place} {self.word(f'step_{name}')}{SYMBOLS[marks.get(name, '')]}", name)
             for place, name in enumerate(STEPS, start=1)
         ]
+        self.context.value = context.line()
         with self.filling():
             if tuple(self.stepper.options) != tuple(options):
                 self.stepper.options = options
-            self.stepper.value = self.state.step if self.state.step in STEPS else "data"
+                self.stepper.tooltips = [
+                    self.word(f"mark_{mark}") if (mark := marks.get(name, "")) else "" for name in STEPS
+                ]
+            self.stepper.value = self.shown_step or self.stepper.value
 
-    def _speak(self, language: str) -> None:
-        """Everything again in another language; what is under way in a step goes on in the state only."""
+    def _choose_language(self, language: str) -> None:
         self.state.language = language
-        before, self.steps = self.steps, {}
-        self._mark()
+
+    def _speak(self) -> None:
+        """Everything again in another language; what is under way in a step goes on in the state only."""
+        with self.filling():
+            self.language.value = self.state.language
         self.next.description, self.next.tooltip = self.word("next_step"), self.word("next_step_help")
-        self.show(self.state.step)
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        before, self.steps = self.steps, {}
+        self.show(self.shown_step)
         for step in before.values():
             step.close()

@@ -1,13 +1,14 @@
 // The live curves: what a run measures over its steps, drawn as SVG from a history and what comes after it.
 //
-// kernel → page: snapshot {seq, series, info} | append {from, seq, series, info} | over {data, beside}
+// kernel → page: snapshot {seq, series, info} | append {from, seq, series, info} | over {data}
 // page → kernel: hello | ack {seq}
-// The trait `charts` describes the plots: {title, lines: [{key, label, fill, dashed}], range, log, small}.
+// The trait `charts` describes the plots: {title, lines: [{key, label, fill, dashed, smooth}],
+// range, log, small}; small ones are folded.
 // A series is [steps, values] under its key; null is a value that is not finite. What the page shows is a pure
 // function of the records up to `seq`; a gap, a reload or a second page says hello again and is told everything.
 
 const NS = "http://www.w3.org/2000/svg";
-const LEFT = 48, RIGHT = 20, TOP = 10, BOTTOM = 24;
+const LEFT = 48, RIGHT = 20, TOP = 18, BOTTOM = 24;
 const MOST = 4000; // points kept of a series; more are thinned to half
 const FEW = 40; // points up to which each is marked
 const PATIENCE = 4000; // ms until hello is said again
@@ -50,7 +51,7 @@ function thin([x, y]) {
 const shown = (value) => {
   if (value === null) return "–";
   const size = Math.abs(value);
-  return size >= 1e4 ? brief(value) : size && size < 1e-3 ? value.toExponential(2) : value.toPrecision(4);
+  return size >= 1e4 || (size && size < 1e-3) ? brief(value) : value.toPrecision(4);
 };
 const brief = (value) => {
   const size = Math.abs(value);
@@ -94,39 +95,43 @@ function smooth(y, weight) {
   });
 }
 
-// One plot: axes, its lines, and a cursor that the pointer or the arrow keys move. `view` is how all plots are shown.
+// One plot: axes, its lines, a legend at its side, and a cross-hair that the pointer or the arrow keys move in all plots
+// at once. `view` is how all plots are shown and where the cross-hair is.
 class Plot {
-  constructor(parent, chart, view, nothing) {
-    Object.assign(this, { chart, view, nothing, cursor: null, height: chart.small ? 150 : 230, series: {} });
+  constructor(parent, chart, view, words) {
+    Object.assign(this, { chart, view, words, height: chart.small ? 130 : 210, series: {} });
     const figure = make("figure", parent, { class: chart.small ? "lk-small" : "" });
     const caption = make("figcaption", figure);
     make("b", caption, {}, chart.title);
+    this.tip = make("span", caption, { class: "lk-tip" });
+    const row = make("div", figure, { class: "lk-plot" });
+    this.svg = make("svg", row, { height: this.height, role: "img", tabindex: 0, "aria-label": chart.title });
+    const named = chart.lines.some((line) => line.label);
+    const legend = named ? make("div", row, { class: "lk-legend", style: `height: ${this.height}px` }) : caption;
     this.lines = chart.lines.map((line) => {
-      const label = make("span", caption);
+      const label = make("div", legend, { title: line.label });
       if (line.label) {
-        const key = make("svg", label, { width: 26, height: 10, "aria-hidden": "true" });
-        paint(make("path", key, { d: "M0 5H26", class: "lk-line" }), line);
+        const key = make("svg", label, { width: 20, height: 10, "aria-hidden": "true" });
+        paint(make("path", key, { d: "M0 5H20", class: "lk-line" }), line);
+        make("span", label, {}, line.label);
       }
-      make("span", label, {}, line.label);
       return { ...line, said: make("span", label, { class: "lk-value" }) };
     });
-    this.svg = make("svg", figure, { height: this.height, role: "img", tabindex: 0, "aria-label": chart.title });
-    this.tip = make("div", figure, { class: "lk-tip", hidden: "" });
     this.svg.addEventListener("pointermove", (event) => {
       this.point((event.offsetX - LEFT) / (this.width - LEFT - RIGHT));
     });
-    this.svg.addEventListener("pointerleave", () => this.point(null));
-    this.svg.addEventListener("blur", () => this.point(null));
+    this.svg.addEventListener("pointerleave", () => view.move(null));
+    this.svg.addEventListener("blur", () => view.move(null));
     this.svg.addEventListener("keydown", (event) => this.key(event));
   }
 
   draw(series) {
-    const weight = this.chart.range ? 0 : this.view.smoothing;
     this.log = Boolean(this.view.log && this.chart.log);
     this.series = {};
-    for (const { key } of this.lines) {
+    for (const { key, smooth: wanted } of this.lines) {
       const [x, y] = series[key] ?? [[], []];
       const raw = this.log ? y.map((v) => (v > 0 ? v : null)) : y;
+      const weight = wanted && x.length > FEW / 2 ? this.view.smoothing : 0;
       this.series[key] = { x, raw, y: weight ? smooth(raw, weight) : raw };
     }
     this.width = this.svg.clientWidth || 380;
@@ -134,17 +139,24 @@ class Plot {
     const least = values.reduce((a, b) => Math.min(a, b), Infinity);
     const most = values.reduce((a, b) => Math.max(a, b), -Infinity);
     const last = Math.max(1, ...Object.values(series).map(([x]) => x.at(-1) ?? 1));
-    const xs = ticks(0, last);
+    this.right = this.end(last);
+    const xs = ticks(0, this.right).filter((x) => x <= this.right);
     const ys = this.chart.range ? [0, 0.25, 0.5, 0.75, 1] : !values.length ? [0, 1]
       : this.log ? powers(least, most) : most > least ? ticks(least, most) : ticks(least - Math.abs(least) / 9, most + Math.abs(most) / 9);
-    this.right = xs.at(-1);
     [this.low, this.high] = [this.at(ys[0]), this.at(ys.at(-1))];
     this.grid(xs, ys);
-    this.none ??= make("text", this.svg, { class: "lk-none", y: this.height / 2, "text-anchor": "middle" }, this.nothing);
+    this.none ??= make("text", this.svg, { class: "lk-none", y: this.height / 2, "text-anchor": "middle" }, this.words.nothing);
     this.none.setAttribute("x", (this.width + LEFT - RIGHT) / 2);
     this.none.style.display = values.length ? "none" : "";
     for (const line of this.lines) this.line(line);
-    if (this.cursor !== null) this.show();
+    this.show();
+  }
+
+  // Where the axis of steps ends: at the last step of the run from a quarter of it on, and of one that has ended where it
+  // ended; before, at a round number, so that the first steps are not squeezed.
+  end(last) {
+    const { steps = 0, over } = this.view;
+    return over ? last : steps >= last && last >= steps / 4 ? steps : ticks(0, last).at(-1);
   }
 
   at(value) {
@@ -161,7 +173,8 @@ class Plot {
   }
 
   grid(xs, ys) {
-    const stamp = [this.width, this.log, ...xs, ...ys].join();
+    const { epochs, steps } = this.view;
+    const stamp = [this.width, this.log, this.right, epochs, steps, ...xs, ...ys].join();
     if (stamp === this.stamp) return;
     this.stamp = stamp;
     this.axes?.remove();
@@ -172,6 +185,21 @@ class Plot {
     for (const x of xs) {
       make("text", this.axes, { x: this.x(x), y: this.height - 6, "text-anchor": "middle" }, brief(x));
     }
+    make("text", this.axes, { x: 2, y: this.height - 6, class: "lk-axis-name" }, this.words.step);
+    if (epochs && steps) this.epochs(steps / epochs);
+  }
+
+  // A dotted line at the end of every epoch, or of every few where there are many; the numbers are an axis at the top.
+  epochs(each) {
+    const room = Math.max(1, Math.ceil((28 * this.right) / ((this.width - LEFT - RIGHT) * each)));
+    let path = "";
+    for (let epoch = room; epoch * each <= this.right * 1.0001 && path.length < 5000; epoch += room) {
+      const x = this.x(epoch * each).toFixed(1);
+      path += `M${x} ${TOP}V${this.height - BOTTOM}`;
+      if (!this.chart.small) make("text", this.axes, { x, y: 10, "text-anchor": "middle", class: "lk-epoch" }, epoch);
+    }
+    if (path && !this.chart.small) make("text", this.axes, { x: 2, y: 10, class: "lk-epoch" }, this.words.epoch);
+    make("path", this.axes, { d: path, class: "lk-epoch" });
   }
 
   line(line) {
@@ -185,9 +213,9 @@ class Plot {
     line.drawn.setAttribute("data-points", x.length);
     line.faint.setAttribute("d", y === raw ? "" : this.path(x, raw));
     const mark = line.dashed ? "m-3 -3h6v6h-6z" : "m-2.5 0a2.5 2.5 0 1 0 5 0a2.5 2.5 0 1 0 -5 0";
-    const dots = x.length > FEW ? [] : x.map((step, i) => (y[i] === null ? "" : `M${this.place(step, y[i])}${mark}`));
+    const few = x.length <= FEW && y === raw;
+    const dots = few ? x.map((step, i) => (y[i] === null ? "" : `M${this.place(step, y[i])}${mark}`)) : [];
     line.marks.setAttribute("d", dots.join(""));
-    line.said.textContent = x.length ? shown(y.at(-1)) : "";
   }
 
   place(step, value) {
@@ -203,9 +231,15 @@ class Plot {
     return path;
   }
 
+  get recorded() {
+    return [...new Set(Object.values(this.series).flatMap(({ x }) => x))].sort((a, b) => a - b);
+  }
+
+  // Move the cross-hair to the recorded step next to this share of the axis.
   point(share) {
-    this.cursor = share === null ? null : Math.min(Math.max(share, 0), 1) * this.right;
-    this.show();
+    const wanted = Math.min(Math.max(share, 0), 1) * this.right;
+    const all = this.recorded;
+    this.view.move(all.length ? all[nearest(all, wanted)] : null);
   }
 
   key(event) {
@@ -213,27 +247,35 @@ class Plot {
     if (!move) return;
     event.preventDefault();
     event.stopPropagation(); // not the notebook's command mode
-    const steps = [...new Set(Object.values(this.series).flatMap(({ x }) => x))].sort((a, b) => a - b);
-    const here = steps.findIndex((step) => step >= (this.cursor ?? Infinity));
-    this.cursor = steps.at(Math.min(Math.max((here < 0 ? steps.length : here) + move, 0), steps.length - 1)) ?? null;
-    this.show();
+    const steps = this.recorded;
+    const here = steps.findIndex((step) => step >= (this.view.cursor ?? Infinity));
+    this.view.move(steps.at(Math.min(Math.max((here < 0 ? steps.length : here) + move, 0), steps.length - 1)) ?? null);
   }
 
+  // The cross-hair, and in the legend the values there; without one the last values.
   show() {
     this.hair ??= make("line", this.svg, { class: "lk-hair", y1: TOP, y2: this.height - BOTTOM });
-    const said = [];
-    for (const { key, label } of this.cursor === null ? [] : this.lines) {
+    const { cursor, epochs, steps } = this.view;
+    for (const { key, said } of this.lines) {
       const { x, raw } = this.series[key] ?? { x: [] };
-      if (!x.length) continue;
-      let best = 0;
-      for (let i = 1; i < x.length; i++) if (Math.abs(x[i] - this.cursor) < Math.abs(x[best] - this.cursor)) best = i;
-      said.push(`${label} ${x[best]}: ${shown(raw[best])}`.trim());
+      const best = !x.length ? -1 : cursor === null ? x.length - 1 : nearest(x, cursor);
+      said.textContent = best < 0 ? "" : shown(raw[best]);
+      said.classList.toggle("lk-away", cursor !== null && best >= 0 && x[best] !== cursor);
+      said.title = best < 0 ? "" : this.words.step_at.replace("{step}", x[best]);
     }
-    this.tip.hidden = !said.length;
-    this.tip.textContent = said.join(said.length > 2 ? "\n" : "   ");
-    this.hair.style.display = said.length ? "" : "none";
-    if (said.length) for (const end of ["x1", "x2"]) this.hair.setAttribute(end, this.x(this.cursor));
+    const parts = cursor === null ? [] : [this.words.step_at.replace("{step}", cursor)];
+    if (parts.length && epochs && steps) parts.push(this.words.epoch_at.replace("{epoch}", Math.ceil((cursor * epochs) / steps) || 1));
+    this.tip.textContent = this.chart.small ? "" : parts.join(" · ");
+    this.hair.style.display = parts.length && cursor <= this.right ? "" : "none";
+    if (parts.length) for (const end of ["x1", "x2"]) this.hair.setAttribute(end, this.x(cursor));
   }
+}
+
+// The place of the value in ascending `all` that is next to `wanted`.
+function nearest(all, wanted) {
+  const after = all.findIndex((value) => value >= wanted);
+  if (after <= 0) return after < 0 ? all.length - 1 : 0;
+  return all[after] - wanted < wanted - all[after - 1] ? after : after - 1;
 }
 
 // Smoothing and logarithmic scale: how the plots are shown, kept in the model so that a reload does not lose it.
@@ -276,7 +318,9 @@ class Head {
     this.message = make("span", line, { class: "lk-message" });
     this.bar = make("div", parent, { class: "lk-bar", role: "progressbar", "aria-valuemin": 0, "aria-label": words.progress });
     this.done = make("div", this.bar);
-    this.facts = make("div", make("div", parent, { class: "lk-known" }), { class: "lk-facts" });
+    const known = make("div", parent, { class: "lk-known" });
+    this.help = make("span", known, { class: "lk-explained", tabindex: 0 }, "ⓘ");
+    this.facts = make("div", known, { class: "lk-facts" });
   }
 
   draw(info) {
@@ -287,22 +331,23 @@ class Head {
     this.bar.setAttribute("aria-valuenow", info.step);
     this.bar.setAttribute("aria-valuemax", info.steps || 1);
     this.done.style.width = `${(100 * info.step) / Math.max(info.steps, info.step, 1)}%`;
-    this.facts.textContent = info.facts.join(" · ");
+    this.facts.textContent = info.facts.join(" · "); // one text: parts of their own would push each other
+    const help = info.facts.map((fact, i) => (info.helps?.[i] ? `${fact}: ${info.helps[i]}` : "")).filter(Boolean).join("\n");
+    this.help.title = this.facts.title = help;
+    this.help.setAttribute("aria-label", help);
   }
 }
 
-// Put the static result where the panel was in the notebook, or beside it, so that it is saved. The kernel does so too,
-// but a page that was reloaded does not know the output's display id. Only JupyterLab and Notebook let a widget reach the
-// cells.
-function keep(model, { data, beside }) {
+// Put the static result next to the panel in the notebook, so that it is saved. The kernel does so too, but a page that
+// was reloaded does not know the output's display id. Only JupyterLab and Notebook let a widget reach the cells.
+function keep(model, { data }) {
   const root = model.get("root"), output = { output_type: "display_data", data, metadata: {} };
   for (const cell of model.widget_manager?.context?.model?.cells ?? []) {
     const outputs = cell.outputs, all = Array.from({ length: outputs?.length ?? 0 }, (_, i) => outputs.get(i));
     const mine = all.findIndex((one) => one.data?.["application/vnd.jupyter.widget-view+json"]?.model_id === root);
     if (mine < 0) continue;
     const old = all.findIndex((one) => String(one.data?.["text/html"] ?? "").includes("labkit-kept"));
-    if (!beside) outputs.set(mine, output);
-    else if (old >= 0) outputs.set(old, output);
+    if (old >= 0) outputs.set(old, output);
     else outputs.add(output);
   }
 }
@@ -313,13 +358,23 @@ function render({ model, el }) {
   const head = new Head(el, words);
   const bar = make("div", el);
   const box = make("div", el, { class: "lk-charts" });
-  const view = { smoothing: 0, log: false };
+  const folded = make("details", el, { class: "lk-system" });
+  make("summary", folded, {}, words.system);
+  const system = make("div", folded, { class: "lk-charts" });
+  const view = { smoothing: model.get("smoothing"), log: false, cursor: null };
+  view.move = (step) => {
+    if (step === view.cursor) return;
+    view.cursor = step;
+    plots.forEach((plot) => plot.show());
+  };
   let plots = [], seq = -1, series = {}, info, timer, ending, asked = 0;
 
   const draw = () => plots.forEach((plot) => plot.draw(series));
   const build = () => {
     box.replaceChildren();
-    plots = model.get("charts").map((chart) => new Plot(box, chart, view, words.nothing));
+    system.replaceChildren();
+    plots = model.get("charts").map((chart) => new Plot(chart.small ? system : box, chart, view, words));
+    folded.hidden = !plots.some((plot) => plot.chart.small);
     if (info) tell();
     draw();
   };
@@ -330,6 +385,7 @@ function render({ model, el }) {
   };
   const tell = () => {
     head.draw(info);
+    Object.assign(view, { steps: info.steps, epochs: info.epochs, over: info.over });
     for (const plot of plots) {
       plot.svg.setAttribute("aria-label", plot.chart.small ? plot.chart.title : `${plot.chart.title}. ${info.spoken}`);
     }
@@ -357,6 +413,12 @@ function render({ model, el }) {
 
   const resized = new ResizeObserver(() => seq >= 0 && draw());
   resized.observe(box);
+  resized.observe(system);
+  folded.open = model.get("unfolded");
+  folded.addEventListener("toggle", () => {
+    model.set("unfolded", folded.open);
+    model.save_changes();
+  });
   model.on("msg:custom", heard);
   model.on("change:charts", build);
   build();

@@ -19,7 +19,7 @@ from labkit.app.jobs import Jobs
 from labkit.app.kernel_subshell import answer_in_subshell
 from labkit.app.state import State, state_with
 from labkit.app.ticker import TICKER
-from labkit.app.widgets.controls import close_all, hear_while_busy, tree
+from labkit.app.widgets.controls import close_all, hear_while_busy, restart_style, tree
 from labkit.app.wording import in_panel_words
 from labkit.core import frontend
 from labkit.core import html as pieces
@@ -114,9 +114,11 @@ class Panel:
         self._problem: run_html.Problem | None = None
         self._filling = threading.local()
         self._busy: set[widgets.DOMWidget] = set()
-        self._watched: list[tuple[State, GuardedAction, list[str]]] = []
+        self._watched: list[tuple[traitlets.HasTraits, GuardedAction, list[str]]] = []
         self._stale = True
         self.jobs = Jobs(lambda: TICKER.add(self))
+        self.state.panels += 1
+        self.state.follow()
         self._frame()
         self.guarded(self.build, person=False)()
         self._add_alerts(self.body)
@@ -179,11 +181,14 @@ class Panel:
         finally:
             self._filling.now = before
 
-    def watch(self, names: Sequence[str], action: Callable[[], Any]) -> None:
-        """Call ``action`` when one of these traits of the state changes, until the panel is closed."""
-        callback = self.guarded(lambda change: action(), person=False)
-        self.state.observe(callback, list(names))
-        self._watched.append((self.state, callback, list(names)))
+    def watch(
+        self, names: Sequence[str], action: Callable[[], Any], of: traitlets.HasTraits | None = None
+    ) -> None:
+        """Call ``action`` when one of these traits of the state, or ``of`` another object, changes, until the
+        panel is closed."""
+        callback, watched = self.guarded(lambda change: action(), person=False), of or self.state
+        watched.observe(callback, list(names))
+        self._watched.append((watched, callback, list(names)))
 
     def html(self, text: str = "") -> widgets.HTML:
         """A piece of HTML, not read as TeX; it takes no room while it is empty."""
@@ -289,7 +294,10 @@ class Panel:
         self.save = self.button("save_experiment", self._save)
         self.foot = widgets.VBox([widgets.HBox([self.copy, self.save, self.note_box]), self.code_box])
         self.foot.add_class("lk-foot")
-        self.root = widgets.VBox([style, self.body, self.busy_box, self.last_box, self.foot, self.scroller])
+        restarted = restart_style(self.state.language)
+        self.root = widgets.VBox(
+            [style, restarted, self.body, self.busy_box, self.last_box, self.foot, self.scroller]
+        )
         self.root.add_class("labkit-bench")
         self._show_busy()
 
@@ -370,6 +378,7 @@ class Panel:
         if self.closed:
             return
         self.closed = True
+        self.state.panels -= 1
         self.jobs.close()
         TICKER.discard(self)
         for state, callback, names in self._watched:

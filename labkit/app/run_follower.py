@@ -16,6 +16,8 @@ from labkit.viz.words import word
 if TYPE_CHECKING:
     from labkit.runs.handle import RunHandle
 
+#: Names of noisy series, which are smoothed; scores of the validation rows never are.
+SMOOTHED = ("loss", "f1", "accuracy", "r2", "gradient_norm", "examples_per_second")
 #: What the full panel draws of a run beside loss and F1: (split, name), and what its values are multiplied
 #: by.
 MORE = {
@@ -103,18 +105,25 @@ def _more(info: RunInfo, language: str) -> list[dict[str, Any]]:
     if len(classes) > 1:
         lines = [Line((), (), str(name), 1 + number, "dash" * (number >= len(PALETTE)), key=f"validation/f1/{number}")
                  for number, name in enumerate(classes)]  # fmt: skip
-        found.insert(0, described(Plot(lines, word("f1_each", language), y=Axis(ticks=QUARTERS)), small=True))
+        found.insert(0, described(Plot(lines, word("f1_each", language), y=Axis(ticks=QUARTERS))))
     return found
 
 
+def _is_noisy(key: str) -> bool:
+    split, _, name = key.rpartition(":")[2].partition("/")
+    return split != "validation" and name in SMOOTHED
+
+
 def described(plot: Plot, log: bool = False, small: bool = False) -> dict[str, Any]:
-    """A plot without points for ``live.js``; ``log``: whether its scale may be made logarithmic."""
+    """A plot without points for ``live.js``; ``log``: whether its scale may be made logarithmic;
+    ``small``: whether it is folded with the charts of the machine."""
     lines = [
         {
             "key": line.key,
             "label": line.label,
             "fill": 1 + (line.colour - 1) % len(PALETTE),
             "dashed": bool(line.dash),
+            "smooth": _is_noisy(line.key),
         }
         for line in plot.marks
     ]

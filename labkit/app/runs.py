@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import traitlets
+
 from labkit.app.state import State
 from labkit.core import source_code
 from labkit.core.errors import LabkitError
+from labkit.core.text import visible
 from labkit.evaluate.run_report import rows_of
 from labkit.i18n import translate
 from labkit.runs import repair_log
 from labkit.runs.handle import RunHandle
+from labkit.runs.overview import labels_of
 
 #: Runs that are offered, the newest.
 MOST = 100
+#: Characters of an entry at most.
+LONGEST = 120
+
+
+class RunChanges(traitlets.HasTraits):
+    """Counts the runs that panels of this process begin, delete or restore, and those that end: all panels watch it."""
+
+    number = traitlets.Int(0)
+
+
+RUN_CHANGES = RunChanges()
 
 
 def state_of(given: RunHandle | None, language: str | None = None) -> State:
@@ -31,10 +46,13 @@ def state_of(given: RunHandle | None, language: str | None = None) -> State:
 
 
 def choices(state: State) -> list[tuple[str, str]]:
-    """The newest runs of the lab folder as options: (name and when it began, id); last those that cannot be
-    read, by the names of their folders, with the reason."""
+    """The newest runs of the lab folder, and that of the state, as options: (name, status, score, data and time,
+    id); last those that cannot be read, by the names of their folders, with the reason."""
     store = state.store
-    found = [(f"{info.name} · {info.id}", info.id) for info in store.runs()[:MOST]]
+    infos = store.runs()
+    chosen = None if state.run is None else state.run.id
+    infos = [info for place, info in enumerate(infos) if place < MOST or info.id == chosen]
+    found = [(visible(label, LONGEST), run) for run, label in labels_of(infos, state.language).items()]
     hidden = [(repair_log.unreadable(*each), each[0]) for each in store.unreadable().items()]
     return found + [(translate(text, state.language), run) for text, run in hidden]
 

@@ -5,21 +5,23 @@ from __future__ import annotations
 import contextlib
 import threading
 import tomllib
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import traitlets
 
+from labkit.app.ticker import TICKER
 from labkit.core.cache import fingerprint, write_atomic
 from labkit.core.config import Config, dumps, option
-from labkit.core.errors import ConfigError, DataError, LabkitError
+from labkit.core.errors import ConfigError, DataError, LabkitError, RunError
 from labkit.data.io.load import load
 from labkit.data.rows import Rows
 from labkit.i18n import _
 from labkit.models import models
 from labkit.runs.handle import RunHandle, code_of, data_code
-from labkit.runs.store import Store
+from labkit.runs.store import OVER, Store
 from labkit.tasks import BY_PROBLEM_TYPE, tasks
 from labkit.tasks.classify import Classify
 from labkit.train.default_rates import BATCH
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from labkit.core.registry import Registry
     from labkit.data.io.load import RowSource
 
+#: Share of the rows that are for training where they are split as usual.
+USUAL_SHARE = 0.8
 #: The file in the lab folder that keeps a state.
 FILE = "bench.toml"
 
@@ -48,8 +52,12 @@ class State(traitlets.HasTraits):
         task, train: what is learned, and how.
         name: a name for the run.
         run: the run that is trained, evaluated and used for predictions.
+        status: the status of that run as last read; "" for no run.
+        ended: how often a run has ended while this state followed it: watch it to use a new model.
+        sizes: rows of each split, as they were last prepared.
         language: "en" or "zh".
         step: the step of the bench that is shown.
+        conflict: whether another process has changed the file of this state, which so is not written.
         pinned: keep preparation, model and training settings when other data are loaded.
     """
 
@@ -63,19 +71,29 @@ class State(traitlets.HasTraits):
     train = traitlets.Instance(Training)
     name = traitlets.Unicode()
     run = traitlets.Instance(RunHandle, allow_none=True)
+    status = traitlets.Unicode()
+    ended = traitlets.Int(0)
+    sizes = traitlets.Dict()
     language = traitlets.Unicode()
     step = traitlets.Unicode()
+    conflict = traitlets.Bool(False)
     pinned = traitlets.Bool(False)
 
+    #: Open panels that show this state; without any the run is not followed.
+    panels: int = 0
     #: The traits that make an experiment, and so a step's code.
     KEPT: ClassVar[tuple[str, ...]] = (
         "rows", "source", "options", "steps", "accept_leakage", "model", "task", "train", "name", "run",
     )  # fmt: skip
 
+    #: Lab folder → the state that the panels of this process share, and how many panels do.
+    shared: ClassVar[dict[Path, tuple[State, int]]] = {}
+
     def __init__(self, *, folder: str | Path | None = None, language: str | None = None, **traits: object):
         super().__init__(language=language_of(language), **traits)
         self.folder = folder
         self.file: Path | None = None
+        self._written: bytes | None = None  # the file as this state knows it
         self._lock, self._writing = threading.RLock(), threading.Lock()
         self._made: tuple[Any, Rows] | None = None
         self._split_rows: tuple[Any, Rows] | None = None
@@ -96,6 +114,17 @@ class State(traitlets.HasTraits):
             usual = usual_task(change["new"])
             if self.task.problem_type and tasks.name_of(self.task) != usual:
                 self.task = tasks[usual]()
+
+    @traitlets.observe("run")
+    def _other_run(self, change: dict[str, Any]) -> None:
+        self.status = ""
+        self.follow()
+
+    def follow(self) -> None:
+        """Follow the run to its end; call it where a run that had ended goes on."""
+        follower = _Follower(self)
+        if follower.refresh():
+            TICKER.add(follower)
 
     def take(self, rows: Rows, task: str = "") -> None:
         """Other rows, and the task that was chosen for them. For rows of another source everything is reset
@@ -144,7 +173,7 @@ class State(traitlets.HasTraits):
         with self._lock:
             if self.rows is None:
                 raise DataError(_("no data yet: load some in the step Data."))
-            key = (id(self.rows), fingerprint(list(self.steps)))
+            key = self._cleaned_key()
             if self._made is None or self._made[0] != key:
                 rows = self.rows
                 for step in self.steps:
@@ -159,12 +188,27 @@ class State(traitlets.HasTraits):
             key = (id(cleaned), tasks.name_of(self.task), self.task.example_format, self.accept_leakage)
             if self._split_rows is None or self._split_rows[0] != key:
                 self._split_rows = (key, ready(cleaned, self.task, self.accept_leakage))
-            return self._split_rows[1]
+            made = self._split_rows[1]
+        self.sizes = made.counts()
+        return made
 
     def ready(self) -> tuple[Rows, Experiment]:
         """:meth:`prepared`, and the experiment; for a thread. Raises as its parts do."""
         rows = self.prepared()
         return rows, self.experiment.replace(data=DataConfig.of(rows, self.accept_leakage))
+
+    def counts(self) -> dict[str, int]:
+        """Rows of each split: as they are prepared where that is known, else as they are now."""
+        if self.rows is None:
+            return {}
+        made, split = self._made, self._split_rows
+        current = made is not None and made[0] == self._cleaned_key()
+        if current and split is not None and split[0][0] == id(made[1]):
+            return split[1].counts()
+        return (made[1] if current else self.rows).counts()
+
+    def _cleaned_key(self) -> tuple[int, str]:
+        return id(self.rows), fingerprint(list(self.steps))
 
     # --- experiment -------------------------------------------------------------------------------------------
 
@@ -196,11 +240,15 @@ class State(traitlets.HasTraits):
 
     @property
     def training(self) -> Training:
-        """The training, with the default learning rate and batch size of model and task where none was
-        chosen."""
+        """The training, with the default learning rate, batch size and epochs of model, task and rows where
+        none was chosen."""
+        train = self.train if self.train.batch_size else self.train.replace(batch_size=BATCH)
         if self.model is not None:
-            return self.train.settled(self.model, self.task)
-        return self.train if self.train.batch_size else self.train.replace(batch_size=BATCH)
+            train = self.train.settled(self.model, self.task)
+        counts = self.counts()
+        split = {"validation", "test"} <= set(counts)
+        rows = counts.get("train", 0) if split else round(USUAL_SHARE * sum(counts.values()))
+        return train.for_rows(rows, self.task)
 
     @property
     def optimizer(self) -> Optimizer:
@@ -228,13 +276,51 @@ class State(traitlets.HasTraits):
         """
         state = cls(folder=folder, language=language)
         file = state.store.folder / FILE
-        with contextlib.suppress(
-            OSError, ValueError, RecursionError
-        ):  # damaged, not UTF-8, nested too deeply
-            state._restore(tomllib.loads(file.read_text(encoding="utf-8")), language is not None)
+        state._read(file, language is not None)
         state.file = file
         state.observe(lambda change: state._write(), [*cls.KEPT, "language", "step"])
         return state
+
+    @classmethod
+    def open(cls, folder: str | Path | None = None, language: str | None = None) -> State:
+        """The state of the lab folder that all panels of this process share, so that each shows what is done in
+        another; give it back by :meth:`release`."""
+        place = Store(folder).folder
+        state, users = cls.shared.get(place, (None, 0))
+        if state is None:
+            state = cls.kept(folder, language)
+        elif language is not None:
+            state.language = language_of(language)
+        cls.shared[place] = state, users + 1
+        return state
+
+    def release(self) -> None:
+        """A panel no longer uses this state; the next one after the last reads the file again."""
+        for place, (state, users) in list(self.shared.items()):
+            if state is self and users > 1:
+                self.shared[place] = state, users - 1
+            elif state is self:
+                del self.shared[place]
+
+    def overwrite(self) -> None:
+        """Settle a conflict: write the file as this state is."""
+        if self.file is not None:
+            self._written = _content(self.file)
+            self._write()
+
+    def adopt(self) -> None:
+        """Settle a conflict: take what the file holds; its rows are not read yet."""
+        if self.file is not None:
+            self.rows = None
+            self._read(self.file, spoken=True)
+            self._write()
+
+    def _read(self, file: Path, spoken: bool) -> None:
+        """Restore what a file holds, as far as it can be read: it may be damaged or nested too deeply."""
+        self._written = _content(file)
+        with contextlib.suppress(ValueError, RecursionError):
+            self._restore(tomllib.loads((self._written or b"").decode("utf-8")), spoken)
+        self.conflict = False
 
     def _restore(self, values: dict[str, Any], spoken: bool) -> None:
         def data() -> None:
@@ -269,7 +355,14 @@ class State(traitlets.HasTraits):
         )
         assert self.file is not None
         with self._writing:
-            write_atomic(self.file, dumps(kept))
+            text = dumps(kept)
+            found = _content(self.file)
+            if found not in (None, self._written, text.encode()):
+                self.conflict = True
+                return
+            write_atomic(self.file, text)
+            self._written = text.encode()
+        self.conflict = False
 
 
 def state_with(rows: RowSource | None, state: State | None, language: str | None) -> State:
@@ -284,6 +377,36 @@ def state_with(rows: RowSource | None, state: State | None, language: str | None
     if rows is not None:
         state.rows = rows if isinstance(rows, Rows) else load(rows)
     return state
+
+
+def _content(file: Path) -> bytes | None:
+    try:
+        return file.read_bytes()
+    except OSError:
+        return None
+
+
+class _Follower:
+    """Keeps ``status`` and ``ended`` of a state up to date while its run is active; the ticker calls it."""
+
+    def __init__(self, state: State):
+        self._state, self._run = weakref.ref(state), state.run
+
+    def refresh(self) -> bool:
+        """False once there is nothing more to follow."""
+        state, run = self._state(), self._run
+        if state is None or state.run is not run:
+            return False
+        try:
+            info = None if run is None else run.info
+        except RunError:  # it was deleted
+            info = None
+        before, state.status = state.status, "" if info is None else info.status
+        if info is None or not info.over:
+            return info is not None and state.panels > 0
+        if before and before not in OVER:
+            state.ended += 1
+        return False
 
 
 @dataclass(frozen=True)

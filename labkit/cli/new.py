@@ -48,7 +48,7 @@ def new(
     config = models[name](**({"preset": preset} if preset else {}))
     rows, experiment = experiment_of(rows, config, False, {} if task is None else {"task": task})
     try:
-        write_atomic(out, commented(experiment))
+        write_atomic(out, commented(experiment.for_rows(rows)))
     except OSError as error:
         raise LabkitError(
             _("cannot write {out!r}: {reason}."), out=str(out), reason=os_reason(error)

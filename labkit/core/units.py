@@ -43,6 +43,16 @@ def timed(seconds: float) -> str:
     return f"{seconds * 1e6:.3g} µs"
 
 
+def compact(number: float, figures: int = 3) -> str:
+    """A number to so many significant figures, as the charts write it: 0.152, 3.12e-6."""
+    text = f"{number:.{figures - 1}e}" if 0 < abs(number) < 1e-3 else f"{number:.{figures}g}"
+    digits, mark, power = text.partition("e")
+    if not mark:
+        return text
+    digits = digits.rstrip("0").rstrip(".") if "." in digits else digits
+    return f"{digits}e{int(power)}"
+
+
 def duration(seconds: float) -> str:
     """Seconds as h:mm:ss, or m:ss below an hour."""
     minutes, rest = divmod(max(round(seconds), 0), 60)

@@ -56,6 +56,7 @@ class RunHandle:
         is cut short, by a full disk or a kill, there is no run.
         """
         from labkit.models import models
+        from labkit.runs.changes import part_fingerprints
         from labkit.tasks.metrics import SINGLE
 
         require("train")
@@ -65,9 +66,9 @@ class RunHandle:
         classes = list(rows.spec.classes[:SINGLE]) if experiment.task.problem_type else []
         with _beside(store.folder, run_id) as content:
             rows.save(content / "data")
-            info = store.create(
-                run_id, name, content, experiment=dumps(experiment), summary={"classes": classes}
-            )
+            experiment = experiment.for_rows(rows)
+            summary = {"classes": classes, "created_with": part_fingerprints(experiment)}
+            info = store.create(run_id, name, content, experiment=dumps(experiment), summary=summary)
         with contextlib.suppress(OSError):  # a copy for readers: the store and the record of the run have it
             (info.folder / "experiment.toml").write_text(dumps(experiment), encoding="utf-8")
         return cls(store, run_id)

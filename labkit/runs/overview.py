@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from labkit.i18n import _
+from labkit.i18n import _, translate
 from labkit.i18n.labels import score_name
 from labkit.runs.store import RunInfo
 
@@ -18,9 +23,25 @@ COLUMNS = {
 def overview(info: RunInfo, now: float | None = None) -> dict[str, str]:
     """The texts of a line by column; ``now`` is in seconds since 1970."""
     return {
-        "name": info.name, "status": _status(info), "score": score_of(info), "model": _model(info), "data": _data(info),
-        "age": _age((time.time() if now is None else now) - info.created), "id": info.id,
+        "name": info.name, "status": _status(info), "score": score_of(info), "model": _model(info),
+        "data": data_of(info), "age": _age((time.time() if now is None else now) - info.created), "id": info.id,
     }  # fmt: skip
+
+
+def labels_of(infos: Sequence[RunInfo], language: str = "en") -> dict[str, str]:
+    """Run id → label for a list: name, status, score, data and when it began; no two are equal."""
+    found = {info.id: _label(info, "%m-%d %H:%M", language) for info in infos}
+    counts = Counter(found.values())
+    for info in infos:
+        if counts[found[info.id]] > 1:
+            found[info.id] = f"{_label(info, '%Y-%m-%d %H:%M:%S', language)} · {info.id}"
+    return found
+
+
+def _label(info: RunInfo, form: str, language: str) -> str:
+    began = time.strftime(form, time.localtime(info.created))
+    facts = [info.name, translate(_(info.status), language), score_of(info), data_of(info, language), began]
+    return " · ".join(fact for fact in facts if fact)
 
 
 def score_of(info: RunInfo) -> str:
@@ -45,14 +66,21 @@ def _status(info: RunInfo) -> str:
 
 
 def _model(info: RunInfo) -> str:
-    settings = info.settings("model")
+    settings = _section(info.experiment, "model")
     details = settings.get("weights") or settings.get("preset") or ""
     return f"{settings.get('name', '')} {str(details).rstrip('/').rpartition('/')[2]}".strip()
 
 
-def _data(info: RunInfo) -> str:
-    source = str(info.settings("data").get("source", ""))
-    return source.rstrip("/").rpartition("/")[2] or "rows in Python"
+def data_of(info: RunInfo, language: str = "en") -> str:
+    """The file, folder or sample that a run was trained on, in short."""
+    source = str(_section(info.experiment, "data").get("source", ""))
+    return source.rstrip("/").rpartition("/")[2] or translate(_("rows from Python"), language)
+
+
+@functools.lru_cache(maxsize=512)
+def _section(experiment: str, name: str) -> dict[str, Any]:
+    """A section of an experiment; a list of runs is read again whenever one of them changes."""
+    return RunInfo("", "", Path(), experiment=experiment).settings(name)
 
 
 def _age(seconds: float) -> str:

@@ -68,6 +68,8 @@ class ProgressBar:
             file=self.file,
             flush=True,
         )
+        for text in info.summary.get("advice", ()):
+            print(printed(f"{visible(info.name)}: {text}"), file=self.file, flush=True)
 
     def _warn(self, info: RunInfo) -> None:
         """Print what the run warns of, once."""

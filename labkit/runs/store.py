@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -43,6 +44,8 @@ STATUSES = (
 OVER = frozenset(STATUSES[-4:])
 #: Folder below the lab folder in which deleted runs end.
 DELETED = ".deleted"
+#: Seconds for which a deleted run can be restored.
+UNDO = 86_400
 #: Bytes free on a disk below which it counts as full.
 FULL = 1 << 20
 
@@ -213,8 +216,9 @@ class Store(Connected):
         )  # fmt: skip
 
     @guarded
-    def delete(self, run_id: str) -> None:
-        """Delete a run: its rows here and its folder.
+    def delete(self, run_id: str, forever: bool = True) -> None:
+        """Delete a run: its rows here and its folder; unless ``forever``, :meth:`restore` brings it back for a
+        day.
 
         Raises:
             RunError: it is being worked on, or there is none.
@@ -227,6 +231,7 @@ class Store(Connected):
                                run=info.name, state=info.status)  # fmt: skip
             aside = self.folder / DELETED / info.id
             with self.transaction() as db:
+                self._copy(db, info.id)
                 for table, column in (
                     ("runs", "id"),
                     ("records", "run"),
@@ -237,8 +242,34 @@ class Store(Connected):
                 if info.folder.is_dir():  # by its name alone the store would enter it again
                     aside.parent.mkdir(exist_ok=True)
                     info.folder.rename(aside)
-            shutil.rmtree(aside.parent, ignore_errors=True)
+            if aside.is_dir():
+                os.utime(aside)
+            self._empty_trash(info.id if forever else "")
         self._renewed(info.id)
+
+    def _empty_trash(self, run_id: str) -> None:
+        """Remove the folders of a deleted run, and of those that were deleted long ago."""
+        trash = self.folder / DELETED
+        for folder in list(trash.glob("*")):
+            with contextlib.suppress(OSError):
+                if folder.name == run_id or time.time() - folder.stat().st_mtime > UNDO:
+                    shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # others are there
+            trash.rmdir()
+
+    @guarded
+    def restore(self, run_id: str) -> RunInfo:
+        """Bring back a deleted run. Raises :class:`RunError` where it is gone for good."""
+        place, aside = self.folder / safety.run_id(run_id), self.folder / DELETED / run_id
+        if not aside.is_dir() or place.exists():
+            raise RunError(_("the deleted run {run_id!r} cannot be restored any more."), run_id=run_id)
+        with writable(_("lab folder"), self.folder, "LABKIT_FOLDER"):
+            db = self.connection()
+            aside.rename(place)
+            if not db.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone():
+                store_repair.adopt(db, [place])
+        self._empty_trash("")
+        return self.run(run_id)
 
     def runs(self) -> list[RunInfo]:
         """All runs that can be read, newest first."""

@@ -30,6 +30,7 @@ from labkit.models.layers import compute_dtype
 from labkit.profile.cost import flops_of
 from labkit.profile.hardware import mixed_pays
 from labkit.tasks.base import Head
+from labkit.train.default_rates import EPOCHS
 from labkit.train.experiment import Experiment, check_reads
 from labkit.train.optimizer import Optimizer
 from labkit.train.outcome import constant_of
@@ -128,7 +129,8 @@ def context_of(
 ) -> TrainContext:
     """The plan for rows that were read already: ``examples`` are those of train and validation. Raises as
     :func:`prepare`."""
-    experiment, train = with_length(experiment, processor.max_length), experiment.train
+    experiment = with_length(experiment.for_rows(rows), processor.max_length)
+    train = experiment.train
     placement = Placement.of(train.devices, train.model_parallel, train.sharded, experiment.model.sharding)
     sized = processor.sized(experiment.model)
     precise = with_precision(sized)
@@ -161,7 +163,7 @@ def context_of(
                 n_devices=placement.mesh.size,
                 n_processes=group.count,
             )
-    if (total := train.epochs * batches.steps_per_epoch) > STEPS:
+    if (total := (train.epochs or EPOCHS) * batches.steps_per_epoch) > STEPS:
         raise ConfigError(
             _(
                 "{epochs:,} epochs of {steps_per_epoch:,} steps are {total:,} steps; the maximum is "
@@ -246,7 +248,8 @@ def steps_of(
     train, top = experiment.train, experiment.model.layers + 1
     return TrainStep(
         head, module, train.optimizer, lambda name: _layer_of(module, name, top), top,
-        total=train.epochs * batches.steps_per_epoch, report_every=max(1, batches.steps_per_epoch // REPORTS),
+        total=(train.epochs or EPOCHS) * batches.steps_per_epoch,
+        report_every=max(1, batches.steps_per_epoch // REPORTS),
         accumulate=train.accumulate, placement=placement, model=model or experiment.model,
     )  # fmt: skip
 

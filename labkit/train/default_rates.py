@@ -1,8 +1,9 @@
-"""Default learning rate and batch size by architecture, task, trained parameters and optimizer."""
+"""Default learning rate, batch size and epochs by architecture, task, trained parameters, optimizer and rows."""
 
 from __future__ import annotations
 
 import fnmatch
+import math
 
 from labkit.models.base import ModelConfig
 from labkit.tasks.base import Task
@@ -17,11 +18,22 @@ BY_RULE = {"adamw": 1.0, "lion": 0.2, "adafactor": 10.0, "sgd": 30.0, "muon": 1.
 
 #: Examples in one step.
 BATCH = 32
+#: Epochs by default: so many, or as many as make this number of optimizer steps, but no more than the last.
+EPOCHS, FEWEST_STEPS, MOST_EPOCHS = 3, 300, 100
 
 
 def default_batch(model: ModelConfig, task: Task) -> int:
     """The default batch size: that of the task for new weights, :data:`BATCH` for pretrained ones."""
     return BATCH if model.weights else task.fresh_batch
+
+
+def default_epochs(rows: int, batch_size: int, task: Task) -> int:
+    """The default number of epochs for so many training rows: with few rows, three epochs would be too few
+    steps to learn from. Running text counts by its tokens, which are not known here."""
+    if task.example_format.running or not rows:
+        return EPOCHS
+    steps = max(1, math.ceil(rows / batch_size))
+    return max(EPOCHS, min(MOST_EPOCHS, math.ceil(FEWEST_STEPS / steps)))
 
 
 def with_rate(optimizer: Optimizer, model: ModelConfig, task: Task) -> Optimizer:

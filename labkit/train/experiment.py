@@ -25,7 +25,7 @@ from labkit.tasks import BY_PROBLEM_TYPE, tasks
 from labkit.tasks.base import ProblemType, Task
 from labkit.tasks.classify import Classify
 from labkit.train.callback_specs import check_spec
-from labkit.train.default_rates import default_batch, with_rate
+from labkit.train.default_rates import BATCH, default_batch, default_epochs, with_rate
 from labkit.train.optimizer import Optimizer, optimizers
 
 
@@ -160,7 +160,15 @@ _AIMS = {
 class Training(Config):
     """How long, in which portions, and what is kept."""
 
-    epochs: int = option(3, _("Number of epochs (passes over the training rows)."), low=1, high=1_000_000)
+    epochs: int | None = option(
+        None,
+        _(
+            "Number of epochs (passes over the training rows). Default: 3, and with few rows as many as make "
+            "about 300 optimizer steps."
+        ),
+        low=1,
+        high=1_000_000,
+    )
     batch_size: int | None = option(
         None,
         _("Examples per optimizer step (on average when packing). Default: that of the task."),
@@ -237,6 +245,12 @@ class Training(Config):
         size = default_batch(model, task) if self.batch_size is None else self.batch_size
         return self.replace(optimizer=with_rate(self.optimizer, model, task), batch_size=size)
 
+    def for_rows(self, rows: int, task: Task) -> Training:
+        """The same with the default number of epochs for so many training rows, where it has none."""
+        if self.epochs is not None:
+            return self
+        return self.replace(epochs=default_epochs(rows, self.batch_size or BATCH, task))
+
 
 @dataclass(frozen=True)
 class Experiment(Config):
@@ -268,6 +282,11 @@ class Experiment(Config):
         object.__setattr__(self, "plugins", plugins.used(names, self.plugins))
         object.__setattr__(self, "model", self.model.settled(vectors=self.task.pooled_vectors))
         object.__setattr__(self, "train", self.train.settled(self.model, self.task))
+
+    def for_rows(self, rows: Rows) -> Experiment:
+        """The same with the number of epochs that these rows need, where it has none."""
+        count = len(rows.splits.get("train", ()))
+        return self.replace(train=self.train.for_rows(count, self.task))
 
     def to_dict(self) -> dict[str, Any]:
         values = super().to_dict()

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread
 import traceback
 
 from labkit.core.errors import LabkitError, headed
 from labkit.i18n import _
+
+
+def is_process_ending(error: BaseException | None) -> bool:
+    """Whether an error says that the interpreter shuts down under a thread that trains, as where a kernel is
+    restarted: the run did not fail, it was interrupted."""
+    while error is not None:
+        if isinstance(error, RuntimeError) and "cannot schedule new futures after" in str(error):
+            return bool(getattr(concurrent.futures.thread, "_shutdown", True))
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def failure_fields(error: Exception, batch_size: int, shape: str, cure: str = "") -> dict[str, str]:

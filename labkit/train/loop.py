@@ -21,6 +21,7 @@ from labkit.data.arrow import numbers
 from labkit.data.io.load import open_rows
 from labkit.i18n import _
 from labkit.profile.hardware import memory_in_use
+from labkit.train.advice import advise
 from labkit.train.callback_specs import callbacks_of
 from labkit.train.callback_states import FILE
 from labkit.train.callbacks import Callback, CallbackList, EarlyStopping, Progress, RunLog
@@ -28,7 +29,7 @@ from labkit.train.checkpoint import Checkpoints, checkpoint_error, writer_lock
 from labkit.train.compilation import use_compilation_cache
 from labkit.train.context import prepare, save_model, shapes_of
 from labkit.train.experiment import Experiment, own_experiment
-from labkit.train.failure import failure_fields
+from labkit.train.failure import failure_fields, is_process_ending
 from labkit.train.logger import Logger, Record
 from labkit.train.outcome import outcome_of
 from labkit.train.overrides import Overrides
@@ -84,6 +85,8 @@ def work(logger: Logger, group: ProcessGroup = SINGLE, callbacks: Sequence[Callb
             loop = TrainingLoop(logger, own_experiment(run.experiment), group, callbacks)
             end = {"status": loop.run(), "message": ""}
         except Exception as error:
+            if is_process_ending(error):
+                return  # whoever looks finds that the process is gone, and the run interrupted
             if group.count > 1 and not isinstance(error, LabkitError):
                 raise  # the others wait for this process: it ends, and all begin again
             size = (loop.train.batch_size, loop.shape) if loop else (0, "")
@@ -131,7 +134,7 @@ class TrainingLoop:
             self.group,
         )
         if self.setup.experiment != self.experiment:  # what was left to the data is decided
-            self.experiment = self.setup.experiment
+            self.experiment, self.train = self.setup.experiment, self.setup.experiment.train
             self.logger.update(experiment=dumps(self.experiment))
             if self.group.lead:
                 write_atomic(self.folder / "experiment.toml", dumps(self.experiment))
@@ -280,12 +283,16 @@ class TrainingLoop:
     def _outcome(self, step: int) -> dict[str, Any]:
         """What the run says of itself at its end: truncation, and a model of ``step`` that is worth nothing."""
         told = self.logger.recorded("train")
-        losses = [record.value for record in told if record.name == "loss"]
+        losses = [(record.step, record.value) for record in told if record.name == "loss"]
         summary = self.setup.summary
-        found = outcome_of(self.experiment, summary, losses, self._evaluations().get(step, {}))
+        values = [value for _, value in losses]
+        found = outcome_of(self.experiment, summary, values, self._evaluations().get(step, {}))
         summary["warnings"] += found.warnings
         self._warn()
-        return {"cause": found.cause}
+        validation = [(record.step, record.value) for record in self._validation() if record.name == "loss"]
+        rate = self.train.optimizer.learning_rate
+        advice = advise(losses, validation, self.batches.steps_per_epoch, rate)
+        return {"cause": found.cause, "advice": [] if found.warnings else advice}
 
     def _better(self) -> int | None:
         """The step of the best evaluation, where that is the one to keep, is not this one, and is still
@@ -544,7 +551,7 @@ class TrainingLoop:
         read = self.step - sum(count for _, count, _ in self.pending)
         values: dict[str, Any] = {
             "step": read,
-            "epoch": min(read // self.batches.steps_per_epoch, self.train.epochs),
+            "epoch": min(read, self.total) // self.batches.steps_per_epoch,
         }
         if read > first:
             speed = (read - first) / max(now - begin, 1e-9)

@@ -17,7 +17,8 @@ import numpy as np
 from labkit.core.errors import ConfigError
 from labkit.core.extras import require
 from labkit.i18n import _
-from labkit.viz import curves, svg
+from labkit.runs.costs import groups_of, points_of
+from labkit.viz import curves, dashboard, svg
 from labkit.viz.figure import PALETTE, Axis, Bars, FigureSpec, Heatmap, Line, Mark, Plot, Rule
 from labkit.viz.series import gather
 from labkit.viz.words import language as language_of
@@ -37,6 +38,14 @@ def of_runs(runs: Mapping[str, RunHandle], language: str | None = None) -> go.Fi
     """The curves of some runs, by label."""
     series = {label: gather(run.store.records(run.id)) for label, run in runs.items()}
     return to_plotly(curves.of_runs(series, language_of(language)))
+
+
+def score_against_cost(runs: Iterable[RunHandle], cost: str, language: str | None = None) -> go.Figure:
+    """Score against cost of the runs that can be compared with the newest one."""
+    infos = [run.info for run in runs]
+    points = points_of(infos, cost)
+    data, metric = next(iter(groups_of(infos)), ("", "f1"))
+    return to_plotly(dashboard.score_against_cost(points, metric, cost, data, language))
 
 
 def to_plotly(figure: FigureSpec) -> go.Figure:
@@ -70,10 +79,16 @@ def literal(text: str) -> str:
 def _trace(line: Line) -> dict[str, Any]:
     colour = PALETTE[(line.colour - 1) % len(PALETTE)] if isinstance(line.colour, int) else line.colour
     return {
-        "type": "scatter", "mode": "lines+markers" if line.marker else "lines", "x": line.x, "y": line.y,
+        "type": "scatter", "mode": _mode(line), "x": line.x, "y": line.y,
+        **({"text": [literal(text) for text in line.texts], "textposition": "top center"} if line.texts else {}),
         "name": literal(line.label), "legendgroup": literal(line.label),
         "line": {"color": colour, "dash": line.dash or "solid"}, "marker": {"symbol": line.marker or "circle"},
     }  # fmt: skip
+
+
+def _mode(line: Line) -> str:
+    parts = {"lines": line.joined, "markers": line.marker, "text": line.texts}
+    return "+".join(name for name, wanted in parts.items() if wanted) or "none"
 
 
 def _side(axis: Axis) -> dict[str, Any]:

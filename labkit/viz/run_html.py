@@ -14,11 +14,11 @@ from labkit.core import html
 from labkit.core.html import Html
 from labkit.core.text import escape
 from labkit.core.units import duration
-from labkit.i18n import translate
+from labkit.i18n import Message, translate
 from labkit.runs.store import RunInfo
 from labkit.viz import curves, svg
 from labkit.viz.series import DRAWN, Series
-from labkit.viz.words import message, word
+from labkit.viz.words import TABLE, message, word
 
 STYLE = """
 .labkit-result{font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;max-width:820px;padding:4px}
@@ -27,6 +27,7 @@ STYLE = """
 .labkit-result td,.labkit-result th{padding:1px 8px}
 .labkit-result .lk-number{text-align:right}
 .labkit-warning{border-left:3px solid #b26a00;padding:1px 8px;margin:4px 0}
+.labkit-advice{border-left:3px solid #0072b2;padding:1px 8px;margin:4px 0}
 .labkit-error{border:2px solid #c62828;border-radius:3px;padding:4px 8px;margin:4px 0}
 [data-jp-theme-light=false] .labkit-result img,.vscode-dark .labkit-result img{filter:invert(.93) hue-rotate(180deg)}
 """
@@ -39,7 +40,9 @@ def result(info: RunInfo, series: Series, code: str = "", language: str = "en") 
     parts = [
         f"<style>{STYLE}</style>" + headline(info, language),
         error_box(problem_of(info), info.id, language),
+        interruption_box(info, language),
         warning_box(info, language),
+        advice_box(info, language),
         f'<img alt="{escape(figure.alt)}" src="{data_url(svg.document(figure))}" style="width:100%;max-width:800px"/>',
         numbers(series, language),
         code,
@@ -55,28 +58,35 @@ def headline(info: RunInfo, language: str = "en") -> str:
 
 def facts_of(info: RunInfo, language: str = "en") -> list[str]:
     """How far a run is, how long it takes and how fast it is, each as a short phrase of plain text."""
-    facts = [word("steps", language, step=info.step, steps=info.steps or "?")]
+    return [fact for fact, _ in explained_facts(info, language)]
+
+
+def explained_facts(info: RunInfo, language: str = "en") -> list[tuple[str, str]]:
+    """The facts of :func:`facts_of`, each with a sentence that explains it, or ""."""
+    facts = [(word("steps", language, step=info.step, steps=info.steps or "?"), word("steps_help", language))]
+
+    def add(key: str, **places: object) -> None:
+        explanation = word(f"{key}_help", language) if f"{key}_help" in TABLE else ""
+        facts.append((word(key, language, **places), explanation))
+
     if info.epochs:
-        facts.append(
-            word("epochs", language, epoch=min(info.epoch + (not info.over), info.epochs), epochs=info.epochs)
-        )
+        ended = info.steps > 0 and info.over and info.step >= info.steps
+        add("epochs", epoch=info.epochs if ended else min(info.epoch + 1, info.epochs), epochs=info.epochs)
     speed = info.summary.get("steps_per_second")
     if info.over and info.started and info.ended:
-        facts.append(word("took", language, time=duration(info.ended - info.started)))
+        add("took", time=duration(info.ended - info.started))
     elif speed and info.steps and info.status != "paused":
-        facts.append(word("left", language, time=duration((info.steps - info.step) / speed)))
+        add("left", time=duration((info.steps - info.step) / speed))
     if examples := info.summary.get("examples_per_second"):
-        facts.append(
-            word("speed", language, number=f"{examples:.3g}" if examples < 100 else f"{examples:.0f}")
-        )
+        add("speed", number=f"{examples:.3g}" if examples < 100 else f"{examples:.0f}")
     if info.compilations:
-        facts.append(word("compilations", language, n=info.compilations))
+        add("compilations", n=info.compilations)
     troubles = ("skipped", "gradient_alarms", "restarts", "quarantined")
     for key in (key for key in troubles if info.summary.get(key)):
         told = info.summary[key]
-        facts.append(word(key, language, n=len(told) if isinstance(told, list) else told))
+        add(key, n=len(told) if isinstance(told, list) else told)
     if info.summary.get("checkpoint_error"):
-        facts.append(word("checkpoint_error", language))
+        add("checkpoint_error")
     return facts
 
 
@@ -97,9 +107,26 @@ class Problem(NamedTuple):
 
 def problem_of(info: RunInfo) -> Problem | None:
     """What ended a run, if anything did."""
-    if info.status not in ("failed", "lost"):
+    if info.status not in ("failed", "lost") or interruption(info):
         return None
     return Problem(info.error or message(info.status), info.cure, info.traceback)
+
+
+def interruption(info: RunInfo) -> Message | None:
+    """What interrupted a run that did not fail: its process has ended."""
+    if info.status != "lost" or info.error:
+        return None
+    kernel = str(info.environment.get("command", "")).startswith("ipykernel")
+    return message("interrupted_by_restart" if kernel else "interrupted_by_end", step=info.step)
+
+
+def interruption_box(info: RunInfo, language: str = "en", cure: str = "") -> str:
+    """That a run was interrupted, and how it goes on (by default, in code); empty for others."""
+    told = interruption(info)
+    if told is None:
+        return ""
+    said = f"{translate(told, language)} {cure or translate(info.cure, language)}"
+    return f'<div class="labkit-warning {html.LITERAL}" role="status"><p>{escape(said)}</p></div>'
 
 
 def error_box(problem: Problem | None, run_id: str, language: str = "en") -> str:
@@ -122,6 +149,13 @@ def warning_box(info: RunInfo, language: str = "en") -> str:
     texts = (translate(text, language) for text in info.summary.get("warnings", ()))
     paragraphs = "".join(f"<p>{escape(text)}</p>" for text in texts)
     return f'<div class="labkit-warning {html.LITERAL}" role="note">{paragraphs}</div>' if paragraphs else ""
+
+
+def advice_box(info: RunInfo, language: str = "en") -> str:
+    """How the next run could be better, by the losses of this one; empty where nothing is known."""
+    texts = (translate(text, language) for text in info.summary.get("advice", ()))
+    told = "".join(f"<p>{escape(text)}</p>" for text in texts)
+    return f'<div class="labkit-advice {html.LITERAL}" role="note">{told}</div>' if told else ""
 
 
 def code_section(python: str, toml: str, language: str = "en") -> str:

@@ -1,4 +1,4 @@
-"""Texts of panels by key: runs here, lab steps in words_steps.py and words_evaluate.py."""
+"""Texts of panels by key: runs here, lab steps in words_steps.py, words_train.py and words_evaluate.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 from labkit.core.errors import ConfigError, nearest
 from labkit.i18n import LANGUAGES, Message, _, ngettext, pgettext, translate
 from labkit.i18n.labels import LABELS
-from labkit.viz import words_evaluate, words_steps
+from labkit.viz import words_evaluate, words_steps, words_train
 
 #: key → English text. Places in braces are filled by :func:`word`.
 RUNS: dict[str, Message] = {
@@ -24,7 +24,7 @@ RUNS: dict[str, Message] = {
     "finished": _("finished"),
     "stopped": _("stopped"),
     "failed": _("failed"),
-    "lost": _("lost"),
+    "lost": _("interrupted"),
     # numbers
     "loss": _("Loss"),
     "f1": _("F1"),
@@ -76,7 +76,7 @@ RUNS: dict[str, Message] = {
     "exercise_wrong": _("{name}: not yet. {what} Hint: {hint}"),
     "placeholder": _("run {name}: `run.show()` shows its panel"),
 }
-TABLE = {**RUNS, **words_steps.TABLE, **words_evaluate.TABLE}
+TABLE = {**RUNS, **words_steps.TABLE, **words_evaluate.TABLE, **words_train.TABLE}
 
 
 chosen_language: str | None = None

@@ -54,12 +54,14 @@ def test_it_goes_on_and_marks_what_is_done():
     data.way.value, data.path.value = "path", REVIEWS
     data.load.click()
     settle(lab)
-    assert [name for name, _ in lab.stepper.options][:2] == ["1 Data ✓", "2 Prepare ✓"]
+    assert [name for name, _ in lab.stepper.options][:2] == ["1 Data ✓", "2 Prepare"]
+    assert "reviews.csv" in lab.context.value and "no run yet" in lab.context.value
     lab.next.click()
     assert lab.stepper.value == lab.state.step == "prepare"
     assert lab.shown.children == (lab.steps["prepare"].root,)
     lab.stepper.value = "data"
     assert lab.shown.children == (data.root,)
+    assert [name for name, _ in lab.stepper.options][:2] == ["1 Data ✓", "2 Prepare ✓"]
     settle(lab)
     lab.close()
     assert data.closed

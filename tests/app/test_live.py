@@ -234,7 +234,51 @@ def test_what_was_asked_is_told_until_it_is_taken(run: FakeRun):
 
 
 def test_the_rate_begins_at_the_experiments(run: FakeRun):
-    assert LivePanel.of(run).rate.value == "2e-05"
+    assert LivePanel.of(run).rate.value == "2e-5"
+
+
+def test_saving_and_a_new_rate_are_confirmed_with_their_step(run: FakeRun):
+    panel = LivePanel.of(run)
+    panel.save.click()
+    run.store.take(run.id, 17)
+    panel.refresh()
+    assert panel.note.value == "Saving the checkpoint of step 17 …"
+    (run.info.folder / "checkpoints" / "step_17").mkdir(parents=True)
+    panel.refresh()
+    assert panel.note.value == "Saved at step 17"
+    panel.refresh()
+    assert panel.note.value == "Saved at step 17"  # it stays until the next request
+    panel.rate.value = "1e-4"
+    panel.set.click()
+    panel.refresh()
+    assert "requested" in panel.note.value
+    run.store.take(run.id, 20)
+    panel.refresh()
+    assert panel.note.value == "Peak learning rate 1e-4 from step 21 on"
+    assert LivePanel(run).rate.value == "1e-4"
+
+
+def test_a_checkpoint_that_cannot_be_written_is_not_called_saved(run: FakeRun):
+    panel = LivePanel.of(run)
+    panel.save.click()
+    run.store.take(run.id, 17)
+    run.store.update(run.id, summary={"checkpoint_error": "disk full"})
+    panel.refresh()
+    assert panel.note.value == "disk full"
+
+
+@pytest.mark.parametrize("rate", ["5", "0.0021"])
+def test_a_rate_a_hundred_times_the_present_one_must_be_given_twice(run: FakeRun, rate: str):
+    panel = LivePanel.of(run)
+    panel.rate.value = rate
+    panel.set.click()
+    panel.refresh()
+    assert commands(run) == [] and f"{rate} is " in panel.note.value and "Press Set again" in panel.note.value
+    panel.set.click()
+    assert commands(run) == [("set", {"learning_rate": float(rate)})]
+    panel.rate.value = "0.0019"  # 95 times the first one
+    panel.set.click()
+    assert len(commands(run)) == 1
 
 
 @pytest.mark.parametrize("text", ["fast", "", "-1", "nan", "inf"])
@@ -269,18 +313,19 @@ def test_every_callback_that_fails_says_so_in_the_panel(
         raise OSError("disk <full>")
 
     found = callbacks(panel)
-    assert len(found) == 5  # four buttons and the curves
+    assert len(found) == 7  # six buttons and the curves
     for name, (widget, call) in found.items():
         with monkeypatch.context() as patch:
             for method in ("pause", "stop", "save", "set"):
                 patch.setattr(run, method, fail, raising=False)
+            patch.setattr(panel, "_navigate", fail)
             hostile = type("Hostile", (dict,), {"get": fail})()
             call(widget, hostile, None) if "Curves" in name else call(widget)
         panel.refresh()
         assert "OSError: disk &lt;full&gt;" in panel.error.value, name
         assert "Traceback (most recent call last)" in panel.error.value and run.id in panel.error.value
         panel.problem = None
-    assert len(caplog.records) == 5
+    assert len(caplog.records) == 7
     panel.refresh()
     assert panel.error.value == ""
     panel.stop.click()  # usable after
@@ -301,28 +346,54 @@ def test_a_refresh_that_fails_says_so_and_goes_on(run: FakeRun, monkeypatch: pyt
 # --- the end ----------------------------------------------------------------------------------------------------
 
 
-def test_the_last_values_come_before_the_end_and_the_result_replaces_the_panel(
+def test_the_last_values_come_before_the_end_and_the_result_stays_next_to_the_panel(
     run: FakeRun, published: list[Any]
 ):
     panel = LivePanel.of(run)
     panel.display()
     assert list(published[0][0]) == ["application/vnd.jupyter.widget-view+json", "text/plain"]
+    assert "labkit-kept" in published[1][0]["text/html"]  # what is saved before the run ends
     write(run, 1, 10)
     run.store.update(run.id, status="finished", started=1.0, ended=2.0)
     assert not panel.refresh()
     news, over = messages(panel)
     assert news["series"]["train/loss"][0][-1] == 10 and news["info"]["word"] == "finished"
-    data, display_id, update = published[1]
-    assert (
-        over == {"type": "over", "data": data, "beside": False} and update and display_id == published[0][1]
-    )
+    data, display_id, update = published[2]
+    assert over == {"type": "over", "data": data} and update and display_id == published[1][1]
     assert "data:image/svg+xml," in data["text/html"] and "lk.fit(rows)" in data["text/html"]
     assert run.id not in data["text/plain"]
     assert all(button.disabled for button in (panel.pause, panel.stop, panel.save, panel.set))
     hello(panel)  # a page that was opened again, before the result was saved
     assert not panel.refresh()
     assert [m["type"] for m in messages(panel)] == ["snapshot", "over"]
-    assert len(published) == 2
+    assert len(published) == 3
+
+
+@pytest.mark.parametrize(("status", "offered"), [("finished", True), ("stopped", True), ("failed", False)])
+def test_a_run_that_ended_offers_the_next_steps_and_advice(run: FakeRun, status: str, offered: bool):
+    panel = LivePanel.of(run)
+    panel.refresh()
+    assert panel.after.layout.display == "none"
+    run.store.update(run.id, status=status, summary={"advice": ["train <longer>"], "warnings": ["no better"]})
+    panel.refresh()
+    assert (panel.after.layout.display != "none") == offered
+    assert ("train &lt;longer&gt;" in panel.advice.value) == ("no better" in panel.advice.value) == offered
+    assert ("no better" in panel.warned.value) != offered
+    assert "train &lt;longer&gt;" in live.kept(run, "en")["text/html"]
+    assert panel.pause.disabled == (status == "finished")  # else it says Resume
+
+
+def test_the_next_steps_open_below_the_panel_or_where_the_lab_shows_them(run: FakeRun):
+    run.store.update(run.id, status="finished")
+    shown: list[str] = []
+    for panel in (LivePanel(run, navigate=shown.append), LivePanel(run)):
+        for button in panel.after.children[1].children:
+            button.click()
+    assert shown == ["evaluate", "predict"]
+    (opened,) = panel.below.children
+    assert "labkit-bench" in opened._dom_classes
+    panel.close()
+    assert opened.comm is None
 
 
 def test_a_failed_run_shows_error_cure_and_traceback(run: FakeRun, published: list[Any]):
@@ -381,7 +452,7 @@ def test_show_suits_the_front_end(
 ):
     monkeypatch.setattr(live, "frontend", lambda: where)
     live.show(make(tmp_path, "run-1", status=status))
-    assert [next(iter(data)) for data, _, _ in published] == ([kind] if kind else [])
+    assert [next(iter(data)) for data, _, _ in published][:1] == ([kind] if kind else [])
 
 
 # --- what is left behind ----------------------------------------------------------------------------------------
@@ -433,3 +504,32 @@ def test_the_script_is_small_and_asks_nobody():
     addresses = re.findall(r"https?://[^\s\"']+", script + style)
     assert addresses == ["http://www.w3.org/2000/svg"]  # the name of SVG, never asked for
     assert not re.search(r"innerHTML|\bimport\b|fetch\(|eval\(|url\(", script + style)
+
+
+# --- restart of the kernel --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("command", "said"), [
+    ("ipykernel_launcher.py", "Interrupted by a restart of the kernel at step 38."),
+    ("train.py", "Interrupted at step 38: the process that trained it has ended."),
+])  # fmt: skip
+def test_a_run_whose_process_ended_is_interrupted_and_can_be_resumed(tmp_path: Path, command: str, said: str):
+    gone = {"pid": 2**22 + 1, "process": {}}
+    run = make(tmp_path, "run-1", step=38, environment={"command": command}, **gone)
+    panel = LivePanel.of(run)
+    panel.refresh()
+    assert said in panel.error.value and "Press Resume to continue" in panel.error.value
+    assert "labkit-error" not in panel.error.value
+    assert (panel.pause.description, panel.pause.disabled) == ("Resume", False)
+    kept = live.kept(run, "en")["text/html"]
+    assert said in kept and "lk.open_run" in kept and 'class="labkit-error' not in kept
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_one_band_says_that_the_kernel_was_restarted(run: FakeRun, language: str):
+    style = LivePanel(run, language).root.children[0].value
+    said = {"en": "The kernel was restarted. Run this cell", "zh": "内核已重启"}[language]
+    assert said in style and ".jupyter-widgets-disconnected" in style
+    bench = labkit.app.Data(language=language)
+    assert any(said in getattr(child, "value", "") for child in bench.root.children)
+    bench.close()

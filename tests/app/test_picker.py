@@ -129,7 +129,7 @@ def test_a_form_gives_what_was_typed_or_says_what_is_wrong():
     assert (
         isinstance(sliders.controls["epochs"], widgets.IntSlider) and sliders.controls["epochs"].value == 90
     )
-    sliders.fill(Training(batch_size=512))
+    sliders.fill(Training(epochs=90, batch_size=512))
     assert sliders.controls["batch_size"].value == 512
     panel.close()
 

@@ -68,11 +68,12 @@ def test_a_log_gets_a_line_an_evaluation(store):
     learn(store)
     bar.update()
     bar.update()
-    store.update("a", status="finished")
+    store.update("a", status="finished", summary={"advice": ["train for more epochs."]})
     bar.close()
     assert log.getvalue().splitlines() == [
         "step 5 of 10: loss 0.7000, validation loss 0.6000, F1 0.8125",
         "reviews: finished after step 5 of 10",
+        "reviews: train for more epochs.",
     ]
 
 
@@ -83,7 +84,8 @@ def test_names_and_warnings_cannot_steer_the_terminal(tmp_path, live):
     screen = Terminal() if live else io.StringIO()
     bar = ProgressBar(store, "a", screen)
     store.write("a", [(5, "validation", "f1\x9b31m", 0.5)], step=5,
-                summary={"reported": ["f1\x9b31m"], "warnings": ["class \x1b]0;t\x07 \u202eis rare"]})  # fmt: skip
+                summary={"reported": ["f1\x9b31m"], "warnings": ["class \x1b]0;t\x07 \u202eis rare"],
+                         "advice": ["\x1b[2J\u202e"]})  # fmt: skip
     bar.update()
     store.update("a", status="stopped", message="\x1b[31m")
     bar.close()

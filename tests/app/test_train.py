@@ -87,8 +87,11 @@ def test_a_run_is_begun_from_the_panel_and_steered(reviews, tiny, settings, tmp_
     assert state.run is not None and state.run.wait(120).status == "finished"
     assert state.run.info.summary["keep"] == "last" and state.run.info.name == "from the panel"
     assert state.run.info.summary["model_step"] == state.run.info.step
+    assert isinstance(state.run.info.summary["advice"], list)  # what it says: tests/train/test_advice.py
     end = time.monotonic() + 20
-    while panel.begin.disabled and time.monotonic() < end:  # the ticker tells the end
+    while (
+        panel.begin.disabled or not panel.live.stop.disabled
+    ) and time.monotonic() < end:  # the ticker does it
         time.sleep(0.05)
     assert not panel.begin.disabled and panel.live.stop.disabled
     assert panel.code() == state.run.code() and "epochs=1" in panel.code()
@@ -167,7 +170,7 @@ def test_a_run_that_stopped_goes_on_from_the_panel_and_its_result_stays_beside(p
     run.store.update(run.id, status="stopped")
     assert not panel.live.refresh()
     over = next(message for message in sent if message["type"] == "over")
-    assert over["beside"] and "labkit-kept" in over["data"]["text/html"]
+    assert "labkit-kept" in over["data"]["text/html"]
     assert sent[-1]["type"] == "published" and sent[-1]["data"] == over["data"]
     assert (
         panel.live.pause.description == "Resume"

@@ -68,13 +68,22 @@ def saved(lab: Lab, page: Page) -> tuple[str, list[dict[str, Any]]]:
     return text, json.loads(text)["cells"][1]["outputs"]
 
 
+def results(outputs: list[dict[str, Any]]) -> list[str]:
+    """The static pictures among the outputs of a cell."""
+    return ["".join(out["data"]["text/html"]) for out in outputs if "text/html" in out["data"]]
+
+
 def assert_static(lab: Lab, page: Page, status: str) -> str:
-    """Wait until the panel has become a picture, save the notebook and check what was saved; returns its HTML."""
-    shown = [["text/html", "text/plain"]]
-    until(lambda: [list(output["data"]) for output in page.outputs(1)] == shown, "the static result")
-    page.find(".labkit-result img").wait_for()
+    """Wait until the picture next to the panel shows the end, save the notebook and check what was saved; returns its
+    HTML."""
+
+    def ended() -> bool:
+        found = results(page.outputs(1))
+        return len(found) == 1 and status in found[0]
+
+    until(ended, "the static result")
     text, outputs = saved(lab, page)
-    html = "".join(outputs[0]["data"]["text/html"])
+    (html,) = results(outputs)
     assert status in html and "data:image/svg+xml," in html
     assert len(text) < 100_000
     return html
@@ -110,6 +119,9 @@ def test_resume_and_learning_rate_take_effect(steered: Page):
     held = step(steered)
     steered.find(".labkit-panel input").fill("0.125")
     pressed(steered, "Set")
+    steered.find(".lk-asked:has-text('0.125 is 4.17e3 times the present learning rate 3e-5')").wait_for()
+    pressed(steered, "Set")
+    steered.find(".lk-asked:has-text('Change learning rate'), .lk-asked:has-text('requested')").wait_for()
     pressed(steered, "Resume")
     wait_status(steered, "running")
     rates = "answer = [r.value for r in run.store.records(run.id) if r.name == 'learning_rate'][{}:]"
@@ -189,6 +201,8 @@ def test_stop_leaves_the_curves_in_the_notebook_although_the_page_was_reloaded(
     html = assert_static(lab, steered, "stopped")
     assert "trainer" not in html and "labkit.fit" not in html
     assert steered.execute("answer = run.status") == "stopped"
+    assert steered.find(STATUS).text_content() == "stopped" and steered.find(".labkit-kept").is_hidden()
+    assert steered.find(".lk-line[data-series='train/loss']").is_visible()  # the panel stays, with its curves
     steered.screenshot(tmp_path / "stopped.png")
     assert_clean(steered)
 
@@ -218,7 +232,7 @@ def test_hostile_names_and_errors_are_shown_as_text(lab: Lab, tmp_path: Path):
     page.screenshot(tmp_path / "dark.png")
     html = assert_static(lab, page, "failed")
     assert HOSTILE not in html
-    error = page.find(".labkit-error")
+    error = page.find(".labkit-panel .labkit-error")
     assert HOSTILE in error.text_content() and "What to do: cure for ValueError" in error.text_content()
     error.locator("summary").click()
     page.page.wait_for_timeout(1000)  # typesetting comes late, if it comes

@@ -85,15 +85,39 @@ def test_hover_and_keys_tell_values(watched: Page):
     plot = watched.find(".lk-charts figure svg[role=img]").first
     plot.focus()
     plot.press("ArrowLeft")
-    assert re.match(r"train \d+: 0\.\d+", watched.find(".lk-tip").first.text_content())
+    tips = watched.find(".lk-plot:visible >> xpath=.. >> .lk-tip")
+    hairs = watched.find(".lk-hair").evaluate_all(
+        "(all) => all.filter((one) => one.style.display !== 'none').length"
+    )
+    assert re.fullmatch(r"step \d+ · epoch \d", tips.first.text_content())
+    assert re.fullmatch(r"0\.\d+", watched.find(".lk-legend .lk-value").first.text_content())
+    assert hairs == 7  # one cross-hair for all charts
+    assert watched.find(".lk-charts figure:visible").count() == 3  # those of the machine are folded
+    assert len(set(tips.all_text_contents())) == 1
+    plot.hover(position={"x": 100, "y": 60})
+    first = tips.first.text_content()
     plot.hover(position={"x": 200, "y": 60})
-    until(lambda: "train" in watched.find(".lk-tip").first.text_content(), "the value under the pointer")
+    until(lambda: first != tips.first.text_content() != "", "another step under the pointer")
+    heights = watched.find(".lk-charts figure:visible").evaluate_all(
+        "(all) => all.map((one) => one.offsetHeight)"
+    )
+    assert len(set(heights)) == 1
+
+
+def test_the_charts_of_the_machine_are_unfolded_and_stay_so(watched: Page):
+    folded = watched.find(".lk-system figure").first
+    assert folded.is_hidden()
+    watched.find(".lk-system summary").click()
+    folded.wait_for()
+    until(lambda: watched.execute("answer = panel.live.curves.unfolded"), "the kernel to know")
+    watched.find(".lk-system summary").click()
+    until(lambda: folded.is_hidden(), "folded again")
 
 
 def test_another_run_is_laid_over(watched: Page, tmp_path: Path):
     watched.page.get_by_label("Compare with").select_option(index=0)
     until(lambda: points(watched).get("1:train/loss") == 40, "the other run's curve")
-    assert "other · train" in watched.find(".lk-charts figcaption").first.text_content()
+    assert "other · train" in watched.find(".lk-legend").first.text_content()
     watched.screenshot(tmp_path / "overlaid.png", ".labkit-bench")
 
 
@@ -164,11 +188,30 @@ def test_a_run_is_begun_by_a_click_and_keeps_its_model(lab: Lab, tiny: Any, tmp_
     until(lambda: points(page).get("validation/f1") == 2, "two evaluations")
     moved = page.page.evaluate("() => window.moved")
     assert any(what == "height" for _, what, _ in moved)
-    assert [
-        note for note in moved if note[0]
-    ] == []  # once the run is there, nothing moves until it has ended
+    ended = ("", "finished")
+    # once the run is there, nothing moves until it has ended
+    assert [note for note in moved if note[0] not in ended] == []
     assert page.execute("answer = state.run.info.step == state.run.info.steps > 20")
     assert page.execute("answer = (state.run.info.folder / 'model' / 'model.safetensors').exists()")
     page.screenshot(tmp_path / "dark.png", ".labkit-bench")
     assert_clean(page)
+    page.close()
+
+
+def test_one_band_shows_that_the_kernel_was_restarted(lab: Lab, tmp_path: Path):
+    page = lab.open(lab.notebook("restarted.ipynb", ["import labkit as lk\nlk.panels.Train(language='en')"]))
+    page.run_cell(0)
+    bench = page.find(".labkit-bench").first
+    bench.wait_for()
+    marks = """(bench) => [bench, ...bench.querySelectorAll('*')].map((node) => getComputedStyle(node, '::before'))
+      .filter(({ content, display }) => display !== 'none' && !['none', 'normal', '""'].includes(content))
+      .map(({ content }) => content)"""
+    before = bench.evaluate(marks)
+    page.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    until(
+        lambda: bench.evaluate("(b) => b.classList.contains('jupyter-widgets-disconnected')"), "the restart"
+    )
+    shown = [content for content in bench.evaluate(marks) if content not in before]
+    assert shown == ['"The kernel was restarted. Run this cell to continue."']
+    page.screenshot(tmp_path / "restarted.png", ".labkit-bench")
     page.close()

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -97,3 +99,16 @@ def test_packages_with_private_parts_have_an_upper_bound(name: str) -> None:
     ]
     found = [Requirement(line) for line in lines if re.split(r"[<>=!\[ ;]", line)[0] == name]
     assert found and all(any(each.operator == "<" for each in wanted.specifier) for wanted in found)
+
+
+def test_a_thread_pool_that_refuses_work_when_the_interpreter_ends_says_so() -> None:
+    """For train/failure.py."""
+    script = (
+        "import atexit, concurrent.futures.thread as pools\nfrom labkit.train.failure import is_process_ending\n"
+        "pool = pools.ThreadPoolExecutor(1)\npool.submit(int).result()\n"
+        "assert pools._shutdown is False and not is_process_ending(RuntimeError('cannot schedule'))\n"
+        "def late():\n    try:\n        pool.submit(int)\n    except RuntimeError as error:\n"
+        "        print(is_process_ending(error), is_process_ending(ValueError(1)))\natexit.register(late)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True False"

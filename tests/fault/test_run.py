@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -313,3 +314,24 @@ def said(client, code: str) -> str:
 
     client.execute_interactive(code, timeout=120, output_hook=hear)
     return "".join(lines).strip()
+
+
+def test_a_run_whose_interpreter_ends_under_it_is_interrupted_not_failed(tmp_path: Path) -> None:
+    """As where a kernel is restarted: thread pools refuse work while the thread that trains goes on."""
+    script = (
+        "import sys, time\nimport labkit as lk\nrows = lk.load('digits').sample(300, seed=0)\n"
+        "settings = dict(epochs=100_000, batch_size=16, evaluate_every=20, background=True, folder=sys.argv[1])\n"
+        "run = lk.fit(rows, 'mlp', **settings)\n"
+        "while run.info.step < 50:\n    time.sleep(0.05)\nprint(run.id)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    info = Store(tmp_path).run(done.stdout.strip())
+    assert (info.status, info.error) == ("lost", "") and info.step >= 50, info.error
+    assert "resume" in info.cure

@@ -12,10 +12,11 @@ from labkit.app.state import State
 from labkit.core.config import dumps, loads
 from labkit.models import models
 from labkit.planning import experiment_of
-from labkit.runs.handle import code_of
+from labkit.runs.handle import RunHandle, code_of
 from labkit.tasks import tasks
 from labkit.tasks.classify import Classify
-from labkit.train.default_rates import BY_RULE, default_batch, default_rate
+from labkit.tasks.lm import LanguageModel
+from labkit.train.default_rates import BY_RULE, default_batch, default_epochs, default_rate
 from labkit.train.experiment import Experiment, Training
 from labkit.train.optimizer import TUNES, Optimizer, optimizers
 
@@ -118,3 +119,26 @@ def test_an_experiment_has_the_batch_size_of_its_task_wherever_it_comes_from(mod
         chosen = Experiment(model=config, task=settings, train=Training(batch_size=given))
         assert chosen.train.batch_size == given
         assert (f"batch_size={given}" in code_of(chosen)) == (given != size)
+
+
+@pytest.mark.parametrize(("rows", "batch", "epochs"), [
+    (470, 32, 20),  # 15 steps an epoch
+    (60, 32, 100), (32, 32, 100),  # no more than a hundred
+    (3200, 32, 3), (3000, 32, 4), (100_000, 32, 3), (470, 8, 6), (0, 32, 3),
+])  # fmt: skip
+def test_few_rows_are_trained_for_about_three_hundred_steps(rows: int, batch: int, epochs: int):
+    assert default_epochs(rows, batch, Classify()) == epochs
+    assert default_epochs(rows, batch, LanguageModel()) == 3  # running text counts by its tokens
+    assert Training(epochs=5, batch_size=batch).for_rows(rows, Classify()).epochs == 5
+
+
+def test_a_run_has_the_same_epochs_from_the_panel_from_toml_and_from_python(tmp_path: Path):
+    rows = lk.load(str(Path(__file__).parents[1] / "reviews.csv")).split(seed=0)  # 208 to train on: 7 steps
+    state = State(rows=rows, model=models["textcnn"](preset="tiny"), folder=tmp_path, language="en")
+    text = dumps(state.experiment)
+    assert "epochs" not in text and state.training.epochs == 43
+    python = experiment_of(rows, models["textcnn"](preset="tiny"), False, {}, "")[1]
+    for experiment in (state.ready()[1], loads(Experiment, text), python):
+        run = RunHandle.create(state.store, experiment, rows)
+        assert run.experiment.train.epochs == 43 and "epochs=43" in run.code()
+        assert run.experiment.replace(name="") == experiment.for_rows(rows).replace(name="")

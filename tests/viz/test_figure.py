@@ -41,7 +41,8 @@ def test_every_drawing_has_the_colour_dash_marker_and_limits_of_the_description(
     assert (trace.line.color, trace.line.dash, trace.marker.symbol) == (PALETTE[1], "dash", "square")
     assert to_plotly(figure).layout.yaxis.range == (0, 1)
     assert described(figure.plots[0]) == {
-        "title": "Loss", "lines": [{"key": "train/loss", "label": "a & b", "fill": 2, "dashed": True}],
+        "title": "Loss", "lines": [{"key": "train/loss", "label": "a & b", "fill": 2, "dashed": True,
+                                   "smooth": True}],
         "range": True, "log": False, "small": False,
     }  # fmt: skip
 

@@ -106,7 +106,7 @@ class Evaluate(Panel):
         self.tabs.titles = tuple(self.word(name) for name in TABS)
         links = widgets.HBox(list(self.downloads.values()))
         self.body.children = (top, self.empty, self.conclusion, self.scores, links, self.tabs)
-        self.watch(["run"], self._ask)
+        self.watch(["run", "ended"], self._ask)
         self._ask()
 
     def code(self) -> str:

@@ -155,7 +155,7 @@ class Predict(Panel):
         both.add_class("lk-two")
         last = widgets.HBox([self.export, self.link])
         self.body.children = (self.empty, both, self.files.root, last)
-        self.watch(["run"], self._open)
+        self.watch(["run", "ended"], self._open)
         self._open()
 
     def code(self) -> str:

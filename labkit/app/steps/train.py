@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as widgets
 
-from labkit.app.live import LivePanel, kept
+from labkit.app.live import RATE_FIGURES, LivePanel, kept
 from labkit.app.live_picture import publish
 from labkit.app.panel import Panel
-from labkit.app.runs import choices, state_of
+from labkit.app.runs import RUN_CHANGES, choices, state_of
 from labkit.app.state import State
 from labkit.app.ticker import TICKER
-from labkit.core.errors import ConfigError
+from labkit.app.widgets.dashboard import Dashboard
+from labkit.core.errors import ConfigError, RunError
 from labkit.core.frontend import is_app
-from labkit.core.text import escape
+from labkit.core.text import escape, visible
+from labkit.core.units import compact
 from labkit.i18n import translate
 from labkit.runs.handle import RunHandle
 from labkit.viz.words import message
@@ -31,14 +34,21 @@ class Train(Panel):
     Args:
         run: a run to show and to begin others like.
         state, language: see :class:`labkit.app.panel.Panel`.
+        navigate: shows the step of this name, "evaluate" or "predict".
     """
 
     title = "train"
 
     def __init__(
-        self, run: RunHandle | None = None, *, state: State | None = None, language: str | None = None
+        self,
+        run: RunHandle | None = None,
+        *,
+        state: State | None = None,
+        language: str | None = None,
+        navigate: Callable[[str], None] | None = None,
     ):
         self.live: LivePanel | None = None
+        self.navigate = navigate
         self.display_id = secrets.token_hex(8)
         super().__init__(state if state is not None else state_of(run, language))
 
@@ -57,20 +67,29 @@ class Train(Panel):
             self.on_change(field, action)
         self.shown = widgets.Dropdown(description=self.word("run_shown"))
         self.over = widgets.SelectMultiple(
-            description=self.word("compare_with"), tooltip=self.word("compare_with_help"), rows=3
+            description=self.word("compare_with"), tooltip=self.word("compare_with_help"), rows=2
         )
         self.shown.style.description_width = self.over.style.description_width = "auto"
-        self.shown.layout.width = self.over.layout.width = "360px"
+        self.shown.layout.width = self.over.layout.width = "500px"
+        self.shown.layout.max_width = self.over.layout.max_width = "100%"
+        self.delete, self.undo = (
+            self.button("delete_run", self._delete),
+            self.button("undo_delete", self._undo),
+        )
+        self.undo.layout.display, self._deleted = "none", ""
         self.on_change(self.shown, self._choose)
         self.on_change(self.over, self._overlay)
         self.repairs, self.empty, self.place = self.html(), self.html(), widgets.VBox()
         first = widgets.HBox([self.begin, self.name, self.epochs, self.batch, self.rate])
-        second = widgets.HBox([self.shown, self.over])
+        second = widgets.HBox([self.shown, self.delete, self.undo, self.over])
         for row in (first, second):
             row.layout.flex_flow, row.layout.grid_gap = "row wrap", "2px 12px"
-        self.body.children = (first, second, self.repairs, self.empty, self.place)
+        self.dashboard = Dashboard(self)
+        self.body.children = (first, second, self.repairs, self.empty, self.place, self.dashboard.root)
         self.watch(["name", "train", "model", "task", "rows", "source"], self._fill)
         self.watch(["run"], self._show)
+        self.watch(["number"], self.list_runs, of=RUN_CHANGES)
+        self.watch(["number"], self.dashboard.refresh, of=RUN_CHANGES)
         self._fill()
         self._show()
 
@@ -87,7 +106,7 @@ class Train(Panel):
             self.name.value = self.state.name
             self.epochs.value, self.batch.value = train.epochs, train.batch_size
             rate = train.optimizer.learning_rate
-            self.rate.value = "" if rate is None else f"{rate:g}"
+            self.rate.value = "" if rate is None else compact(rate, RATE_FIGURES)
         self._enable()
 
     def _enable(self) -> None:
@@ -133,6 +152,24 @@ class Train(Panel):
 
     def _began(self, run: RunHandle) -> None:
         self.state.run = run
+        RUN_CHANGES.number += 1
+
+    def _delete(self) -> None:
+        """Delete the run that is shown; it can be restored."""
+        if (run := self.state.run) is None:
+            return
+        info = run.info
+        self.state.store.delete(run.id, forever=False)
+        self._deleted = run.id
+        self.state.run = None
+        self.undo.description = self.word("undo_delete_of", name=visible(info.name, 40))
+        self.undo.layout.display = ""
+        RUN_CHANGES.number += 1
+
+    def _undo(self) -> None:
+        self.state.run = RunHandle(self.state.store, self.state.store.restore(self._deleted).id)
+        self.undo.layout.display = "none"
+        RUN_CHANGES.number += 1
 
     def refresh(self) -> bool:
         goes_on = super().refresh()
@@ -140,8 +177,7 @@ class Train(Panel):
         return goes_on
 
     def _choose(self, run_id: str) -> None:
-        if run_id:
-            self.state.run = RunHandle(self.state.store, run_id)
+        self.state.run = RunHandle(self.state.store, run_id) if run_id else None
 
     def _overlay(self, ids: tuple[str, ...]) -> None:
         if self.live is not None:
@@ -151,7 +187,9 @@ class Train(Panel):
         """The live panel of the state's run."""
         run, before = self.state.run, self.live
         if run is not None and (before is None or before.run.id != run.id):
-            self.live = LivePanel(run, self.state.language, full=True, ended=self._ended)
+            self.live = LivePanel(
+                run, self.state.language, full=True, changed=self._changed_status, navigate=self.navigate
+            )
             self.live.display_id, self.live.curves.root = self.display_id, self.root.model_id
             self.place.children = (self.live.root,)
             TICKER.add(self.live)
@@ -163,27 +201,35 @@ class Train(Panel):
         self.list_runs()
         self._enable()
 
-    def _ended(self) -> None:
-        self.list_runs()
+    def _changed_status(self) -> None:
+        """The run began, went on or ended."""
+        self.state.follow()
+        RUN_CHANGES.number += 1
         self._enable()
 
     def list_runs(self) -> None:
         """The runs there are, newest first, and what of the run store was repaired."""
-        run = self.state.run
+        run, info = self.state.run, None
+        with contextlib.suppress(RunError):
+            info = None if run is None else run.info
+        if run is not None and info is None:  # another panel has deleted it
+            self.state.run = None
+            return
         named = choices(self.state)
-        if run is not None and run.id not in dict(
-            (key, name) for name, key in named
-        ):  # older than those offered
-            named.append((f"{run.name} · {run.id}", run.id))
         notes = [escape(translate(note, self.state.language)) for note in self.state.store.notes]
         self.repairs.value = "".join(f'<p class="lk-quiet">{note}</p>' for note in notes)
         with self.filling():
-            offered = named or [(self.word("run_none"), "")]
-            self.shown.options = offered
-            self.shown.value = offered[0][1] if run is None else run.id
+            first = (self.word("choose_run" if named else "run_none"), "")
+            self.shown.options = [first, *named]
+            self.shown.value = "" if run is None else run.id
+            before = self.over.value
             self.over.options = [(name, run_id) for name, run_id in named if run is None or run_id != run.id]
+            self.over.value = [
+                run_id for run_id in before if run_id in dict(map(reversed, self.over.options))
+            ]
         for control in (self.shown, self.over):
             control.disabled = not named
+        self.delete.disabled = info is None or not (info.over or info.status == "created")
 
     # --- showing ------------------------------------------------------------------------------------------------
 

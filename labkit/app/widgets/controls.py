@@ -6,6 +6,27 @@ from collections.abc import Iterator, Sequence
 
 import ipywidgets as widgets
 
+from labkit.viz.words import word
+
+#: Where the kernel was restarted, Jupyter marks every widget of the page with a broken link. Instead one band says so.
+_RESTARTED = """
+:is(.labkit-bench, .labkit-panel).jupyter-widgets-disconnected::before { content: %s; display: block; flex: none;
+  color: inherit; font: 600 13px/1.5 var(--jp-ui-font-family, system-ui, sans-serif); margin: 0 0 8px;
+  padding: 6px 12px;
+  border-left: 4px solid #b45309; background: rgba(230, 159, 0, 0.16); }
+:is(.labkit-bench, .labkit-panel).jupyter-widgets-disconnected > * { opacity: 0.6; pointer-events: none; }
+:is(.labkit-bench, .labkit-panel) .jupyter-widgets-disconnected.jupyter-widgets-disconnected::before { display: none; }
+:is(.labkit-bench, .labkit-panel) .jupyter-widgets-disconnected > * { opacity: 1; }
+"""
+
+
+def restart_style(language: str) -> widgets.HTML:
+    """A style for the root of a panel: what it shows when the kernel was restarted and nothing answers."""
+    said = word("restarted", language).replace("\\", "").replace('"', "'").replace("<", "")
+    made = widgets.HTML("<style>" + _RESTARTED % f'"{said}"' + "</style>")
+    made.layout.display = "none"
+    return made
+
 
 def hear_while_busy(widget: widgets.Widget) -> None:
     """Let a widget be heard while a cell runs.

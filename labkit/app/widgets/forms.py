@@ -26,7 +26,7 @@ SLIDERS = {
     "embedding": (16, 512, 16), "base_width": (8, 128, 8), "encoder_depth": (1, 12, 1), "decoder_depth": (1, 12, 1),
 }  # fmt: skip
 #: Fields that may be left out, whose value is known nonetheless: a number, as others are.
-KNOWN = ("batch_size",)
+KNOWN = ("batch_size", "epochs")
 #: Fields that the data decide, or that are written elsewhere.
 LEFT_OUT = ("vocab_size", "input_shape", "preset", "weights", "optimizer")
 _MOST = 10**9

@@ -1,0 +1,81 @@
+"""Score against cost: which runs are comparable, and the Pareto front, against a check of every pair."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import labkit as lk
+from labkit.core.errors import ConfigError
+from labkit.runs.costs import RunCost, groups_of, pareto_front, points_of
+from labkit.runs.store import Store
+from labkit.viz import svg
+from labkit.viz.dashboard import score_against_cost
+
+
+def add(store: Store, run: str, source: str = "a.csv", score: float | None = 0.5, **values: Any) -> None:
+    metric = values.pop("metric", "f1")
+    summary = {"metric": metric, "parameters": values.pop("parameters", 1000)}
+    summary |= {} if score is None else {f"validation_{metric}": score}
+    toml = f"[data]\nsource = 'folder/{source}'\n"
+    store.create(
+        run, values.pop("name", run), experiment=toml, summary=summary, **{"status": "finished", **values}
+    )
+
+
+@pytest.mark.parametrize("lower", [False, True])
+def test_the_front_holds_the_runs_that_no_other_one_beats(lower: bool):
+    draws = np.random.default_rng(0).integers(1, 12, (200, 2)).astype(float)
+    points = [RunCost(str(n), "", cost, score) for n, (cost, score) in enumerate(draws)]
+    sign = -1 if lower else 1
+
+    def beats(a: RunCost, b: RunCost) -> bool:
+        at_least = a.cost <= b.cost and sign * a.score >= sign * b.score
+        return at_least and (a.cost < b.cost or sign * a.score > sign * b.score)
+
+    want = {(b.cost, b.score) for b in points if not any(beats(a, b) for a in points)}
+    front = pareto_front(points, lower)
+    assert {(point.cost, point.score) for point in front} == want
+    assert [point.cost for point in front] == sorted({cost for cost, _ in want})
+
+
+def test_only_runs_with_the_data_and_metric_of_the_newest_are_compared(tmp_path: Path):
+    store = Store(tmp_path)
+    add(store, "other-data", "b.csv", 0.99)
+    add(store, "other-metric", score=0.1, metric="loss")
+    add(store, "cheap", score=0.6, parameters=10, started=100.0, ended=130.0, step=7)
+    add(store, "no-score", score=None)
+    add(store, "active", score=0.9, status="created")
+    add(store, "big", score=0.7, parameters=5000, started=100.0, ended=110.0, step=9)
+    infos = store.runs()
+    assert groups_of(infos) == [("a.csv", "f1"), ("a.csv", "loss"), ("b.csv", "f1")]
+    assert [(point.id, point.cost) for point in points_of(infos, "parameters")] == [
+        ("cheap", 10),
+        ("big", 5000),
+    ]
+    assert [(point.id, point.cost) for point in points_of(infos, "seconds")] == [("big", 10), ("cheap", 30)]
+    assert [point.id for point in points_of(infos, "steps", ("b.csv", "f1"))] == []  # it made none
+    with pytest.raises(ConfigError, match=r"cost = 'second' .* Did you mean 'seconds'"):
+        points_of(infos, "second")
+
+
+def test_the_figure_names_the_front_and_is_the_same_in_plotly_and_svg(tmp_path: Path):
+    store = Store(tmp_path)
+    for number, (score, size) in enumerate([(0.5, 100), (0.7, 2000), (0.6, 90_000)]):
+        add(store, f"run-{number}", score=score, parameters=size, name=f"n{number} <b>")
+    points = points_of(store.runs(), "parameters")
+    drawn = svg.inline(score_against_cost(points, "f1", "parameters", "a.csv", "en"))
+    assert "n0 &lt;b&gt;" in drawn and "n1 &lt;b&gt;" in drawn and "n2 " not in drawn and "10³" in drawn
+    assert "F1, validation of a.csv" in drawn and "<b>" not in drawn
+    figure = lk.runs(tmp_path).cost_figure()
+    rest, front = figure.data
+    assert (list(front.x), list(front.y), front.mode) == ([100, 2000], [0.5, 0.7], "lines+markers+text")
+    assert (list(rest.x), rest.mode) == ([90_000], "markers") and figure.layout.xaxis.type == "log"
+    assert score_against_cost([], "f1", "seconds", "", "zh").plots
+
+
+def test_no_runs_make_an_empty_figure(tmp_path: Path):
+    assert sum(len(trace.x) for trace in lk.runs(tmp_path).cost_figure("seconds").data) == 0
