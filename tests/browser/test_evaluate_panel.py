@@ -105,7 +105,7 @@ def test_a_typed_text_is_answered_and_explained_and_the_model_taken_away(
 ):
     evaluated.page.get_by_label("Text", exact=True).fill("a truly good film")
     evaluated.page.get_by_label("Text", exact=True).press("Tab")
-    pressed(evaluated, "Predict")
+    evaluated.find(".mod-primary:text-is('Predict')").click()
     answer = "answer = use.answer.value"
     until(lambda: "Probability" in evaluated.execute(answer), "an answer")
     want = evaluated.execute("answer = run.predict(['a truly good film'])[0].label")

@@ -121,7 +121,7 @@ def test_resume_and_learning_rate_take_effect(steered: Page):
     pressed(steered, "Set")
     steered.find(".lk-asked:has-text('0.125 is 4.17e3 times the present learning rate 3e-5')").wait_for()
     pressed(steered, "Set")
-    steered.find(".lk-asked:has-text('Change learning rate'), .lk-asked:has-text('requested')").wait_for()
+    steered.find(".lk-asked:has-text('requested'), .lk-asked:has-text('Peak learning rate 0.125')").wait_for()
     pressed(steered, "Resume")
     wait_status(steered, "running")
     rates = "answer = [r.value for r in run.store.records(run.id) if r.name == 'learning_rate'][{}:]"
