@@ -318,4 +318,5 @@ def test_the_commands_write_these_files(experiment, tmp_path):
     run = lk.runs(tmp_path)[0]
     assert done.exit_code == 0 and run.status == "created", done.output
     assert f"labkit.runs.worker {tmp_path} {run.id}" in Path(tmp_path / "job.sh").read_text()
-    assert run.info.summary == {"classes": ["negative", "positive"]}  # nothing was done yet
+    assert run.info.summary["classes"] == ["negative", "positive"]
+    assert set(run.info.summary) == {"classes", "created_with"}  # nothing was done yet

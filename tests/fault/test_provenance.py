@@ -24,7 +24,7 @@ from labkit.train.provenance import NAME, Provenance, conditions, differences
 
 from .test_kill import copy_of, kill
 
-EXPERIMENT = Experiment.from_dict({"model": {"name": "mlp"}})
+EXPERIMENT = Experiment.from_dict({"model": {"name": "mlp"}, "train": {"epochs": 3}})
 
 
 def provenance(folder: Path, run: str = "a", **changes) -> Provenance:
