@@ -47,6 +47,9 @@ sys.modules["labkit_checker"].check = check  # type: ignore[attr-defined]
 CHECKED = ["labkit.models", "labkit.tasks", "labkit.profile", "labkit.train", "labkit.runs"]
 install_import_hook(CHECKED, "labkit_checker.check")
 
+#: Bytes of a worker from which on compiled programs are given back after a file of tests.
+MOST_MEMORY = 4 << 30
+
 # Notebooks are tests in notebooks/; those below tests/ are material of tests.
 collect_ignore_glob = ["*.ipynb"]
 
@@ -70,12 +73,21 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Workers:
 
 @pytest.fixture(scope="module", autouse=True)
 def limited_programs():
-    """Thousands of tests in one process compile more programs than a process may hold."""
+    """Thousands of tests in one process compile more programs than a process may hold, and than there is memory for."""
     yield
     if "jax" in sys.modules:
         from labkit.train.compilation import limit_programs
 
-        limit_programs(0.3)
+        large = memory_of_process() > MOST_MEMORY
+        limit_programs(0.0 if large else 0.3)
+
+
+def memory_of_process() -> int:
+    """Bytes of memory that this process has now; 0 where the system does not list them."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 @pytest.fixture(scope="session")

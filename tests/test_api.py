@@ -60,7 +60,7 @@ def test_an_experiment_survives_toml(run):
 
 
 def test_a_new_process_gives_the_same_predictions_bit_for_bit(run, tmp_path):
-    texts = ["A FINE   film", "dull &amp; long", "?", "[CLS] \ud800 这部电影"]
+    texts = ["A FINE   film", "dull &amp; long", "", "[CLS] \ud800 这部电影"]
     here = run.predictor.probabilities(texts)
     run.export(tmp_path / "out")
     script = (

@@ -181,11 +181,9 @@ class GenerationPipeline(Pipeline):
 
     Attributes:
         noun: what an input is called.
-        blank: whether an input may be empty.
     """
 
     noun: ClassVar[str]
-    blank: ClassVar[bool] = False
     #: Inputs are padded to a multiple of so many tokens, so that few lengths are compiled.
     STEP: ClassVar[int] = 32
 
@@ -213,7 +211,7 @@ class GenerationPipeline(Pipeline):
     def _answers(self, inputs: Any, how: Generation) -> Any:
         """What is written for one text, or a list for several."""
         single = isinstance(inputs, str)
-        texts = texts_of([inputs] if single else inputs, self.noun, self.blank)
+        texts = texts_of([inputs] if single else inputs, self.noun)
         answers = self._write([self.clean(text) for text in texts], how) if texts else []
         return answers[0] if single else answers
 

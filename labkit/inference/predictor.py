@@ -439,8 +439,8 @@ class Predictor(Pipeline):
             self._check_pairs(pairs is not None)
         if any(isinstance(each, np.ndarray | list) for each in examples):
             raise DataError(_("this model expects texts, not arrays."))
-        texts = texts_of(examples, _("text"), blank=False)
-        return texts, None if pairs is None else texts_of(pairs, _("second text"), blank=False)
+        texts = texts_of(examples, _("text"))
+        return texts, None if pairs is None else texts_of(pairs, _("second text"))
 
     def told(self, row: np.ndarray, unsure_below: float | None = None) -> Prediction | NumericPrediction:
         """What a row of :meth:`probabilities` says, f32[c]; see :meth:`predict`."""
@@ -502,8 +502,8 @@ class Predictor(Pipeline):
         if not len(examples):
             return result, 0
         if clean and isinstance(self.processor, TextProcessor):
-            examples = self._cleaned(examples, _("text"))
-            pairs = None if pairs is None else self._cleaned(pairs, _("second text"))
+            examples = [self.clean(text) for text in examples]
+            pairs = None if pairs is None else [self.clean(text) for text in pairs]
         batches = self.processor.to_predict(examples, pairs)
         for index, answers in self._results(self._answer, batches):
             result[index] = answers
@@ -514,17 +514,6 @@ class Predictor(Pipeline):
                 place=place,
             )
         return (result if self._offset is None else result + self._offset), batches.truncated
-
-    def _cleaned(self, texts: Sequence[str], noun: str) -> list[str]:
-        """Texts cleaned as those of training. Raises :class:`DataError` where nothing is left of one."""
-        found = [self.clean(text) for text in texts]
-        for number, (text, clean) in enumerate(zip(texts, found, strict=True)):
-            if not clean.strip():
-                raise DataError(
-                    _("{noun} {number} is {text!r}, which the cleaning of the training texts leaves empty."),
-                    noun=noun, number=number, text=text[:80],
-                )  # fmt: skip
-        return found
 
     def predict_encoded(self, dataset: Dataset) -> np.ndarray:
         """Probability of every class, f32[n, c], for a split of :class:`labkit.data.rows.Rows`."""

@@ -36,7 +36,6 @@ class TextGenerationPipeline(GenerationPipeline):
     """
 
     task, pretrained, noun = LanguageModel, Capability.CAUSAL, _("prompt")
-    blank = True  # a text of its own
 
     def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
         super().__init__(source, device, plugins)

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 import nbformat
 
@@ -108,6 +109,16 @@ class Lab:
         page.page.goto(f"{self.url}lab/workspaces/page{self._pages}?reset&token={self.token}")
         page.page.locator(".jp-Launcher").first.wait_for()
         return page
+
+    def end_kernels(self) -> None:
+        """End all kernels of the server."""
+        head = {"Authorization": f"token {self.token}"}
+        with urlopen(Request(f"{self.url}api/kernels", headers=head), timeout=60) as answer:
+            kernels = json.load(answer)
+        for kernel in kernels:
+            urlopen(
+                Request(f"{self.url}api/kernels/{kernel['id']}", headers=head, method="DELETE"), timeout=60
+            ).close()
 
     def close(self) -> None:
         """End the browser, the server and the kernels that the server started."""

@@ -232,7 +232,9 @@ def test_hostile_classes_texts_and_errors_run_nothing_in_train_judge_and_use(pag
     assert settled(page) == ""
     page.find(".lk-matrix td button").first.click()
     for number in range(4):
-        page.execute(f"j = bench.steps['evaluate']; j._worst(); j.examples.list.chosen = {number}; answer = 1")
+        page.execute(
+            f"j = bench.steps['evaluate']; j._worst(); j.examples.list.chosen = {number}; answer = 1"
+        )
         assert settled(page) == ""
     page.find(".jupyter-widget-Collapse-header").first.click()  # attention
     for name in ("Thresholds", "Calibration", "Compare", "Slices"):
