@@ -10,7 +10,6 @@ import pytest
 
 from .jupyter import Lab
 
-
 #: The JupyterLab of these tests, while it runs.
 STARTED: list[Lab] = []
 
