@@ -29,13 +29,13 @@ def gelu(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
     return 0.5 * x * (1 + lax.erf(x * np.sqrt(0.5).astype(x.dtype)))
 
 
-# --- what is kept ---------------------------------------------------------------------------------------------
+# --- residuals ---------------------------------------------------------------------------------------------
 
 
 def pack(x: Array, short: bool) -> Array:
-    """What is kept of an array until the gradient.
+    """The residual of an array for the backward pass.
 
-    Sixteen bits are kept as whole numbers: what a loop carries in bfloat16 XLA widens to float32 on a CPU.
+    bfloat16 is stored as its bit pattern: XLA widens bfloat16 carried by a loop to float32 on a CPU.
     """
     if short or x.dtype == jnp.bfloat16:
         return lax.bitcast_convert_type(x.astype(jnp.bfloat16), jnp.uint16)

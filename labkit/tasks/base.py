@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -47,13 +47,21 @@ def tokenizer_option(kind: str = "wordpiece") -> Any:
     return option(kind, _("Subword algorithm of that tokenizer."), choices=choices)
 
 
+@runtime_checkable
+class PoolsAlone(Protocol):
+    """A backbone that computes the pooled vectors without the hidden states of the last layer."""
+
+    def vectors(self, *args: Any, key: jax.Array | None = None) -> Any:
+        """The pooled vectors f32[b, d], or [b, s, d] of packed texts."""
+
+
 def vectors(
     backbone: Any, *args: Any, key: jax.Array | None = None
 ) -> Float[Array, "b d"] | Float[Array, "b s d"]:
-    """The pooled vectors of texts, by the method of that name where a backbone has one: it computes nothing
-    else."""
-    made = getattr(backbone, "vectors", None)
-    return backbone(*args, key=key).pooled if made is None else made(*args, key=key)
+    """The pooled vectors of texts; a backbone that can computes nothing else."""
+    if isinstance(backbone, PoolsAlone):
+        return backbone.vectors(*args, key=key)
+    return backbone(*args, key=key).pooled
 
 
 class ProblemType(StrEnum):

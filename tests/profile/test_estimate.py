@@ -51,7 +51,7 @@ TINY = BertConfig(preset="tiny", vocab_size=1000)
 def test_an_estimate_of_a_small_model():
     found = estimate(steps_of(TINY), empty_batch((8, 32)), 8, MINE)
     assert found.parameters == found.trainable == TINY.count() + 128 * 2 + 2
-    assert found.flops_per_example * 8 == found.flops_per_step > 6e8
+    assert found.flops_per_example * 8 == found.flops_per_step > 4e8
     assert found.memory_bytes == found.memory.total > 3 * 4 * found.parameters
     assert found.fits and found.step_seconds > 0 and len(found.accelerators) == len(ACCELERATORS)
     assert not estimate(steps_of(TINY), empty_batch((8, 32)), 8, limit=10**6).fits
@@ -162,7 +162,7 @@ def test_the_exact_plan_is_that_of_the_compiler_in_another_process(rows):
 def test_a_model_without_a_formula_is_compiled(monkeypatch):
     steps, batch = steps_of(TINY), empty_batch((8, 32))
     by_formula = estimate(steps, batch, 8)
-    monkeypatch.setattr(type(TINY), "activations", lambda self, batch: None)
+    monkeypatch.setattr(type(TINY), "vector_activations", lambda self, batch: None)
     compiled = estimate(steps, batch, 8)
     plan = planned(compiled_of(steps.lower("train", steps.abstract_state(), batch)))
     assert compiled.memory_bytes == plan.total == pytest.approx(by_formula.memory_bytes, rel=0.15)
