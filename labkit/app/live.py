@@ -130,7 +130,7 @@ class LivePanel:
         self.problem: run_html.Problem | None = None
         self._ended: run_html.Problem | None = None
         self._interrupted = ""
-        self._asked: dict[int, _Asked] = {}  # commands that are not done: number → what was asked
+        self._asked: dict[int, _Asked] = {}  # pending commands by number
         self._done = ""  # what the last one has led to
         self._unconfirmed: float | None = None  # a learning rate to be set if it is given again
         self._told: dict[str, Any] = {}
