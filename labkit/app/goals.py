@@ -19,8 +19,6 @@ GOALS: dict[str, tuple[tuple[str, ...], str]] = {
     "generate": (("text",), "lm"),
     "translate": (("text", "pair"), "seq2seq"),
 }
-#: Goals of pictures and sounds in folders by class.
-OF_MEDIA = ("classify",)
 #: Usual names of columns, in lower case.
 QUESTION = ("question", "query", "问题")
 PARAGRAPH = ("context", "paragraph", "passage", "段落", "上下文", "文章")

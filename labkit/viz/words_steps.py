@@ -74,7 +74,6 @@ TABLE: dict[str, Message] = {
     "input_columns": _("Input: columns of the table"),
     "more_options": _("More options"),
     "drop_file": _("or drop a file here"),
-    "rows_of_python": _("rows from Python"),
     "count_rows": _("{count} rows"),
     "count_columns": _("{count} columns"),
     "column_used": _("{what}: {name}"),

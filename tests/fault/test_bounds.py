@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import labkit as lk
-from labkit.app.steps.data import LONGEST, file_name
+from labkit.app.widgets.uploads import LONGEST, file_name
 from labkit.core.errors import DataError, LabkitError, WeightsError
 from labkit.data.io.audio import read_wav
 from labkit.data.text.tokenizer import Tokenizer

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import anywidget
 import ipywidgets as widgets
 import numpy as np
-import traitlets
 
 from labkit.app.goals import GOALS, LOOKED_AT, Chosen, for_goal, guess, of_options
 from labkit.app.panel import Panel
 from labkit.app.state import State, state_with
 from labkit.app.widgets.browse import Browser
 from labkit.app.widgets.forms import hinted
+from labkit.app.widgets.uploads import FileDrop, file_name
 from labkit.core import html
 from labkit.core.archive import left_out, of_system, unpack
 from labkit.core.cache import fingerprint, write_atomic
@@ -43,20 +42,12 @@ if TYPE_CHECKING:
 #: Kinds of files that can be uploaded; a zip file holds others of them, or what READ names beside.
 FILES = (*READERS, *OPENERS)
 READ = (*FILES, *PICTURES, *SOUNDS)
-LONGEST = 150  # bytes of the name that an uploaded file is kept under
 WAYS = ("sample", "upload", "path")
 DECIMAL_MARKS = {"auto": "", "point": ".", "comma": ","}
 #: Controls that choose a column, named as the fields of :class:`labkit.app.goals.Chosen`.
 COLUMNS = ("text", "pair", "label", "answer", "separator")
 #: Rows that are listed for each reason why they were left out.
 LISTED = 50
-
-
-class FileDrop(anywidget.AnyWidget):
-    """A place to drop a file on, for the upload control of the same row."""
-
-    _esm = Path(__file__).parents[1] / "file_drop.js"
-    label = traitlets.Unicode().tag(sync=True)
 
 
 @dataclass(frozen=True)
@@ -368,7 +359,7 @@ class Data(Panel):
         """What was read: the source, its rows and columns, the columns in use, and the rows left out."""
         source, spec = str(rows.source.get("source", "")), rows.spec
         facts = [
-            Path(source).name or self.word("rows_of_python"),
+            Path(source).name or self.word("python_rows"),
             self.word("count_rows", count=f"{len(rows):,}"),
         ]
         if self._peeked and self._of == source:
@@ -454,16 +445,6 @@ class Data(Panel):
         return html.joined(title, html.scrolled(html.table(head, lines, numeric=(2,)), self.word("problems")))
 
 
-def file_name(given: str) -> str:
-    """The name of an uploaded file without odd characters, short enough for every file system; its ending
-    stays."""
-    name = re.sub(r"[^\w.-]+", "_", Path(given).name).strip(".") or "upload"
-    if len(raw := name.encode()) <= LONGEST:
-        return name
-    ending = name[-20:]
-    return raw[: LONGEST - len(ending.encode())].decode(errors="ignore") + ending
-
-
 def _kept(content: bytes, place: Path, packed: bool) -> list[Note]:
     """Write what was uploaded; what is packed becomes a folder. The place is named by the content, so what is
     there already is the same. Returns notes of the packed files that were left out."""
@@ -488,13 +469,10 @@ def _peeked(source: str) -> dict[str, Any]:
 def _usable_rows(source: str, options: dict[str, Any], usable: str, labelled: str) -> Rows:
     """The rows that can be used. ``on_bad`` and ``missing`` are passed only where some cannot, so that the code of
     a clean file has neither."""
-    lenient = {"on_bad": usable, "missing": labelled}
-    tries = [{}, {"on_bad": usable}, {"missing": labelled}, lenient]
-    for more in tries[:-1]:
-        if "error" in more.values():
-            continue
-        try:
+    lenient = {name: value for name, value in (("on_bad", usable), ("missing", labelled)) if value != "error"}
+    tries: list[dict[str, str]] = [{}, *({name: value} for name, value in lenient.items())]
+    *earlier, last = [*tries, lenient] if len(lenient) > 1 else tries
+    for more in earlier:
+        with contextlib.suppress(DataError):
             return load(source, **options, **more)
-        except DataError:
-            continue
-    return load(source, **options, **{name: value for name, value in lenient.items() if value != "error"})
+    return load(source, **options, **last)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ipywidgets as widgets
 
-from labkit.app.steps.data import FileDrop, file_name
 from labkit.app.widgets.controls import hear_while_busy
 from labkit.app.widgets.download import Download
+from labkit.app.widgets.uploads import FileDrop, file_name
 from labkit.app.wording import in_panel_words
 from labkit.core import html
 from labkit.core.archive import unpack
