@@ -115,13 +115,13 @@ def test_a_typed_text_is_answered_and_explained_and_the_model_taken_away(
         "four words",
     )
     pd.DataFrame({"id": [7, 8], "text": ["a truly good film", "dull"]}).to_csv(
-        tmp_path / "new.csv", index=False
+        tmp_path / "unseen.csv", index=False
     )
     upload = evaluated.find(".widget-upload").last
     with evaluated.page.expect_file_chooser() as chooser:
         upload.click()
-    chooser.value.set_files(str(tmp_path / "new.csv"))
-    answers = evaluated.find("a.lk-link:has-text('new-predictions.csv')")
+    chooser.value.set_files(str(tmp_path / "unseen.csv"))
+    answers = evaluated.find("a.lk-link:has-text('unseen-predictions.csv')")
     with evaluated.page.expect_download() as download:
         answers.click()
     download.value.save_as(tmp_path / "answers.csv")

@@ -186,6 +186,8 @@ class Train(Panel):
     def _show(self) -> None:
         """The live panel of the state's run."""
         run, before = self.state.run, self.live
+        # before the live panel, so that it does not move once it is there
+        self.empty.value = "" if run is not None else f'<p class="lk-quiet">{self.word("train_first")}</p>'
         if run is not None and (before is None or before.run.id != run.id):
             self.live = LivePanel(
                 run, self.state.language, full=True, changed=self._changed_status, navigate=self.navigate
@@ -197,7 +199,6 @@ class Train(Panel):
             self.live, self.place.children = None, ()
         if before is not None and before is not self.live:
             before.close()
-        self.empty.value = "" if run is not None else f'<p class="lk-quiet">{self.word("train_first")}</p>'
         self.list_runs()
         self._enable()
 
