@@ -178,14 +178,14 @@ def test_a_run_is_begun_by_a_click_and_keeps_its_model(lab: Lab, tiny: Any, tmp_
     page = lab.open(lab.notebook("clicked.ipynb", cells), dark=True)
     page.run_cell(0)
     page.run_cell(1)
-    page.page.get_by_label("Epochs").fill("2")
+    page.page.get_by_label("Epochs").fill("10")
     page.page.get_by_label("Epochs").press("Tab")
     page.page.evaluate(WATCH)
     pressed(page, "Start training")
-    wait_status(page, "running")  # the panel looks twice a second: the run has some hundred steps
+    wait_status(page, "running")  # the panel looks twice a second: the run has a thousand steps
     pressed(page, "Save now")
     wait_status(page, "finished")
-    until(lambda: points(page).get("validation/f1") == 2, "two evaluations")
+    until(lambda: points(page).get("validation/f1") == 10, "ten evaluations")
     moved = page.page.evaluate("() => window.moved")
     assert any(what == "height" for _, what, _ in moved)
     ended = ("", "finished")
