@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from labkit.tasks import tasks
     from labkit.train.callbacks import Callback
     from labkit.train.optimizer import Optimizer, optimizers
+    from labkit.train.privacy import Privacy
     from labkit.viz.plotly import picture
     from labkit.viz.words import choose as language
 
@@ -87,6 +88,7 @@ HOMES = {
     "FillMaskPipeline": "labkit.inference.fill_mask:FillMaskPipeline",
     "Predictor": "labkit.inference.predictor:Predictor",
     "Optimizer": "labkit.train.optimizer:Optimizer",
+    "Privacy": "labkit.train.privacy:Privacy",
     "Callback": "labkit.train.callbacks:Callback",
     "optimizers": "labkit.train.optimizer:optimizers",
     "language": "labkit.viz.words:choose",
@@ -101,8 +103,8 @@ HOMES = {
 __all__ = [  # noqa: RUF022 (in the order of use)
     "load", "Rows", "samples", "TextCleaner", "leakage", "Tokenizer", "encode", "Batches", "BucketBatches",
     "choose_buckets", "models", "tasks", "optimizers",
-    "estimate", "largest_batch", "find_learning_rate", "plot_schedule", "Optimizer", "Callback", "fit", "runs",
-    "open_run", "compare", "right_size", "ClassificationReport", "Thresholds", "Pipeline", "Predictor",
+    "estimate", "largest_batch", "find_learning_rate", "plot_schedule", "Optimizer", "Privacy", "Callback", "fit",
+    "runs", "open_run", "compare", "right_size", "ClassificationReport", "Thresholds", "Pipeline", "Predictor",
     "TextGenerationPipeline", "TranslationPipeline", "QuestionAnsweringPipeline", "EmbeddingPipeline",
     "FillMaskPipeline", "serve", "Lab", "panels", "language", "picture", "scale", "check", "LabkitError", "__version__",
 ]  # fmt: skip

@@ -88,6 +88,9 @@ LABELS: dict[str, Message] = {
     "on_checkpoint_failure": _("If saving fails"),
     "watchdog": _("Watchdog (seconds)"),
     "seed": _("Seed"),
+    "privacy": _("Differential privacy"),
+    "delta": _("Delta"),
+    "noise_seed": _("Noise seed"),
     # optimizer
     "learning_rate": _("Learning rate"),
     "schedule": _("Schedule"),

@@ -28,6 +28,7 @@ TABLE: dict[str, Message] = {
     "smoothing": _("Smoothing"),
     "log_scale": _("Log scale"),
     "gradient_norm": _("Gradient norm"),
+    "epsilon_spent": _("ε so far (privacy)"),
     "throughput": _("Examples/s"),
     "memory_mib": _("Memory (MiB)"),
     "f1_each": _("F1 by class, validation"),

@@ -15,6 +15,7 @@ from labkit.app.state import State, state_with
 from labkit.app.widgets import drawing
 from labkit.app.widgets.costs import Costs
 from labkit.app.widgets.forms import LEFT_OUT, Form
+from labkit.app.widgets.privacy import PrivacyForm
 from labkit.app.widgets.suitability import pretrained_presets, warnings_of
 from labkit.core import html, units
 from labkit.core.config import Config
@@ -255,6 +256,7 @@ class Model(Panel):
                 if each in self.forms:
                     self.forms[each].fill(config, locked if key == "sizes" else ())
         with self.filling():
+            self.privacy.fill(train.privacy, self.state.counts().get("train", 0))
             self.hub.layout.display = "" if type(model).FROM_WEIGHTS else "none"
             self.hub.value = model.weights if model.weights and not model.preset else ""
             self.pinned.value = self.state.pinned
@@ -298,11 +300,13 @@ class Model(Panel):
     def _fill_training(self) -> None:
         task, train = self.state.task, self.state.training
         if "training" not in self.forms:
-            boxes = {key: widgets.VBox() for key in ("training", "optimizer", "task")}
+            boxes = {key: widgets.VBox() for key in ("training", "optimizer", "task", "privacy")}
             self.training.children = tuple(boxes.values())
             self._boxes = boxes
             self._fill("training", train, boxes["training"], TRAINING, self._set_train)
             self._fill("optimizer", train.optimizer, boxes["optimizer"], OPTIMIZER, self._set_optimizer)
+            self.privacy = PrivacyForm(self, lambda target: self._set_train({"privacy": target}))
+            self.put(boxes["privacy"], [self.privacy.root, self.alert()])
         self._fill("task", task, self._boxes["task"], task.shown, self._set_task)
 
     def _set_model(self, changes: dict[str, Any]) -> None:
