@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from labkit.data.rows import Rows
     from labkit.data.text.encode import encode
     from labkit.data.text.tokenizer import Tokenizer
+    from labkit.evaluate.audit import canaries
     from labkit.evaluate.report import ClassificationReport
     from labkit.evaluate.run_report import compare
     from labkit.evaluate.select import right_size
@@ -77,6 +78,7 @@ HOMES = {
     "open_run": "labkit.api:open_run",
     "serve": "labkit.api:serve",
     "compare": "labkit.evaluate.run_report:compare",
+    "canaries": "labkit.evaluate.audit:canaries",
     "ClassificationReport": "labkit.evaluate.report:ClassificationReport",
     "right_size": "labkit.evaluate.select:right_size",
     "Thresholds": "labkit.evaluate.thresholds:Thresholds",
@@ -104,7 +106,8 @@ __all__ = [  # noqa: RUF022 (in the order of use)
     "load", "Rows", "samples", "TextCleaner", "leakage", "Tokenizer", "encode", "Batches", "BucketBatches",
     "choose_buckets", "models", "tasks", "optimizers",
     "estimate", "largest_batch", "find_learning_rate", "plot_schedule", "Optimizer", "Privacy", "Callback", "fit",
-    "runs", "open_run", "compare", "right_size", "ClassificationReport", "Thresholds", "Pipeline", "Predictor",
+    "runs", "open_run", "compare", "right_size", "canaries", "ClassificationReport", "Thresholds", "Pipeline",
+    "Predictor",
     "TextGenerationPipeline", "TranslationPipeline", "QuestionAnsweringPipeline", "EmbeddingPipeline",
     "FillMaskPipeline", "serve", "Lab", "panels", "language", "picture", "scale", "check", "LabkitError", "__version__",
 ]  # fmt: skip
