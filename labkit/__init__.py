@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from labkit.data.text.encode import encode
     from labkit.data.text.tokenizer import Tokenizer
     from labkit.evaluate.audit import canaries
+    from labkit.evaluate.judge import judge
     from labkit.evaluate.report import ClassificationReport
     from labkit.evaluate.run_report import compare
     from labkit.evaluate.select import right_size
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from labkit.inference.translation import TranslationPipeline
     from labkit.models import models
     from labkit.planning import estimate, find_learning_rate, largest_batch, plot_schedule
+    from labkit.smaller import distill, prune, quantize
     from labkit.tasks import tasks
     from labkit.train.callbacks import Callback
     from labkit.train.optimizer import Optimizer, optimizers
@@ -81,6 +83,10 @@ HOMES = {
     "canaries": "labkit.evaluate.audit:canaries",
     "ClassificationReport": "labkit.evaluate.report:ClassificationReport",
     "right_size": "labkit.evaluate.select:right_size",
+    "distill": "labkit.smaller:distill",
+    "quantize": "labkit.smaller:quantize",
+    "prune": "labkit.smaller:prune",
+    "judge": "labkit.evaluate.judge:judge",
     "Thresholds": "labkit.evaluate.thresholds:Thresholds",
     "Pipeline": "labkit.inference.pipeline:Pipeline",
     "TextGenerationPipeline": "labkit.inference.text_generation:TextGenerationPipeline",
@@ -106,8 +112,8 @@ __all__ = [  # noqa: RUF022 (in the order of use)
     "load", "Rows", "samples", "TextCleaner", "leakage", "Tokenizer", "encode", "Batches", "BucketBatches",
     "choose_buckets", "models", "tasks", "optimizers",
     "estimate", "largest_batch", "find_learning_rate", "plot_schedule", "Optimizer", "Privacy", "Callback", "fit",
-    "runs", "open_run", "compare", "right_size", "canaries", "ClassificationReport", "Thresholds", "Pipeline",
-    "Predictor",
+    "runs", "open_run", "compare", "right_size", "canaries", "distill", "quantize", "prune", "judge",
+    "ClassificationReport", "Thresholds", "Pipeline", "Predictor",
     "TextGenerationPipeline", "TranslationPipeline", "QuestionAnsweringPipeline", "EmbeddingPipeline",
     "FillMaskPipeline", "serve", "Lab", "panels", "language", "picture", "scale", "check", "LabkitError", "__version__",
 ]  # fmt: skip

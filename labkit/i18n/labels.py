@@ -58,6 +58,7 @@ LABELS: dict[str, Message] = {
     # tasks
     "class_weights": _("Class weights"),
     "label_smoothing": _("Label smoothing"),
+    "label_share": _("Share of labels"),
     "augment": _("Augmentation"),
     "mixup": _("Mixup"),
     "head_dropout": _("Head dropout"),

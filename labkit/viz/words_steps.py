@@ -246,6 +246,7 @@ TABLE: dict[str, Message] = {
     # Model
     "task": _("Task"),
     "task_classify": _("Classification"),
+    "task_distill": _("Distillation"),
     "task_multilabel": _("Multi-label classification"),
     "task_regress": _("Regression"),
     "task_lm": _("Language modelling"),

@@ -137,6 +137,11 @@ class Model(Panel):
         assert rows is not None
         if rows.schema.modality not in kind.modalities:
             return True
+        if (
+            kind.needs_teacher
+            and "target" not in rows.splits.get("train", next(iter(rows.splits.values()))).column_names
+        ):
+            return True
         if kind.problem_type is not None:
             least = 2 if kind.problem_type is ProblemType.CLASS else 1
             return kind.problem_type != rows.schema.problem_type or len(rows.schema.classes) < least
