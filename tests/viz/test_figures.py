@@ -46,6 +46,7 @@ def test_the_score_of_a_constant_prediction_is_a_line_across_its_chart_and_in_it
     figure = of_runs({"a": SERIES}, "zh", rules)
     loss, score = figure.plots
     assert {type(mark) for mark in loss.marks} == {Line}
-    assert score.marks[-1] == Rule(y=(0.33, 0.33), note="最常见的类别 0.33")
+    rule = score.marks[-1]
+    assert isinstance(rule, Rule) and (rule.x, rule.y, rule.note) == (None, (0.33, 0.33), "最常见的类别 0.33")
     assert picture(to_plotly(figure), "seen").svg.count("最常见的类别 0.33") == 1
     assert baseline({}, "en") == {}
