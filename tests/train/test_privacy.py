@@ -15,6 +15,7 @@ from flax import nnx
 from scipy import stats
 
 import labkit as lk
+from labkit.app.run_follower import Tail, charts
 from labkit.core.errors import ConfigError
 from labkit.data.batching.arrays import ArrayBatches, Arrays
 from labkit.data.batching.poisson import PoissonBatches
@@ -266,6 +267,17 @@ def test_epsilon_grows_over_the_steps_in_the_log(private):
             sampling.event(told["noise"], step)
         )
         assert value == pytest.approx(accountant.get_epsilon(1e-3), abs=1e-6)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_panel_of_a_private_run_draws_epsilon(private, language):
+    drawn = {line["key"]: chart for chart in charts(private.info, language, True) for line in chart["lines"]}
+    assert "ε" in drawn["train/epsilon"]["title"] and not drawn["train/epsilon"]["small"]
+    tail = Tail(private, full=True)
+    steps, values = tail.series(tail.read(True)[0])["train/epsilon"]
+    assert steps[-1] == private.info.steps and values[-1] == pytest.approx(
+        private.info.summary["privacy"]["spent"]
+    )
 
 
 def test_what_epsilon_does_not_cover_is_said(private):
