@@ -125,7 +125,7 @@ def audit_run(
     few = _("{count:,} rows of {split} are few: a false positive rate of 0.01 is coarse below {few}.",
             count=len(parts[1]), split=split, few=FEW)  # fmt: skip
     return MembershipReport(
-        scores[0], scores[1], method, seed, found.get("spent"), found.get("delta", 0.0),
+        scores[0], scores[1], method, seed, found.get("spent", found.get("epsilon")), found.get("delta", 0.0),
         None if canaries is None else (_fits(predictor, canaries.rows), canaries.trained), split,
         (few,) if len(parts[1]) < FEW else (), plain,
     )  # fmt: skip

@@ -61,7 +61,7 @@ def judge(models: Mapping[str, Predictor | RunHandle], rows: Rows, split: str = 
         )
     first = next(iter(reports))
     main = "f1" if isinstance(reports[first], ClassificationReport) else reports[first].main
-    lines = {}
+    lines, times = {}, _milliseconds(opened, part)
     for name, report in reports.items():
         low, high = report.intervals[main]
         line = {main: report.scores[main], "low": low, "high": high}
@@ -69,24 +69,27 @@ def judge(models: Mapping[str, Predictor | RunHandle], rows: Rows, split: str = 
             compared = report.compare({first: reports[first]}).loc[first]
             found = {str(key).removeprefix(f"{main}_"): value for key, value in compared.items()}
             line |= {key: found[key] for key in ("gain", "gain_low", "gain_high")}
-        lines[name] = line | _costs(opened[name], part)
+        lines[name] = line | _costs(opened[name]) | {"ms": times[name]}
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("model")
 
 
-def _costs(predictor: Predictor, part: Dataset) -> dict[str, float]:
-    """Parameters, bytes of the weights, and milliseconds of a single answer."""
+def _costs(predictor: Predictor) -> dict[str, float]:
+    """Parameters, and bytes of the weights."""
     leaves = jax.tree.leaves(predictor._state)
-    each = part.select(range(min(len(part), ANSWERS)))
-    seconds = []
-    for _repeat in range(2):  # the first compiles
-        seconds = []
-        for place in range(len(each)):
-            row, begin = each.select([place]), time.perf_counter()
-            predictor.predict_encoded(row)
-            seconds.append(time.perf_counter() - begin)
     stored = getattr(predictor, "bytes", None) or sum(leaf.nbytes for leaf in leaves)
-    return {
-        "parameters": sum(leaf.size for leaf in leaves),
-        "bytes": stored,
-        "ms": 1e3 * float(np.median(seconds)),
-    }
+    return {"parameters": sum(leaf.size for leaf in leaves), "bytes": stored}
+
+
+def _milliseconds(opened: Mapping[str, Predictor], part: Dataset) -> dict[str, float]:
+    """The median time of a single answer by model. The models take turns, so that what else the machine does slows
+    all alike; the first turn compiles."""
+    seconds: dict[str, list[float]] = {name: [] for name in opened}
+    rows = [part.select([place]) for place in range(min(len(part), ANSWERS))]
+    for turn in range(2):
+        for row in rows:
+            for name, predictor in opened.items():
+                begin = time.perf_counter()
+                predictor.predict_encoded(row)
+                if turn:
+                    seconds[name].append(time.perf_counter() - begin)
+    return {name: 1e3 * float(np.median(each)) for name, each in seconds.items()}

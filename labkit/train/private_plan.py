@@ -100,11 +100,11 @@ class PrivatePlan:
     def summary(self, step: int = 0) -> dict[str, Any]:
         """What the store is told of the plan, and of the epsilon that the first ``step`` steps have spent."""
         made = min(step, self.sampling.steps)
+        so_far = {"spent": spent(self.sampling, self.noise, made, self.privacy.delta)} if made else {}
         return {
             "epsilon": self.privacy.epsilon, "delta": self.privacy.delta, "clip": self.privacy.clip, "unit": "row",
             "noise": round(self.noise, 6), "rows": self.sampling.rows, "expected": self.sampling.expected,
-            "largest": self.sampling.largest, "steps": self.sampling.steps,
-            "spent": spent(self.sampling, self.noise, made, self.privacy.delta),
+            "largest": self.sampling.largest, "steps": self.sampling.steps, **so_far,
         }  # fmt: skip
 
     def notes(self, task: Task, modality: str, own_tokenizer: bool) -> list[str]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score, roc_curve
+from typer.testing import CliRunner
 
 import labkit as lk
+from labkit.cli.main import app
 from labkit.core.errors import ConfigError, DataError
 from labkit.evaluate.audit import canaries
 from labkit.evaluate.membership import (
@@ -137,6 +141,13 @@ def test_the_audit_of_a_private_run_finds_little(noisy, tmp_path):
     report = run.audit()
     assert report.scores["auroc"] < 0.6
     assert report.bound == pytest.approx(np.exp(report.epsilon) * 0.01 + 1e-3) and report.epsilon <= 2.0
+
+
+def test_the_command_prints_the_same_audit(memorised):
+    words = ["runs", "audit", memorised.id, "--json", "--folder", str(memorised.store.folder)]
+    told = json.loads(CliRunner().invoke(app, words, catch_exceptions=False).stdout)
+    assert told["scores"] == pytest.approx(memorised.audit().scores)
+    assert "AUROC" in CliRunner().invoke(app, [*words[:3], *words[4:]], catch_exceptions=False).stdout
 
 
 def test_reference_runs_are_trained_on_halves(memorised):
