@@ -192,7 +192,8 @@ class Plot {
     for (const { value, note } of this.rules) {
       const y = this.y(value);
       make("path", this.axes, { d: `M${LEFT} ${y}H${this.width - RIGHT}`, class: "lk-rule" });
-      make("text", this.axes, { x: this.width - RIGHT, y: y - 4, "text-anchor": "end" }, note);
+      const narrow = this.width - LEFT - RIGHT < 7 * note.length;
+      make("text", this.axes, { x: this.width - RIGHT, y: y - 4, "text-anchor": "end" }, narrow ? brief(value) : note);
     }
   }
 
