@@ -18,7 +18,7 @@ from labkit.core.errors import ConfigError, DataError
 from labkit.data.answers import answers_of
 from labkit.data.batching.arrays import ArrayBatches, Arrays, Standard, stack
 from labkit.data.batching.base import Batches
-from labkit.data.batching.buckets import BucketBatches, choose_buckets
+from labkit.data.batching.buckets import BucketBatches, SortedBatches, choose_buckets
 from labkit.data.batching.corpus import sentence_pairs, stream
 from labkit.data.batching.packing import PackedBatches, choose
 from labkit.data.batching.pairs import PairBatches, TextPairs
@@ -287,7 +287,7 @@ class TextProcessor(Processor):
         tokens = self.tokenizer.encode(values, pairs, self.max_length)
         buckets = (*(length for length in WIDTHS if length < self.max_length), self.max_length)
         size = next((size for size in FEW if len(tokens) <= size), BATCH)
-        return BucketBatches(tokens, size, buckets, shuffle=False, labelled_only=False)
+        return SortedBatches(tokens, size, buckets)
 
     def save(self, folder: Path) -> None:
         """``tokenizer.json`` and what belongs to it."""

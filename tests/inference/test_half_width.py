@@ -150,3 +150,13 @@ def test_no_recompilation_of_texts_of_similar_size(encoder, compiled):
     compiled.clear()
     pipeline.embed(texts[100:] + texts[:100] + texts[:33])
     assert not compiled
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 32, 70])
+def test_only_one_batch_of_sorted_texts_is_not_full(encoder, count):
+    processor = lk.EmbeddingPipeline(encoder).processor
+    batches = processor.to_predict(some_texts(count))
+    indices = [batch["index"] for batch in batches]
+    found = np.concatenate(indices) if indices else np.zeros(0)
+    assert sorted(found[found >= 0]) == list(range(count))
+    assert sum((index < 0).any() for index in indices) <= 1
