@@ -24,6 +24,7 @@ from labkit.core.errors import ConfigError, DataError, nearest
 from labkit.data.cell_values import Cell, cells_of
 from labkit.explain.explanation import AttentionWeights, Explanation, Word
 from labkit.i18n import _
+from labkit.profile.compiler import compiler_options
 from labkit.tasks.base import ProblemType
 from labkit.train.processors import FeatureProcessor, Processor, TextProcessor
 
@@ -63,7 +64,9 @@ class Explainer:
         self.classes, self.processor, self.problem_type = classes, processor, ProblemType(problem_type)
         self._score = log_odds if self.problem_type is ProblemType.CLASS else _logit
         self._graph, self._state = nnx.split(module)
-        self._answer = jax.jit(lambda state, batch: self._merged(state)(batch))
+        self._answer = jax.jit(
+            lambda state, batch: self._merged(state)(batch), compiler_options=compiler_options()
+        )
         self._paths = {"ids": jax.jit(self._path_of_words), "inputs": jax.jit(self._path_of_numbers)}
         self._slope = jax.jit(self._slope_of_numbers)
         self._attend = jax.jit(

@@ -34,13 +34,16 @@ class EmbeddingPipeline(Pipeline):
 
     pretrained = Capability.BIDIRECTIONAL
 
-    def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
+    def __init__(
+        self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = (), dtype: str = "auto"
+    ):  # fmt: skip
         self._modules: sentence.SentenceFolder | None = None
-        super().__init__(source, device, plugins)
+        super().__init__(source, device, plugins, dtype)
         self.processor = TextProcessor(self.tokenizer, self.max_length)
         self._pooled, self._looked = self._compile(self._vectors), self._compile(_attention)
         (batch,) = self.processor.to_predict(["a"])
-        self.width = jax.eval_shape(self._pooled, batch).shape[1]
+        vectors = lambda state, batch: self._vectors(nnx.merge(self._graph, state), batch)  # noqa: E731
+        self.width = jax.eval_shape(vectors, self._state, batch).shape[1]
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: vectors of {self.width}>"
@@ -57,7 +60,7 @@ class EmbeddingPipeline(Pipeline):
         """An encoder without a pooler: vectors are made by the modules in its folder, or are the mean."""
         folder = weights.find(name)
         self._modules = sentence.read(folder)
-        config = config_of(name, Capability.BIDIRECTIONAL, pooling="mean")
+        config = self._precise(config_of(name, Capability.BIDIRECTIONAL, pooling="mean"))
         model = nnx.eval_shape(lambda: config.build(nnx.Rngs(0)))
         config.load(model)
         self.tokenizer = Tokenizer.load(folder if self._modules is None else self._modules.encoder)
@@ -102,8 +105,9 @@ class EmbeddingPipeline(Pipeline):
         if self._modules is not None and self._modules.lowercase:
             texts = [text.lower() for text in texts]
         found = np.zeros((len(texts), self.width), np.float32)
-        for index, vectors in self._results(self._pooled, self.processor.to_predict(texts) if texts else ()):
-            found[index] = vectors
+        for start, batches in self._batches(texts):
+            for index, vectors in self._results(self._pooled, batches):
+                found[start + index] = vectors
         return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
 
     __call__ = embed

@@ -46,8 +46,10 @@ class FillMaskPipeline(Pipeline):
     task, pretrained = Pretrain, Capability.BIDIRECTIONAL
     next_sentence: bool
 
-    def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
-        super().__init__(source, device, plugins)
+    def __init__(
+        self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = (), dtype: str = "auto"
+    ):  # fmt: skip
+        super().__init__(source, device, plugins, dtype)
         self.max_length = self.model.backbone.config.max_length
         self._read = self._compile(self._probabilities)
 
@@ -60,7 +62,7 @@ class FillMaskPipeline(Pipeline):
 
     def _load_weights(self, name: str) -> Any:
         """Weights with the heads of their pretraining, of which that of the next sentence may be missing."""
-        config = config_of(name, Capability.BIDIRECTIONAL)
+        config = self._precise(config_of(name, Capability.BIDIRECTIONAL))
         module = Pretrained(config.build(nnx.Rngs(0)), config, nnx.Rngs(0))
         without_pooler = config.load(module.backbone).missing
         missing = heads.load(module.head, weights.find(name)).missing

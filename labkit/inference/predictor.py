@@ -158,8 +158,10 @@ class Predictor(Pipeline):
 
     pretrained = Capability.BIDIRECTIONAL
 
-    def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
-        super().__init__(source, device, plugins)
+    def __init__(
+        self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = (), dtype: str = "auto"
+    ):  # fmt: skip
+        super().__init__(source, device, plugins, dtype)
         self.folder, self.classes = Path(source), self.head.classes
         self.problem_type = self.experiment.task.problem_type
         marks = (
@@ -188,7 +190,7 @@ class Predictor(Pipeline):
 
     def _load_weights(self, name: str) -> Any:
         """A classifier with its head; sets its experiment, head, processor and tokenizer."""
-        self.experiment, module, self.head, self.processor = open_classifier(name)
+        self.experiment, module, self.head, self.processor = open_classifier(name, self._precise)
         self.tokenizer, self.max_length = self.processor.tokenizer, self.processor.max_length
         return self._used(module)
 
@@ -504,16 +506,18 @@ class Predictor(Pipeline):
         if clean and isinstance(self.processor, TextProcessor):
             examples = [self.clean(text) for text in examples]
             pairs = None if pairs is None else [self.clean(text) for text in pairs]
-        batches = self.processor.to_predict(examples, pairs)
-        for index, answers in self._results(self._answer, batches):
-            result[index] = answers
+        truncated = 0
+        for start, batches in self._batches(examples, pairs):
+            truncated += batches.truncated
+            for index, answers in self._results(self._answer, batches):
+                result[start + index] = answers
         if not (there := np.isfinite(result).all(-1)).all():
             place = int(np.argmin(there))
             raise DataError(
                 _("the prediction for example {place} is not finite: is it far from the training rows?"),
                 place=place,
             )
-        return (result if self._offset is None else result + self._offset), batches.truncated
+        return (result if self._offset is None else result + self._offset), truncated
 
     def predict_encoded(self, dataset: Dataset) -> np.ndarray:
         """Probability of every class, f32[n, c], for a split of :class:`labkit.data.rows.Rows`."""

@@ -16,7 +16,7 @@ from labkit.tasks.classify import MULTI_LABEL, Classify
 from labkit.tasks.multilabel import MultiLabel
 from labkit.tasks.qa import QuestionAnswering, has_reader
 from labkit.tasks.regress import Regress
-from labkit.train.context import load_module
+from labkit.train.context import Precise, load_module
 from labkit.train.experiment import Experiment
 from labkit.train.processors import Processor, load_processor
 
@@ -41,7 +41,7 @@ def config_of(name: str, capability: Capability, **settings: object) -> ModelCon
     return found(weights=name, **settings)
 
 
-def open_classifier(name: str) -> tuple[Experiment, Any, Head, Processor]:
+def open_classifier(name: str, precise: Precise) -> tuple[Experiment, Any, Head, Processor]:
     """The experiment, module, head and processor of a folder with a ``…ForSequenceClassification``.
 
     Its outputs are read as transformers reads them: by ``problem_type``; without it a single output is the
@@ -66,10 +66,10 @@ def open_classifier(name: str) -> tuple[Experiment, Any, Head, Processor]:
         task = Regress(max_length=length)
     elif kind == MULTI_LABEL or (kind is None and len(classes) == 1):
         task = MultiLabel(max_length=length)
-    return _opened(Experiment(model, task=task), folder, classes)
+    return _opened(Experiment(model, task=task), folder, classes, precise)
 
 
-def open_reader(name: str) -> tuple[Experiment, Any, Head, Processor]:
+def open_reader(name: str, precise: Precise) -> tuple[Experiment, Any, Head, Processor]:
     """The experiment, module, head and processor of a folder with a ``…ForQuestionAnswering``.
 
     Raises:
@@ -82,14 +82,14 @@ def open_reader(name: str) -> tuple[Experiment, Any, Head, Processor]:
     task = QuestionAnswering(
         max_length=length, stride=min(length // 3, STRIDE), longest_answer=LONGEST_ANSWER
     )
-    return _opened(Experiment(model, task=task), folder, ())
+    return _opened(Experiment(model, task=task), folder, (), precise)
 
 
 def _opened(
-    experiment: Experiment, folder: Path, classes: tuple[str, ...]
+    experiment: Experiment, folder: Path, classes: tuple[str, ...], precise: Precise
 ) -> tuple[Experiment, Any, Head, Processor]:
     processor = load_processor(experiment, folder, Modality.TEXT, ())
-    return experiment, *load_module(experiment, folder, classes, processor), processor
+    return experiment, *load_module(experiment, folder, classes, processor, precise), processor
 
 
 def _length(folder: Path, model: ModelConfig) -> int:

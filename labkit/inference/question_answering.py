@@ -32,8 +32,10 @@ class QuestionAnsweringPipeline(Pipeline):
 
     task, pretrained = QuestionAnswering, Capability.SPANS
 
-    def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
-        super().__init__(source, device, plugins)
+    def __init__(
+        self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = (), dtype: str = "auto"
+    ):  # fmt: skip
+        super().__init__(source, device, plugins, dtype)
         folder = Path(source) if is_folder(source) else weights.find(str(source))
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         self.nullable, self.threshold = bool(config.get(NULLABLE)), config.get(THRESHOLD, 0.0)
@@ -49,7 +51,7 @@ class QuestionAnsweringPipeline(Pipeline):
 
     def _load_weights(self, name: str) -> Any:
         """A reader with its head; sets its experiment, head, processor and tokenizer."""
-        self.experiment, module, self.head, self.processor = open_reader(name)
+        self.experiment, module, self.head, self.processor = open_reader(name, self._precise)
         self.tokenizer, self.max_length = self.processor.tokenizer, self.processor.max_length
         return module
 

@@ -14,7 +14,7 @@ from labkit.core.errors import ConfigError
 from labkit.data.model_input import texts_of
 from labkit.data.text import chat
 from labkit.i18n import _
-from labkit.inference.pipeline import GenerationPipeline
+from labkit.inference.pipeline import GenerationPipeline, rounded_up
 from labkit.models import weights
 from labkit.models.base import Capability
 from labkit.tasks.decoding import Drawing, Generation, begin, draw, step_of, write
@@ -37,9 +37,14 @@ class TextGenerationPipeline(GenerationPipeline):
 
     task, pretrained, noun = LanguageModel, Capability.CAUSAL, _("prompt")
 
-    def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
-        super().__init__(source, device, plugins)
+    def __init__(
+        self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = (), dtype: str = "auto"
+    ):  # fmt: skip
+        super().__init__(source, device, plugins, dtype)
         self._streamed = lru_cache(maxsize=8)(self._streaming)
+
+    def _prepare(self) -> None:
+        self.model = self.model.decoder()
 
     def _check_loaded(self, report: weights.LoadReport) -> None:
         report.check_whole()
@@ -82,7 +87,7 @@ class TextGenerationPipeline(GenerationPipeline):
         (text,) = texts_of([prompt], self.noun)
         ends, key = self.tokenizer.end_ids, jax.random.key(how.seed)
         ids, count = self._batch([self.ids_of(self.clean(text))], how)
-        start, go_on = self._streamed(ends, how.replace(seed=0))
+        start, go_on = self._streamed(ends, self._compiled_for(ids, how))
         drawing, shown = start(ids, count), ""
         for upto in range(AT_ONCE, how.max_new_tokens + AT_ONCE, AT_ONCE):
             drawing = go_on(drawing, key, np.int32(min(upto, how.max_new_tokens)))
@@ -177,14 +182,21 @@ class TextGenerationPipeline(GenerationPipeline):
     def _continue(self, prompts: list[np.ndarray], ends: tuple[int, ...], how: Generation) -> list[str]:
         """What the model writes after prompts of token ids, up to one of ``ends``."""
         ids, count = self._batch(prompts, how)
-        made = jax.device_get(self._written(ends, how.replace(seed=0))(ids, count, jax.random.key(how.seed)))
-        return [
-            self.tokenizer.decode(row[:length]) for row, length in zip(made.ids, made.length, strict=True)
-        ]
+        written = self._written(ends, self._compiled_for(ids, how))
+        made = jax.device_get(written(ids, count, jax.random.key(how.seed), np.int32(how.max_new_tokens)))
+        found = zip(made.ids, made.length[: len(prompts)], strict=False)
+        return [self.tokenizer.decode(row[:length]) for row, length in found]
+
+    def _compiled_for(self, ids: np.ndarray, how: Generation) -> Generation:
+        """The settings that are compiled in: of one of few numbers of new tokens, but for a beam search."""
+        if how.beams > 1:
+            return how.replace(seed=0)
+        most = min(rounded_up(how.max_new_tokens, self.STEP), self.model.config.max_length - ids.shape[1])
+        return how.replace(seed=0, max_new_tokens=most)
 
     def _batch(self, prompts: list[np.ndarray], how: Generation) -> tuple[np.ndarray, np.ndarray]:
-        """Prompts of token ids as one array i32[b, t], and their lengths. Raises :class:`ConfigError` where the
-        model has too few positions."""
+        """Prompts of token ids as one array i32[b, t], of few sizes, and their lengths, 0 in rows of no prompt.
+        Raises :class:`ConfigError` where the model has too few positions."""
         longest, room = max(map(len, prompts)), self.model.config.max_length
         if longest + how.max_new_tokens > room:
             raise ConfigError(
@@ -193,6 +205,8 @@ class TextGenerationPipeline(GenerationPipeline):
                     "positions of this model. Shorten the prompt or reduce max_new_tokens."),
                 longest=longest, max_new_tokens=how.max_new_tokens, room=room,
             )  # fmt: skip
+        if how.beams == 1:
+            prompts = prompts + [prompts[0][:0]] * (rounded_up(len(prompts)) - len(prompts))
         count = np.array([len(prompt) for prompt in prompts], np.int32)
         return self._padded(prompts, room - how.max_new_tokens), count
 
@@ -205,8 +219,8 @@ class TextGenerationPipeline(GenerationPipeline):
         return found if len(found) else np.array([self.tokenizer.end_id], np.int32)
 
     def _function(self, ends: tuple[int, ...], how: Generation) -> Callable[..., Any]:
-        def run(model: Any, ids: jax.Array, count: jax.Array, key: jax.Array) -> Any:
+        def run(model: Any, ids: jax.Array, count: jax.Array, key: jax.Array, upto: jax.Array) -> Any:
             cache = model.start(len(ids), ids.shape[1] + how.max_new_tokens)
-            return write(step_of(model), ids, count, cache, ends, how, key)
+            return write(step_of(model), ids, count, cache, ends, how, key, upto)
 
         return run

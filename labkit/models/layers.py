@@ -108,14 +108,19 @@ def product(x: Float[Array, "*s n"], kernel: Float[Array, "n m"]) -> Float[Array
     return products(x, (kernel,), (None,))[0]
 
 
+def scores(hidden: Float[Array, "*s d"], table: Float[Array, "v d"]) -> Float[Array, "*s v"]:
+    """``hidden @ table.T``, the same without a fast gradient: nothing is turned."""
+    return _of_bfloat16(_rows(hidden), table, 1).reshape(*hidden.shape[:-1], -1)
+
+
 @jax.custom_vjp
 def products(
     x: Float[Array, "*s n"],
-    kernels: tuple[Float[Array, "n _"], ...],
+    kernels: tuple[Array, ...],
     biases: tuple[Float[Array, " _"] | None, ...],
 ) -> tuple[Float[Array, "*s _"], ...]:
-    """``x @ kernel + bias`` for several kernels, of numbers rounded to bfloat16, summed in float32; and so the
-    gradients.
+    """``x @ kernel + bias`` for several kernels [n, m], of numbers rounded to bfloat16, summed in float32; and so the
+    gradients. Kernels as bit patterns (:func:`halve`) have none.
 
     What mixed precision is on a CPU with instructions for it, where XLA computes a product that *results* in
     bfloat16 in float32. Its fast product wants the summed axis of the left factor last and in place: hence
@@ -136,12 +141,15 @@ def _products_forward(
     return results, (lean.pack(rows.T, short=True), kernels, biases)
 
 
-def _products_backward(kept: Any, slopes: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...], Any]:
+def _products_backward(kept: Any, slopes: tuple[Array, ...]) -> tuple[Array, tuple[Array | None, ...], Any]:
     # Without a loop between them XLA would take the turning back, and has no fast product for that.
     turned, kernels, biases = lean.unpack(jax.lax.optimization_barrier(kept[0])), *kept[1:]
     rows = [_rows(slope).astype(jnp.bfloat16) for slope in slopes]
     to_x = sum(_of_bfloat16(flat, kernel, 1) for flat, kernel in zip(rows, kernels, strict=True))
-    to_kernels = tuple(_of_bfloat16(turned, flat, 0) for flat in rows)
+    to_kernels = tuple(
+        None if kernel.dtype == jnp.uint16 else _of_bfloat16(turned, flat, 0).astype(kernel.dtype)
+        for kernel, flat in zip(kernels, rows, strict=True)
+    )
     to_biases = tuple(
         None if bias is None else flat.sum(0, dtype=jnp.float32)
         for flat, bias in zip(rows, biases, strict=True)
@@ -158,8 +166,11 @@ def _rows(x: Array) -> Array:
 
 def _of_bfloat16(a: Array, b: Array, axis: int) -> Array:
     """``a`` times ``b``, summed over the last axis of the one and ``axis`` of the other."""
-    a, b = a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)
-    return jax.lax.dot_general(a, b, (((1,), (axis,)), ((), ())), preferred_element_type=jnp.float32)
+    a, b = a.astype(jnp.bfloat16), lean.unpack(b).astype(jnp.bfloat16)
+    # XLA computes the product of a single row in float32 on a CPU, and converts all of ``b`` for that.
+    rows = jnp.concatenate([a, jnp.zeros_like(a)]) if len(a) == 1 else a
+    found = jax.lax.dot_general(rows, b, (((1,), (axis,)), ((), ())), preferred_element_type=jnp.float32)
+    return found[: len(a)]
 
 
 class Linear(nnx.Linear):
@@ -401,6 +412,34 @@ def stack(make: Callable[[nnx.Rngs], nnx.Module], depth: int, rngs: nnx.Rngs) ->
     return nnx.split_rngs(splits=depth)(build)(rngs)
 
 
+def unstack(layers: Any) -> nnx.List:
+    """Stacked layers as a list of layers, each with parameters of its own.
+
+    A loop over stacked layers copies the parameters of each before it uses them. That is nothing next to the
+    arithmetic of a batch, but as much as all else where one token is computed at a time.
+    """
+    graph, params = nnx.split(layers)
+    depth = len(jax.tree.leaves(params)[0])
+    return nnx.List([nnx.merge(graph, jax.tree.map(lambda leaf, n=n: leaf[n], params)) for n in range(depth)])
+
+
+def halve(module: nnx.Module) -> None:
+    """Round the kernels of linear layers that multiply numbers of sixteen bits, once instead of at every use.
+
+    In mixed precision those of stacked layers become bit patterns (:func:`labkit.models.lean.pack`): of
+    bfloat16 XLA takes a layer out of the stack in float32 on a CPU.
+    """
+    for _path, each in nnx.iter_graph(module):
+        if isinstance(each, Linear):
+            kernel = each.kernel[...]
+            if each.mixed:
+                each.kernel = nnx.Param(
+                    lean.pack(kernel, True) if kernel.ndim > 2 else kernel.astype(jnp.bfloat16)
+                )
+            elif each.dtype in (jnp.bfloat16, jnp.float16):
+                each.kernel = nnx.Param(kernel.astype(each.dtype))
+
+
 def scan(
     layers: nnx.Module, x: Array, *shared: Any, key: PRNGKeyArray | None = None, unroll: int = 1, remat: bool = False,
     each: tuple[Array, ...] = (),
@@ -411,8 +450,13 @@ def scan(
     The layer is compiled once whatever the depth. ``unroll`` layers are unrolled inside the loop: more
     compile time for a few per cent of speed. With ``remat`` only what goes from layer to layer is kept for
     the gradient and the rest is computed again (Chen et al., arXiv 1604.06174): memory for a third more
-    arithmetic.
+    arithmetic. ``layers`` may be unstacked too (:func:`unstack`).
     """
+    if isinstance(layers, nnx.List):
+        keys = [None] * len(layers) if key is None else list(jax.random.split(key, len(layers)))
+        for number, layer in enumerate(layers):
+            x = layer(x, *(values[number] for values in each), *shared, key=keys[number])
+        return x
     graph, params = nnx.split(layers)
     depth = jax.tree.leaves(params)[0].shape[0]
     keys = None if key is None else jax.random.split(key, depth)

@@ -282,7 +282,9 @@ def step_by_formula(
         backbone = steps.model.activations(batch)
         head = peak - backbone.kept if peak > backbone.peak else 0.0
         peak = max(FORWARD * (backbone.peak - backbone.kept), head)
-    elif not any(name.endswith(("/kernel", "/lora_a")) for name in below):
+    elif any(name.endswith("/lora_a") for name in below):
+        peak = _with_additions(peak, steps.model.activations(batch), steps.model.dtype == "mixed")
+    elif not any(name.endswith("/kernel") for name in below):
         peak *= WITHOUT_KERNELS
     peak = peak / (share_of(next(iter(batch.values()))) * steps.accumulate) + trained * (steps.accumulate > 1)
     copied = (
@@ -304,6 +306,15 @@ def step_by_formula(
         products={kind: plain + attention}, batched=attention,
     )  # fmt: skip
     return work, MemoryPlan(int(held), 0, 0, int(temporaries), traffic)
+
+
+def _with_additions(peak: float, backbone: Activations, mixed: bool) -> float:
+    """The peak where low-rank additions are trained: a layer differentiates them beside its frozen kernels, and in
+    mixed precision keeps its inputs in float32 for them beside the rounded ones."""
+    inside = min(peak, backbone.peak)
+    if mixed:
+        return max(peak + backbone.kept, 2 * inside)
+    return max(peak, inside + backbone.peak - backbone.kept)
 
 
 def device_limit() -> int:

@@ -87,23 +87,26 @@ def write(
     ends: int | Sequence[int],
     how: Generation,
     key: PRNGKeyArray,
+    upto: Array | int | None = None,
 ) -> Written:
     """Generate text after prompts; made to be called inside ``jax.jit``.
 
     Args:
         step: reads tokens (see :data:`Step`).
         prompt: right-padded prompts.
-        count: their lengths, at least 1.
+        count: their lengths; 0 for a row of no text, after which nothing is written.
         cache: with room for the prompt and ``max_new_tokens``.
         ends: the token that ends a text, or several that do; -1 for none.
         how: the settings, which are compiled in, but for ``seed``.
         key: random key.
+        upto: new tokens at most, where they are fewer than ``max_new_tokens``; not of a beam search.
     """
     logits, cache = step(prompt, count, cache)
     ends = (ends,) if isinstance(ends, int) else tuple(ends)
     if how.beams > 1:
         return _search(step, logits, cache, ends, how)
-    drawn = draw(step, _first(logits, cache, ends, how), ends, how, key, how.max_new_tokens)
+    first = _first(logits, cache, ends, how, count)
+    drawn = draw(step, first, ends, how, key, how.max_new_tokens if upto is None else upto)
     return Written(drawn.ids, drawn.length, drawn.score)
 
 
@@ -153,13 +156,15 @@ def begin(
     ends: tuple[int, ...], how: Generation,
 ) -> Drawing:  # fmt: skip
     """The state after reading prompts, before the first new token; see :func:`write`."""
-    return _first(*step(prompt, count, cache), ends, how)
+    return _first(*step(prompt, count, cache), ends, how, count)
 
 
-def _first(logits: Array, cache: PyTree[Array], ends: tuple[int, ...], how: Generation) -> Drawing:
+def _first(
+    logits: Array, cache: PyTree[Array], ends: tuple[int, ...], how: Generation, count: Array
+) -> Drawing:
     rows, most = len(logits), how.max_new_tokens
     return Drawing(
-        jnp.int32(0), logits, cache, jnp.full((rows, most), max(ends[0], 0), jnp.int32), jnp.zeros(rows, bool),
+        jnp.int32(0), logits, cache, jnp.full((rows, most), max(ends[0], 0), jnp.int32), count == 0,
         jnp.zeros(rows, jnp.int32), jnp.zeros(rows, jnp.float32),
     )  # fmt: skip
 

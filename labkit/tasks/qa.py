@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -26,6 +27,7 @@ from labkit.i18n import _
 from labkit.models import foreign, layers, weights
 from labkit.models.base import Capability, ModelConfig
 from labkit.profile.activations import Activations, linear_head
+from labkit.profile.compiler import compiler_options
 from labkit.tasks.base import (
     Batch,
     ExampleFormat,
@@ -199,7 +201,7 @@ class Search:
         self.config, self.tokenizer = config, tokenizer
         graph, self._state = nnx.split(module)
 
-        @jax.jit
+        @partial(jax.jit, compiler_options=compiler_options())
         def read(state: nnx.State, batch: dict[str, Any]) -> Any:
             begins, ends = nnx.merge(graph, state)(batch)
             best, logsumexp = best_span(begins, ends, config.longest_answer), jax.nn.logsumexp

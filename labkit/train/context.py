@@ -57,6 +57,10 @@ MANY = 32
 SMALL, SMALL_ON_ACCELERATORS = 2e8, 2e10
 
 
+#: A model's config → the same with the data type that it computes in.
+Precise = Callable[[ModelConfig], ModelConfig]
+
+
 @dataclass
 class TrainContext:
     """An experiment with its data read and its steps ready to compile. No weight exists yet."""
@@ -363,7 +367,9 @@ def _export_tokenizer(setup: TrainContext, folder: Path) -> None:
         )
 
 
-def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Head, Processor]:
+def load_model(
+    experiment: Experiment, folder: Path, precise: Precise = lambda model: model
+) -> tuple[Any, Head, Processor]:
     """The model that :func:`save_model` wrote, with its head; that head; and what it reads with.
 
     Raises:
@@ -386,21 +392,22 @@ def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Head, Process
             facts=FACTS, folder=folder.name, error=error,
         ) from None  # fmt: skip
     processor = load_processor(experiment, folder, modality, shape)
-    module, head = load_module(experiment, folder, classes, processor)
+    module, head = load_module(experiment, folder, classes, processor, precise)
     if head.output_bias({}) is not None and (bias := _offset(facts.get("offset"), module)) is not None:
         head = replace(head, bias=bias)
     return module, head, processor
 
 
 def load_module(
-    experiment: Experiment, folder: Path, classes: tuple[str, ...], processor: Processor
+    experiment: Experiment, folder: Path, classes: tuple[str, ...], processor: Processor, precise: Precise
 ) -> tuple[Any, Head]:
-    """The weights of a folder, backbone and head, in the module of an experiment; and that head.
+    """The weights of a folder, backbone and head, in the module of an experiment; and that head. ``precise`` settles
+    what the module computes in.
 
     Raises:
         WeightsError: the weights do not fit.
     """
-    model = processor.sized(experiment.model)
+    model = precise(processor.sized(experiment.model))
     head = experiment.task.restore(classes, processor.tokenizer)
     module = nnx.eval_shape(lambda: head.init(model, nnx.Rngs(0)))
     if model.published:

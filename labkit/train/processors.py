@@ -18,7 +18,7 @@ from labkit.core.errors import ConfigError, DataError
 from labkit.data.answers import answers_of
 from labkit.data.batching.arrays import ArrayBatches, Arrays, Standard, stack
 from labkit.data.batching.base import Batches
-from labkit.data.batching.buckets import BucketBatches, choose_buckets
+from labkit.data.batching.buckets import BucketBatches, SortedBatches, choose_buckets
 from labkit.data.batching.corpus import sentence_pairs, stream
 from labkit.data.batching.packing import PackedBatches, choose
 from labkit.data.batching.pairs import PairBatches, TextPairs
@@ -40,8 +40,10 @@ from labkit.models.bert import sentence
 from labkit.tasks.base import ExampleFormat, Task
 from labkit.train.experiment import Experiment, Training
 
-#: Examples in one compiled call of a prediction.
-BATCH = 32
+#: Examples in one compiled call of a prediction: as many of the first as are needed for few.
+BATCH, FEW = 32, (1, 8)
+#: Lengths that texts are padded to in a prediction: by a third at most, and few, for each is compiled.
+WIDTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 #: Tokens of a row of running text, at most.
 WHOLE = 2**20
 #: The default ``max_length`` is never below and never above; examples that it is chosen by.
@@ -281,13 +283,11 @@ class TextProcessor(Processor):
         return BucketBatches(examples, size, layout.widths, train.seed, shuffle, **settings), layout.reason
 
     def to_predict(self, values: object, pairs: object = None) -> Batches:
-        """Batches of new texts, in their order."""
+        """Batches of new texts by their length, padded to few sizes."""
         tokens = self.tokenizer.encode(values, pairs, self.max_length)
-        buckets = (
-            *(length for length in (16, 32, 64, 128, 256, 512) if length < self.max_length),
-            self.max_length,
-        )
-        return BucketBatches(tokens, BATCH, buckets, shuffle=False, labelled_only=False)
+        buckets = (*(length for length in WIDTHS if length < self.max_length), self.max_length)
+        size = next((size for size in FEW if len(tokens) <= size), BATCH)
+        return SortedBatches(tokens, size, buckets)
 
     def save(self, folder: Path) -> None:
         """``tokenizer.json`` and what belongs to it."""

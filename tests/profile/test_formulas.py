@@ -109,6 +109,7 @@ SETTINGS = [
     {"dropout": 0.0, "attention_dropout": 0.0},
     *({"algorithm": name} for name in ("sgd", "lion", "adafactor", "muon")),
     *({"trainable": tune} for tune in ("head", "bitfit", "lora")),
+    *({"trainable": "lora", **more} for more in ({"dtype": "mixed"}, {"remat": True})),
     {"ema": 0.99},
     *({"task": task} for task in ("pretrain", "embed", "qa")),
 ]

@@ -164,6 +164,21 @@ class BucketBatches(Batches):
         return {**gathered(self.tokens, index, width), **self._known(index)}
 
 
+class SortedBatches(BucketBatches):
+    """The same in a fixed order, with full batches but for one: rows that would fill a batch in part go with wider
+    ones."""
+
+    def __init__(self, tokens: Tokens, batch_size: int, buckets: Sequence[int]):
+        super().__init__(tokens, batch_size, buckets, shuffle=False, labelled_only=False)
+        widths, over = list(self._groups), np.zeros(0, self._rows.dtype)
+        for width in widths:
+            rows = np.concatenate([over, self._groups.pop(width)])
+            full = len(rows) if width == widths[-1] else len(rows) // batch_size * batch_size
+            over = rows[full:]
+            if full:
+                self._groups[width] = rows[:full]
+
+
 def gathered(tokens: Tokens, index: np.ndarray, width: int) -> Batch:
     """``ids``, ``types`` and ``mask`` of some rows (-1: none), all of one width."""
     real = index >= 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -88,20 +90,18 @@ class GptLayer(nnx.Module):
     def step(
         self,
         x: Float[Array, "b t d"],
-        place: Int[Array, "b t"],
+        used: Int[Array, " b"],
+        count: Int[Array, " b"],
         bias: Float[Array, "b 1 t p"],
         turn: Rotation,
-        keys: Float[Array, "b p g k"],
-        values: Float[Array, "b p g k"],
-    ) -> tuple[Float[Array, "b t d"], tuple[Float[Array, "b p g k"], Float[Array, "b p g k"]]]:
-        """New tokens, whose keys and values go to ``place`` in those that are kept; a place out of range
-        drops them."""
+        keys: Float[Array, "b g p k"],
+        values: Float[Array, "b g p k"],
+    ) -> tuple[Float[Array, "b t d"], tuple[Float[Array, "b g p k"], Float[Array, "b g p k"]]]:
+        """``count`` new tokens, whose keys and values go behind the ``used`` ones of those that are kept;
+        there must be room."""
         query, *new = self._heads(self.attention_norm(x), turn)
-        row = jnp.arange(len(x))[:, None]
-        keys, values = (
-            a.at[row, place].set(b, mode="drop") for a, b in zip((keys, values), new, strict=True)
-        )
-        return self._rest(x, self._mixed(query, keys, values, bias, None), None, None), (keys, values)
+        keys, values = (_put(a, b, used, count) for a, b in zip((keys, values), new, strict=True))
+        return self._rest(x, self._grouped(query, keys, values, bias), None, None), (keys, values)
 
     def _heads(self, x: Array, turn: Rotation) -> tuple[Array, Array, Array]:
         query, key, value = layers.together((self.query, self.key, self.value), x)
@@ -113,11 +113,26 @@ class GptLayer(nnx.Module):
             query, key = self.query_norm(query), self.key_norm(key)
         return layers.turned(query, turn), layers.turned(key, turn), value
 
+    def _grouped(self, query: Array, keys: Array, values: Array, bias: Array) -> Array:
+        """Attention to keys and values that are kept from step to step. They are neither repeated for the heads of a
+        group nor rounded: for each token again, that takes longer than it saves."""
+        rows, length, groups, size = *query.shape[:2], self.kv_heads, query.shape[-1]
+        query = query.reshape(rows, length, groups, -1, size) * size**-0.5
+        query = query.transpose(0, 2, 3, 1, 4).reshape(rows, groups, -1, size)
+        exact: Any = {"preferred_element_type": jnp.float32}
+        scores = jnp.einsum("bgqk,bgpk->bgqp", query, keys, **exact)
+        scores = scores.reshape(rows, groups, -1, length, keys.shape[2]) + bias[:, :, None]
+        chances = (
+            jax.nn.softmax(scores, axis=-1).reshape(rows, groups, -1, keys.shape[2]).astype(values.dtype)
+        )
+        mixed = jnp.einsum("bgqp,bgpk->bgqk", chances, values, **exact).astype(query.dtype)
+        mixed = mixed.reshape(rows, groups, -1, length, size).transpose(0, 3, 1, 2, 4)
+        return self.out(mixed.reshape(rows, length, -1))
+
     def _mixed(
-        self, query: Array, key: Array, value: Array, bias: Array, rng: PRNGKeyArray | None, short: bool = False
+        self, query: Array, key: Array, value: Array, bias: Array, rng: PRNGKeyArray | None, short: bool
     ) -> Array:  # fmt: skip
-        """Attention; every head of a group uses the keys and values of its group. Not ``short`` where they are kept
-        from step to step: rounding them again for each token takes longer than it saves."""
+        """Attention; every head of a group uses the keys and values of its group."""
         if (times := self.heads // self.kv_heads) > 1:
             key, value = (jnp.repeat(y, times, axis=2) for y in (key, value))
         mixed = layers.attend(query, key, value, bias, self.dropout, rng, short)
@@ -132,3 +147,18 @@ class GptLayer(nnx.Module):
         else:
             made = layers.activate("gelu_tanh", self.dtype, self.mlp_in(inner))
         return x + layers.dropout(self.mlp_out(made), self.dropout, second)
+
+
+def _put(
+    kept: Float[Array, "b g p k"], new: Float[Array, "b t g k"], used: Int[Array, " b"], count: Int[Array, " b"]
+) -> Float[Array, "b g p k"]:  # fmt: skip
+    """The first ``count`` of the new ones of each row written behind the ``used`` ones."""
+    new = new.astype(kept.dtype)
+    if new.shape[1] == 1:
+        place = jnp.where(count > 0, used, kept.shape[2])
+        return kept.at[jnp.arange(len(kept)), :, place].set(new[:, 0], mode="drop")
+    # A scatter of many goes one by one on a CPU.
+    source = jnp.arange(kept.shape[2])[None] - used[:, None]
+    real = (source >= 0) & (source < count[:, None])
+    found = jnp.take_along_axis(new.swapaxes(1, 2), jnp.where(real, source, 0)[:, None, :, None], axis=2)
+    return jnp.where(real[:, None, :, None], found, kept)

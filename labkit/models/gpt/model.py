@@ -320,16 +320,19 @@ class GptOutput(NamedTuple):
 
 
 class KeyValueCache(NamedTuple):
-    """Keys and values from step to step: p places, of which ``used`` are filled in each row."""
+    """Keys and values from step to step, of stacked layers [L, b, g, p, k], of unstacked ones a list with as many
+    [b, g, p, k]: p places, of which ``used`` are filled in each row."""
 
-    keys: Float[Array, "L b p g k"]
-    values: Float[Array, "L b p g k"]
+    keys: Any
+    values: Any
     used: Int[Array, " b"]
 
 
 class Gpt(nnx.Module):
     """The decoder. Parameters under ``word``, for GPT-2 ``position``, ``layers`` (stacked [L, …]), ``norm``
     and, where the output is not tied, ``output`` [d, v]."""
+
+    rounded: nnx.Param | None = None  # the table of words [v, d] as a factor of products, of :meth:`decoder`
 
     def __init__(self, config: GptConfig, rngs: nnx.Rngs):
         self.config = config
@@ -395,6 +398,8 @@ class Gpt(nnx.Module):
         """Scores, float32, of every piece of the vocabulary."""
         if not self.config.tied:
             return self.output(hidden).astype(jnp.float32)
+        if self.rounded is not None:
+            return layers.scores(hidden, self.rounded[...])
         table = self.word.embedding[...]
         if self.config.dtype == "mixed":
             return layers.product(hidden, table.T)
@@ -410,9 +415,11 @@ class Gpt(nnx.Module):
         """
         self._check(length)
         config = self.config
-        shape = (config.depth, count, length, config.kv_heads, config.head_size)
-        dtype = layers.compute_dtype(config.dtype)
-        return KeyValueCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros(count, jnp.int32))
+        shape = (config.depth, count, config.kv_heads, length, config.head_size)
+        empty: Any = jnp.zeros(shape, layers.compute_dtype(config.dtype))
+        if isinstance(self.layers, nnx.List):
+            empty = list(empty)
+        return KeyValueCache(empty, empty, jnp.zeros(count, jnp.int32))
 
     def step(
         self, ids: Int[Array, "b t"], count: Int[Array, " b"], cache: KeyValueCache
@@ -427,24 +434,39 @@ class Gpt(nnx.Module):
         Returns:
             hidden float32 [b, t, d], of no meaning at padding, and the cache to go on with.
         """
-        length, column = cache.keys.shape[2], jnp.arange(ids.shape[1])[None]
+        length = jax.tree.leaves(cache.keys)[0].shape[-2]
+        column = jnp.arange(ids.shape[1])[None]
         position = cache.used[:, None] + column
-        real = column < count[:, None]
-        place = jnp.where(real, position, length)
         seen = jnp.arange(length)[None, None] <= position[:, :, None]
         bias = jnp.where(seen, 0.0, LOWEST)[:, None]
-        safe = jnp.where(real, position, 0)
-        turn = rotation(self.config, safe)
-        graph, params = nnx.split(self.layers)
+        fits = jnp.minimum(count, length - cache.used)
+        safe = jnp.where(column < fits[:, None], position, 0)
+        shared = cache.used, fits, bias, rotation(self.config, safe)
+        x = self._placed(ids, safe)
+        if isinstance(self.layers, nnx.List):
+            kept = []
+            for layer, *old in zip(self.layers, cache.keys, cache.values, strict=True):
+                x, new = layer.step(x, *shared, *old)
+                kept.append(new)
+            keys, values = map(list, zip(*kept, strict=True))
+        else:
+            graph, params = nnx.split(self.layers)
 
-        def one(x: Array, layer: tuple[Any, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
-            return nnx.merge(graph, layer[0]).step(x, place, bias, turn, layer[1], layer[2])
+            def one(x: Array, layer: tuple[Any, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+                return nnx.merge(graph, layer[0]).step(x, *shared, *layer[1:])
 
-        x, (keys, values) = jax.lax.scan(
-            one, self._placed(ids, safe), (params, cache.keys, cache.values),
-            unroll=min(self.config.unroll, self.config.depth),
-        )  # fmt: skip
+            unroll = min(self.config.unroll, self.config.depth)
+            x, (keys, values) = jax.lax.scan(one, x, (params, cache.keys, cache.values), unroll=unroll)
         return self.norm(x).astype(jnp.float32), KeyValueCache(keys, values, cache.used + count)
+
+    def decoder(self) -> Gpt:
+        """This model, changed for use by :meth:`step`: its layers unstacked, its kernels rounded once where products
+        round them."""
+        self.layers = layers.unstack(self.layers)
+        layers.halve(self)
+        if self.config.tied and layers.halves(self.config.dtype):
+            self.rounded = nnx.Param(self.word.embedding[...].astype(jnp.bfloat16))
+        return self
 
     def layer_ids(self, path: tuple[str, ...]) -> int | np.ndarray:
         """Layer index of a parameter, counted from the input, for freezing and layer-wise learning rates: 0
