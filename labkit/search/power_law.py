@@ -50,23 +50,28 @@ class PowerLaw:
         """
         self._check(rows)
         found = self._values(rows)
-        noisy = found[1:] + np.random.default_rng(self.seed).normal(0, self.noise, len(found) - 1)
-        low, high = np.percentile(np.minimum(noisy, self.best), _LEVEL)
+        low, high = np.percentile(np.minimum(found[1:] + self._noise(), self.best), _LEVEL)
         return float(found[0]), float(low), float(high)
 
     def gain(self, more: int) -> tuple[float, float, float]:
         """What so many more labels than the largest size are worth: the expected difference of the score, and
-        its 95 % band."""
+        its 95 % band, in which the noise of the next training is."""
         now = float(self.sizes[-1])
         self._check(now + more)
         found = self._values(now + more) - self._values(now)
-        low, high = np.percentile(found[1:], _LEVEL)
+        low, high = np.percentile(found[1:] + self._noise(), _LEVEL)
         return float(found[0]), float(low), float(high)
 
     @property
     def farthest(self) -> int:
         """The most rows for which there is an answer."""
         return FARTHEST * int(self.sizes[-1])
+
+    def _noise(self) -> np.ndarray:
+        """Noise of a single training: Student's t, since its deviation was estimated from few scores."""
+        orders, sizes = self.scores.shape
+        freedom = (orders - 1) * (sizes - 1) if orders > 1 else sizes - 3
+        return self.noise * np.random.default_rng(self.seed).standard_t(freedom, len(self.laws) - 1)
 
     def _values(self, rows: float) -> np.ndarray:
         a, b, c = self.laws.T
@@ -97,19 +102,18 @@ def fit(sizes: np.ndarray, scores: np.ndarray, *, best: float = 1.0, seed: int =
     random, orders = np.random.default_rng(seed), len(scores)
     middle = scores.mean(0)
     first = _laws(sizes, middle[None], best)
-    residual = middle - _curve(first, sizes)[0]
-    freedom = max(len(sizes) - 3, 1)
-    misfit = float(np.sqrt((residual**2).sum() / freedom))  # of a mean over the orders
+    shrink = np.sqrt(sizes[-1] / sizes)  # the noise of a training falls with the root of its rows
+    residual = (middle - _curve(first, sizes)[0]) / shrink
+    misfit = float(np.sqrt((residual**2).sum() / max(len(sizes) - 3, 1)))  # at the largest size
     if orders > 1:
-        spread = scores.std(0, ddof=1)
+        spread = (scores.std(0, ddof=1) / shrink)[:-1]  # all rows are the same rows in every order
         single = float(np.sqrt((spread**2).mean()))
         drawn = scores[random.integers(0, orders, (DRAWS, orders))].mean(1)
-        means = single / np.sqrt(orders)
     else:
-        single, means = misfit, misfit
+        single = misfit
         drawn = np.tile(middle, (DRAWS, 1))
     # Few orders drawn again vary too little, and one order not at all: what a mean may be off is added.
-    drawn = drawn + random.normal(0, max(misfit, means / np.sqrt(orders)), drawn.shape)
+    drawn = drawn + shrink * random.normal(0, max(misfit, single / orders), drawn.shape)
     laws = np.concatenate([first, _laws(sizes, drawn, best)])
     return PowerLaw(sizes.astype(int), scores, best, laws, single, seed)
 
@@ -121,19 +125,21 @@ def _curve(laws: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 def _laws(sizes: np.ndarray, scores: np.ndarray, best: float) -> np.ndarray:
     """The laws of least squared error of scores f[draws, sizes], f[draws, 3]: for each exponent the best a ≥ 0
-    and c ≤ ``best`` in closed form."""
+    and c ≤ ``best`` in closed form. A score weighs as much as it has rows."""
     least = np.full(len(scores), np.inf)
     found = np.zeros((len(scores), 3))
-    mean = scores.mean(1)
+    weight = sizes / sizes.sum()
+    mean = scores @ weight
     for b in _EXPONENTS:
         x = sizes**-b
-        off = x - x.mean()
-        a = np.maximum(-(scores @ off) / (off @ off), 0.0)
-        c = mean + a * x.mean()
+        middle = weight @ x
+        off = weight * (x - middle)
+        a = np.maximum(-(scores @ off) / (off @ x), 0.0)
+        c = mean + a * middle
         over = c > best
-        a = np.where(over, np.maximum((best - scores) @ x / (x @ x), 0.0), a)
+        a = np.where(over, np.maximum((best - scores) @ (weight * x) / (weight @ x**2), 0.0), a)
         c = np.where(over, best, c)
-        error = ((scores - c[:, None] + a[:, None] * x) ** 2).sum(1)
+        error = ((scores - c[:, None] + a[:, None] * x) ** 2) @ weight
         better = error < least
         least = np.where(better, error, least)
         found[better] = np.stack([a, np.full(len(a), b), c], axis=1)[better]
