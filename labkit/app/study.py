@@ -115,9 +115,9 @@ class StudyPanel:
         self.status.value = (
             f'<div class="lk-status" data-status="{html.safe(status)}">{html.safe(name)}</div>'
         )
-        self.body.value = view.as_html(self.study, self.language, self.cost.value)
         self.stop.disabled = status != "running"
         self.resume.disabled = status in ("running", "finished")
+        self.body.value = view.as_html(self.study, self.language, self.cost.value)
 
     def _button(self, label: Any, told: Any, action: Callable[[], object]) -> widgets.Button:
         button = widgets.Button(

@@ -49,7 +49,7 @@ def sentences(study: StudyHandle, language: str | None = None) -> list[str]:
               metric=score_name(record.metric), value=score_text(score or math.nan, record.metric))
         )  # fmt: skip
     if found:
-        told += _verdict(found, record.settings["cost"])
+        told += _verdict(record, found, record.settings["cost"])
     return [translate(each, language) for each in [*told, *record.notes]]
 
 
@@ -65,12 +65,12 @@ def _progress(record: StudyRecord) -> Message:
     )  # fmt: skip
 
 
-def _verdict(found: Mapping[str, results.Result], cost: str) -> list[Message]:
+def _verdict(record: StudyRecord, found: Mapping[str, results.Result], cost: str) -> list[Message]:
     """The choice by the rule of one standard error, and how it does on the test rows."""
     order = results.ordered(found)
     leader = found[order[0]]
     metric = leader.metric
-    told = [_("{name} leads: {metric} {value} on the validation rows.", name=order[0], metric=score_name(metric),
+    told = [_("{name} leads: {metric} {value} on the validation rows.", name=called(record, order[0]), metric=score_name(metric),
               value=score_text(leader.validation.scores[metric], metric))]  # fmt: skip
     known = {
         name for name, each in found.items() if results.costs_of(each.candidate, {}).get(cost) is not None
@@ -80,27 +80,27 @@ def _verdict(found: Mapping[str, results.Result], cost: str) -> list[Message]:
     sizing = results.choice_of(found, cost)
     chosen = found[sizing.choice]
     told.append(
-        _("Take {name}, the smallest ({cost}: {size}) within one standard error of the best.", name=sizing.choice,
+        _("Take {name}, the smallest ({cost}: {size}) within one standard error of the best.", name=called(record, sizing.choice),
           cost=results.COSTS[cost], size=scaled(sizing.table.loc[sizing.choice, "cost"]))
     )  # fmt: skip
     low, high = chosen.test.intervals[metric]
     told.append(
-        _("On the test rows {name} has {metric} {value} ({low} to {high}).", name=sizing.choice,
+        _("On the test rows {name} has {metric} {value} ({low} to {high}).", name=called(record, sizing.choice),
           metric=score_name(metric), value=score_text(chosen.test.scores[metric], metric),
           low=score_text(low, metric), high=score_text(high, metric))
     )  # fmt: skip
     if sizing.choice != order[0]:
-        told.append(_against(found, sizing.choice, order[0]))
+        told.append(_against(record, found, sizing.choice, order[0]))
     return told
 
 
-def _against(found: Mapping[str, results.Result], choice: str, leader: str) -> Message:
+def _against(record: StudyRecord, found: Mapping[str, results.Result], choice: str, leader: str) -> Message:
     """The choice against the leader, paired, on the test rows."""
     ours: Any = found[choice].test
     line = ours.compare({leader: found[leader].test}).loc[leader]
     gain = "f1_gain" if "f1_gain" in line else "gain"
     return _(
-        "Against {leader} on the same test rows: {gain:+.3f} ({low:+.3f} to {high:+.3f}).", leader=leader,
+        "Against {leader} on the same test rows: {gain:+.3f} ({low:+.3f} to {high:+.3f}).", leader=called(record, leader),
         gain=line[gain], low=line[f"{gain}_low"], high=line[f"{gain}_high"],
     )  # fmt: skip
 
@@ -150,6 +150,7 @@ def table(study: StudyHandle, language: str | None = None) -> html.Html:
             cells.append(_said(line.get("break_even"), _answers))
         lines.append(cells)
     names = [translate(each, language) for each in head]
+    lines = [[first, *map(_whole, rest)] for first, *rest in lines]
     return html.scrolled(html.table(names, lines, numeric=range(2, len(head))), study.name)
 
 
@@ -161,6 +162,17 @@ def as_html(study: StudyHandle, language: str | None = None, cost: str | None = 
     if any(results.costs_of(each.candidate, {}).get(cost) for each in results.results_of(study).values()):
         parts.append(svg.inline(figure(study, cost, language)))
     return html.joined(*parts)
+
+
+def called(record: StudyRecord, name: str) -> str:
+    """The name of a candidate as it is shown: that of a baseline is a word of labkit."""
+    kind = next((each.kind for each in record.candidates if each.name == name), "")
+    return _(name) if kind == "baseline" else name
+
+
+def _whole(text: str) -> html.Html:
+    """A cell that is not broken into lines."""
+    return html.Html(f'<span style="white-space:nowrap">{html.safe(text)}</span>')
 
 
 def _known(value: Any) -> bool:
