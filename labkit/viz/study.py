@@ -70,8 +70,8 @@ def _verdict(record: StudyRecord, found: Mapping[str, results.Result], cost: str
     order = results.ordered(found)
     leader = found[order[0]]
     metric = leader.metric
-    told = [_("{name} leads: {metric} {value} on the validation rows.", name=called(record, order[0]), metric=score_name(metric),
-              value=score_text(leader.validation.scores[metric], metric))]  # fmt: skip
+    told = [_("{name} leads: {metric} {value} on the validation rows.", name=called(record, order[0]),
+              metric=score_name(metric), value=score_text(leader.validation.scores[metric], metric))]  # fmt: skip
     known = {
         name for name, each in found.items() if results.costs_of(each.candidate, {}).get(cost) is not None
     }
@@ -80,8 +80,8 @@ def _verdict(record: StudyRecord, found: Mapping[str, results.Result], cost: str
     sizing = results.choice_of(found, cost)
     chosen = found[sizing.choice]
     told.append(
-        _("Take {name}, the smallest ({cost}: {size}) within one standard error of the best.", name=called(record, sizing.choice),
-          cost=results.COSTS[cost], size=scaled(sizing.table.loc[sizing.choice, "cost"]))
+        _("Take {name}, the smallest ({cost}: {size}) within one standard error of the best.",
+          name=called(record, sizing.choice), cost=results.COSTS[cost], size=scaled(sizing.table.loc[sizing.choice, "cost"]))
     )  # fmt: skip
     low, high = chosen.test.intervals[metric]
     told.append(
@@ -100,8 +100,8 @@ def _against(record: StudyRecord, found: Mapping[str, results.Result], choice: s
     line = ours.compare({leader: found[leader].test}).loc[leader]
     gain = "f1_gain" if "f1_gain" in line else "gain"
     return _(
-        "Against {leader} on the same test rows: {gain:+.3f} ({low:+.3f} to {high:+.3f}).", leader=called(record, leader),
-        gain=line[gain], low=line[f"{gain}_low"], high=line[f"{gain}_high"],
+        "Against {leader} on the same test rows: {gain:+.3f} ({low:+.3f} to {high:+.3f}).",
+        leader=called(record, leader), gain=line[gain], low=line[f"{gain}_low"], high=line[f"{gain}_high"],
     )  # fmt: skip
 
 
