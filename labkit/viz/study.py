@@ -81,7 +81,8 @@ def _verdict(record: StudyRecord, found: Mapping[str, results.Result], cost: str
     chosen = found[sizing.choice]
     told.append(
         _("Take {name}, the smallest ({cost}: {size}) within one standard error of the best.",
-          name=called(record, sizing.choice), cost=results.COSTS[cost], size=scaled(sizing.table.loc[sizing.choice, "cost"]))
+          name=called(record, sizing.choice), cost=results.COSTS[cost],
+          size=scaled(sizing.table.loc[sizing.choice, "cost"]))
     )  # fmt: skip
     low, high = chosen.test.intervals[metric]
     told.append(
