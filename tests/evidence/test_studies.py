@@ -27,8 +27,8 @@ def test_film_reviews_from_words_to_a_whole_encoder(tmp_path):
     minilm = lk.models["bert"](preset="minilm-l6")
     candidates = {
         "text CNN": (lk.models["textcnn"](preset="tiny"), {"epochs": 6}),
-        "MiniLM head": (minilm, {"freeze": ("backbone/*",), "learning_rate": 1e-3, "epochs": 3}),
-        "MiniLM LoRA": (minilm.replace(lora_rank=8), {"learning_rate": 1e-3, "epochs": 3}),
+        "MiniLM head": (minilm, {"trainable": "head", "epochs": 3}),
+        "MiniLM LoRA": (minilm, {"trainable": "lora", "epochs": 3}),
         "MiniLM": (minilm, {"epochs": 2}),
     }
     study = lk.study(rows, candidates, finish=4, folder=tmp_path, background=False, max_length=48)
