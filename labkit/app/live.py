@@ -406,6 +406,8 @@ class LivePanel:
         latest = self.tails[0].latest
         if rate := latest.get("train/learning_rate"):
             facts.append(self._word("rate", number=compact(rate[1])))
+        if epsilon := latest.get("train/epsilon"):
+            facts.append(self._word("epsilon_so_far", number=f"{epsilon[1]:.2f}"))
         drawn = {k: ([s], [v]) for k, (s, v) in latest.items() if k.endswith(("/loss", f"/{self.second}"))}
         said = translate(info.message, self.language)
         told = {"name": info.name, "status": info.status, "word": self._word(info.status), "message": said}

@@ -17,6 +17,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "excel": ("openpyxl",),
     "mpi": ("mpi4py",),
     "optuna": ("optuna",),
+    "privacy": ("dp_accounting",),
 }
 
 
