@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import labkit.app as panels
     from labkit.api import Runs, fit, open_run, serve
     from labkit.app.lab import Lab
+    from labkit.choosing import Study, open_study, studies, study
     from labkit.core.errors import LabkitError
     from labkit.core.registry import Registry
     from labkit.course.lesson import check, scale
@@ -48,7 +49,9 @@ if TYPE_CHECKING:
     from labkit.inference.text_generation import TextGenerationPipeline
     from labkit.inference.translation import TranslationPipeline
     from labkit.models import models
+    from labkit.more_labels import learning_curve
     from labkit.planning import estimate, find_learning_rate, largest_batch, plot_schedule
+    from labkit.search.space import Range, Space
     from labkit.smaller import distill, prune, quantize
     from labkit.tasks import tasks
     from labkit.train.callbacks import Callback
@@ -79,6 +82,13 @@ HOMES = {
     "runs": "labkit.api:runs",
     "open_run": "labkit.api:open_run",
     "serve": "labkit.api:serve",
+    "study": "labkit.choosing:study",
+    "studies": "labkit.choosing:studies",
+    "open_study": "labkit.choosing:open_study",
+    "learning_curve": "labkit.more_labels:learning_curve",
+    "Study": "labkit.choosing:Study",
+    "Space": "labkit.search.space:Space",
+    "Range": "labkit.search.space:Range",
     "compare": "labkit.evaluate.run_report:compare",
     "canaries": "labkit.evaluate.audit:canaries",
     "ClassificationReport": "labkit.evaluate.report:ClassificationReport",
@@ -112,7 +122,8 @@ __all__ = [  # noqa: RUF022 (in the order of use)
     "load", "Rows", "samples", "TextCleaner", "leakage", "Tokenizer", "encode", "Batches", "BucketBatches",
     "choose_buckets", "models", "tasks", "optimizers",
     "estimate", "largest_batch", "find_learning_rate", "plot_schedule", "Optimizer", "Privacy", "Callback", "fit",
-    "runs", "open_run", "compare", "right_size", "canaries", "distill", "quantize", "prune", "judge",
+    "runs", "open_run", "study", "Space", "Range", "Study", "studies", "open_study", "learning_curve", "compare",
+    "right_size", "canaries", "distill", "quantize", "prune", "judge",
     "ClassificationReport", "Thresholds", "Pipeline", "Predictor",
     "TextGenerationPipeline", "TranslationPipeline", "QuestionAnsweringPipeline", "EmbeddingPipeline",
     "FillMaskPipeline", "serve", "Lab", "panels", "language", "picture", "scale", "check", "LabkitError", "__version__",

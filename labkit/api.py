@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from labkit.inference.pipeline import Pipeline
     from labkit.inference.predictor import Predictor
     from labkit.inference.server import Endpoint
+    from labkit.more_labels import LearningCurve
     from labkit.train.experiment import ModelSource
 
 Opened = TypeVar("Opened", bound="Pipeline")
@@ -177,6 +178,17 @@ class Run(RunHandle):
         from labkit.evaluate import run_report
 
         return run_report.slices(self, by, split)
+
+    def more_labels(self, **settings: Any) -> LearningCurve:
+        """What more labels are worth to this model: it is trained on nested subsets of its training rows, and
+        a power law is fitted; ``settings`` are those of :func:`labkit.learning_curve`."""
+        from labkit.more_labels import learning_curve
+
+        experiment = self.experiment.replace(name=self.name)
+        return learning_curve(
+            self.rows, experiment, folder=self.store.folder,
+            accept_leakage=experiment.data.accept_leakage, **settings,
+        )  # fmt: skip
 
     @known_settings
     def audit(

@@ -8,12 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.core.config import Config
-from labkit.data.io.load import load
-from labkit.data.rows import Rows
-from labkit.models import models
-from labkit.tasks import BY_PROBLEM_TYPE
-from labkit.train.experiment import DataConfig, Experiment, check_reads, ready, settings
+from labkit.train.experiment import experiment_of, settings
 from labkit.train.lr_finder import RateSearchResult
 from labkit.train.lr_finder import find_learning_rate as search
 from labkit.train.optimizer import Optimizer
@@ -23,25 +18,6 @@ if TYPE_CHECKING:
     from labkit.profile.cost import Estimate
     from labkit.train.context import TrainContext
     from labkit.train.experiment import ModelSource
-
-
-def experiment_of(
-    rows: RowSource, model: ModelSource, accept_leakage: bool, options: dict[str, Any], name: str = ""
-) -> tuple[Rows, Experiment]:
-    """Prepare the rows and the experiment of a ``fit`` call.
-
-    Without ``task``, it follows from the labels: a class, several labels or a number.
-    """
-    options = dict(options)
-    rows = rows if isinstance(rows, Rows) else load(rows)
-    if not isinstance(model, Config):
-        model = models[model if isinstance(model, str) else models.added(model)]()
-    task, train = settings(options.pop("task", None) or BY_PROBLEM_TYPE[rows.schema.problem_type], **options)
-    check_reads(model, rows, task)
-    rows = ready(rows, task, accept_leakage)
-    return rows, Experiment(
-        model=model, data=DataConfig.of(rows, accept_leakage), task=task, train=train, name=name
-    )
 
 
 def estimate(

@@ -92,7 +92,8 @@ def test_predictions_name_a_class_and_sum_to_one(run):
 
 def test_the_report_has_the_baselines_beside_it(run):
     report = run.evaluate("test")
-    assert set(report.baselines) == {"majority class", "TF-IDF + logistic regression"}
+    known = {"majority class", "TF-IDF + logistic regression", "TF-IDF + SVD + gradient boosting"}
+    assert set(report.baselines) == {*known, "nearest neighbours"}
     assert "TF-IDF" in str(report) and "TF-IDF" in shown_html(report)
     assert run.info.summary["test_f1"] == report.scores["f1"]
     with pytest.raises(lk.LabkitError, match="the run has no split 'tst'"):

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from labkit.cli import app as web_app
-from labkit.cli import bench, docs, doctor, lab, launch, new, predict, runs, samples, serve, train
+from labkit.cli import bench, docs, doctor, lab, launch, new, predict, runs, samples, serve, study, train
 from labkit.cli.options import say
 from labkit.core.errors import LabkitError
 from labkit.core.huge_pages import with_huge_pages
@@ -49,7 +49,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point of the command. What computes begins once more, with memory in huge pages."""
-    computes = sys.argv[1:2] in (["train"], ["bench"], ["launch"]) and "--help" not in sys.argv
+    computes = sys.argv[1:2] in (["train"], ["study"], ["bench"], ["launch"]) and "--help" not in sys.argv
     if computes and with_huge_pages() != dict(os.environ):
         os.execve(sys.executable, [sys.executable, "-m", "labkit", *sys.argv[1:]], with_huge_pages())
     try:
@@ -77,6 +77,7 @@ app.command()(doctor.doctor)
 app.command()(bench.bench)
 app.command()(new.new)
 app.command()(train.train)
+app.command()(study.study)
 app.command()(predict.predict)
 app.command()(serve.serve)
 app.add_typer(runs.runs_app, name="runs")

@@ -10,12 +10,13 @@ from labkit.i18n import _
 
 #: Extra → the modules outside labkit that its code imports; pyproject.toml names the packages.
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "train": ("orbax", "sklearn"),
+    "train": ("orbax", "sklearn", "threadpoolctl"),
     "lab": ("jupyterlab", "ipykernel", "jupyter_client", "ipywidgets", "anywidget", "plotly"),
     "app": ("voila",),
     "convert": ("h5py", "gguf"),
     "excel": ("openpyxl",),
     "mpi": ("mpi4py",),
+    "optuna": ("optuna",),
     "privacy": ("dp_accounting",),
 }
 

@@ -1,18 +1,18 @@
-"""Baselines of classifiers: the most frequent class, and a linear model on TF-IDF or features.
+"""Baselines of classifiers: the most frequent class, a linear model on TF-IDF or features, gradient boosting, and
+for few labels the nearest neighbours.
 
-Both return probabilities f32 [n, c] over all classes of the data; a class without training rows gets 0.
+All return probabilities f32 [n, c] over all classes of the data; a class without training rows gets 0.
 """
 
 from __future__ import annotations
 
-import re
+import functools
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
@@ -25,17 +25,14 @@ from labkit.core.errors import DataError
 from labkit.data.batching.arrays import stack
 from labkit.data.io.audio import frames_of, log_mel
 from labkit.data.schema import Spec
+from labkit.evaluate import boosting
+from labkit.evaluate.boosting import LONGEST, Embed, Fitted, Maker, vectorizer
 from labkit.evaluate.report import ClassificationReport
 from labkit.i18n import _
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-# Thai to Lao, Burmese, Khmer, kana, Han: scripts that put no space between words
-_UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-)
-LONGEST = 20_000  # characters of a text that are read, far beyond what an encoder sees
 _STRENGTHS = (
     1.0,
     4.0,
@@ -53,29 +50,66 @@ def baselines(
     *,
     split: str = "test",
     seed: int = 0,
+    embed: Embed | None = None,
 ) -> dict[str, ClassificationReport]:
-    """Reports of both baselines, fitted on ``train`` and evaluated on ``test``.
+    """Reports of all baselines, fitted on ``train`` and evaluated on ``test``.
 
     ``train`` and ``test`` are ``datasets.Dataset`` splits (or mappings of columns) with ``text``, ``label``
     (int,
     -1 = unlabelled), ``row`` and, for pairs, ``text_pair``; or, where ``spec`` says so, with pictures or features.
     Raises DataError when ``train`` has no labelled row.
     """
-    label, truth = (np.asarray(_column(part, "label"), np.int64) for part in (train, test))
-    scored = None
-    if spec is None or spec.modality == "text":
-        texts, scored = texts_of(train), texts_of(test)
-        linear = {_("TF-IDF + logistic regression"): tfidf_logistic(texts, label, scored, classes, seed)}
-    else:
-        known, asked = (plain_inputs(part, spec) for part in (train, test))
-        linear = {_("logistic regression"): logistic(known, label, asked, classes)}
-    seen, rows = np.unique(label[label >= 0]).tolist(), _column(test, "row")
+    truth, rows = np.asarray(_column(test, "label"), np.int64), _column(test, "row")
+    scored = texts_of(test) if spec is None or spec.modality == "text" else None
+    label = np.asarray(_column(train, "label"), np.int64)
+    seen = np.unique(label[label >= 0]).tolist()
     return {
         name: ClassificationReport(
-            classes, truth, probability, scored, rows, split=split, seed=seed, seen=seen
+            classes, truth, each.answer(test), scored, rows, split=split, seed=seed, seen=seen
         )
-        for name, probability in {_("majority class"): majority(label, len(truth), classes), **linear}.items()
+        for name, each in fit(train, classes, spec, seed=seed, embed=embed).items()
     }
+
+
+def fit(
+    train: Any, classes: Sequence[str], spec: Spec | None = None, *, seed: int = 0, embed: Embed | None = None
+) -> dict[str, Fitted]:
+    """All baselines of a classifier, fitted on ``train``, by name; see :func:`makers`."""
+    return boosting.fitted(makers(train, classes, spec, seed=seed, embed=embed))
+
+
+def makers(
+    train: Any, classes: Sequence[str], spec: Spec | None = None, *, seed: int = 0, embed: Embed | None = None
+) -> dict[str, Maker]:
+    """What fits each baseline of a classifier on ``train``, by name.
+
+    Gradient boosting reads tables, and texts through :class:`~labkit.evaluate.boosting.TextVectors`; nearest
+    neighbours are for texts with few labels, and read ``embed`` (default: the same vectors).
+    """
+    label = np.asarray(_column(train, "label"), np.int64)
+    kept, known = _labelled(label, classes)
+    constant = Fitted(lambda rows: majority(label, _length(rows), classes), len(classes))
+    found: dict[str, Maker] = {_("majority class"): lambda: constant}
+    if spec is None or spec.modality == "text":
+        texts = texts_of(train)
+
+        def of_words() -> Fitted:
+            learnt, size = _tfidf_logistic(texts, label, classes, seed)
+            return Fitted(lambda rows: learnt(texts_of(rows)), size)
+
+        found[_("TF-IDF + logistic regression")] = of_words
+        read = [texts[i] for i in kept]
+        return found | boosting.of_texts(read, known, len(classes), texts_of, seed, embed)
+    inputs, asked = plain_inputs(train, spec), functools.partial(plain_inputs, spec=spec)
+
+    def of_features() -> Fitted:
+        linear, size = _logistic(inputs, label, classes)
+        return Fitted(lambda rows: linear(asked(rows)), size)
+
+    found[_("logistic regression")] = of_features
+    if spec.modality == "features":
+        found |= boosting.of_tables(inputs[kept], known, len(classes), asked, seed)
+    return found
 
 
 def plain_inputs(dataset: Dataset, spec: Spec) -> np.ndarray:
@@ -88,26 +122,36 @@ def plain_inputs(dataset: Dataset, spec: Spec) -> np.ndarray:
     return np.concatenate([seen.mean(1), seen.std(1)], axis=1)
 
 
-def logistic(
-    known: np.ndarray, train_labels: Iterable[int], asked: np.ndarray, classes: Sequence[str]
-) -> np.ndarray:
-    """Softmax regression on pictures or features [n, …], each standardised by the training rows; f32 [n, c].
+def _logistic(
+    known: np.ndarray, train_labels: Iterable[int], classes: Sequence[str]
+) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
+    """Softmax regression on pictures or features [n, …], each standardised by the training rows: what answers
+    others with f32 [n, c], and how many numbers it holds.
 
     A missing value counts as the mean. With one class to learn from it falls back to :func:`majority`.
     """
+    train_labels = list(train_labels)
     kept, label = _labelled(train_labels, classes)
-    if not len(asked) or len(np.unique(label)) < 2:
-        return majority(label, len(asked), classes)
-    flat = [np.asarray(part, np.float64).reshape(len(part), -1) for part in (known[kept], asked)]
+    if len(np.unique(label)) < 2:
+        return (lambda asked: majority(train_labels, len(asked), classes)), len(classes)
     model = make_pipeline(
         StandardScaler(), SimpleImputer(keep_empty_features=True), LogisticRegression(max_iter=300)
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # far enough for a baseline
-        model.fit(flat[0], label)
-    probability = np.zeros((len(asked), len(classes)), np.float32)
-    probability[:, model.classes_] = model.predict_proba(flat[1])
-    return probability
+        model.fit(_flat(known[kept]), label)
+
+    def answer(asked: np.ndarray) -> np.ndarray:
+        probability = np.zeros((len(asked), len(classes)), np.float32)
+        if len(asked):
+            probability[:, model.classes_] = model.predict_proba(_flat(asked))
+        return probability
+
+    return answer, model[-1].coef_.size + model[-1].intercept_.size
+
+
+def _flat(inputs: np.ndarray) -> np.ndarray:
+    return np.asarray(inputs, np.float64).reshape(len(inputs), -1)
 
 
 def majority(train_labels: Iterable[int], n: int, classes: Sequence[str]) -> np.ndarray:
@@ -131,19 +175,38 @@ def tfidf_logistic(
     training rows (on a sample of them where they are many). Texts are read up to 20,000 characters. With
     nothing to learn from (one class, no word), it falls back to :func:`majority`.
     """
+    return _tfidf_logistic(train_texts, train_labels, classes, seed)[0](texts)
+
+
+def _tfidf_logistic(
+    train_texts: Sequence[str], train_labels: Iterable[int], classes: Sequence[str], seed: int
+) -> tuple[Callable[[Sequence[str]], np.ndarray], int]:
+    """What answers texts as :func:`tfidf_logistic` says, and how many numbers it holds."""
+    train_labels = list(train_labels)
     kept, label = _labelled(train_labels, classes)
     known = [train_texts[i][:LONGEST] for i in kept]
-    if not len(texts) or len(np.unique(label)) < 2:
-        return majority(label, len(texts), classes)
+
+    def constant(texts: Sequence[str]) -> np.ndarray:
+        return majority(train_labels, len(texts), classes)
+
+    if len(np.unique(label)) < 2:
+        return constant, len(classes)
     weigh = vectorizer(known, len(classes))
     try:
         features = weigh.fit_transform(known)
     except ValueError:  # scikit-learn's word for an empty vocabulary
-        return majority(label, len(texts), classes)
+        return constant, len(classes)
     model = _model(_strength(features, label, seed), seed).fit(features, label)
-    probability = np.zeros((len(texts), len(classes)), np.float32)
-    probability[:, model.classes_] = model.predict_proba(weigh.transform([text[:LONGEST] for text in texts]))
-    return probability
+
+    def answer(texts: Sequence[str]) -> np.ndarray:
+        probability = np.zeros((len(texts), len(classes)), np.float32)
+        if len(texts):
+            read = weigh.transform([text[:LONGEST] for text in texts])
+            probability[:, model.classes_] = model.predict_proba(read)
+        return probability
+
+    size = features.shape[1]
+    return answer, len(model.estimators_) * (size + 1) + size
 
 
 def _labelled(labels: Iterable[int], classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -161,24 +224,6 @@ def _labelled(labels: Iterable[int], classes: Sequence[str]) -> tuple[np.ndarray
             _("A baseline needs labelled training rows; none of the {n} has a label."), n=label.size
         )
     return kept, label[kept]
-
-
-def vectorizer(texts: Sequence[str], classes: int) -> TfidfVectorizer:
-    unspaced = letters = 0
-    for text in texts[:1000]:
-        start = text[:1000]
-        unspaced += len(_UNSPACED.findall(start))
-        letters += sum(map(str.isalpha, start))
-    # the default token pattern drops words of one character
-    features: dict[str, Any] = {"ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"}
-    if 2 * unspaced > letters:
-        features = {"ngram_range": (1, 3), "analyzer": "char"}
-    return TfidfVectorizer(
-        sublinear_tf=True,
-        min_df=2 if len(texts) > 1000 else 1,
-        max_features=min(200_000, 20_000_000 // classes),  # at most 160 MB of coefficients
-        **features,
-    )
 
 
 def _model(strength: float, seed: int) -> OneVsRestClassifier:
@@ -213,6 +258,10 @@ def texts_of(split: Any) -> list[str]:
     if "text_pair" not in columns:
         return first
     return [f"{text}\n{pair}" for text, pair in zip(first, _column(split, "text_pair"), strict=True)]
+
+
+def _length(split: Any) -> int:
+    return len(_column(split, "row"))
 
 
 def _column(split: Dataset | Mapping[str, Any], name: str) -> list[Any]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from labkit.core.units import score
 from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.report_base import RowReport
+from labkit.evaluate.verdict import against
 from labkit.i18n import _
-from labkit.i18n.labels import score_name
 
 if TYPE_CHECKING:
     from labkit.runs.handle import RunHandle
@@ -71,30 +68,8 @@ def conclude(
         Bar(name, *(float(line[f"{metric}{end}"]) for end in ("", "_low", "_high")))
         for name, (_unused, line) in zip(("model", *others), table.iterrows(), strict=True)
     )
-    outcome, sentence = _against(table, bars, metric, getattr(report, "better", 1))
+    outcome, sentence = against(table, metric, getattr(report, "better", 1))
     return Conclusion(sentence, outcome, metric, bars, tuple(advice_of(run, report, outcome, counts)))
-
-
-def _against(table: pd.DataFrame, bars: Sequence[Bar], metric: str, better: int) -> tuple[str, str]:
-    """The outcome, and the sentence."""
-    model, *others = bars
-    if not others:
-        return "alone", _("{metric} {value}.", metric=score_name(metric), value=score(model.value, metric))
-    best = max(others, key=lambda bar: better * bar.value)
-    line = table.loc[best.name]
-    gain = "f1_gain" if "f1_gain" in line else "gain"
-    facts = {"metric": score_name(metric), "value": score(model.value, metric), "name": best.name,
-             "other": score(best.value, metric)}  # fmt: skip
-    if line[f"{gain}_low"] > 0:
-        return "better", _(
-            "Better than the best baseline: {metric} {value}, against {other} of {name}.", **facts
-        )
-    if line[f"{gain}_high"] < 0:
-        return "worse", _("Worse than a baseline: {metric} {value}, against {other} of {name}.", **facts)
-    return "equal", _(
-        "No significant difference to a baseline: {metric} {value}, against {other} of {name}.",
-        **facts,
-    )
 
 
 def advice_of(

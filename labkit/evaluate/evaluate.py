@@ -11,6 +11,7 @@ from labkit.data.rows import Rows
 from labkit.data.targets import targets_of
 from labkit.evaluate import target_baselines
 from labkit.evaluate.baselines import baselines as class_baselines
+from labkit.evaluate.boosting import Embed
 from labkit.evaluate.multilabel import MultilabelReport
 from labkit.evaluate.regression import RegressionReport
 from labkit.evaluate.report import ClassificationReport
@@ -21,7 +22,14 @@ EvaluationReport = ClassificationReport | MultilabelReport | RegressionReport
 
 
 def make_report(
-    rows: Rows, split: str, classes: Sequence[str], answers: np.ndarray, task: Task, *, baselines: bool = True
+    rows: Rows,
+    split: str,
+    classes: Sequence[str],
+    answers: np.ndarray,
+    task: Task,
+    *,
+    baselines: bool = True,
+    embed: Embed | None = None,
 ) -> EvaluationReport:
     """The report of ``answers`` on a split.
 
@@ -32,6 +40,7 @@ def make_report(
         answers: probabilities f32[n, c], or the numbers f32[n, k].
         task: its settings; the report follows from its problem type.
         baselines: fit baselines on the training rows and include them.
+        embed: vectors of texts for the nearest neighbours; default: components of their TF-IDF.
     """
     part = rows[split]
     texts = part["text"] if rows.spec.modality == Modality.TEXT else None
@@ -46,15 +55,17 @@ def make_report(
             report = MultilabelReport(*given, split=split, threshold=task.threshold)
         else:
             report = RegressionReport(*given, split=split)
-    return with_fitted_baselines(report, rows) if baselines else report
+    return with_fitted_baselines(report, rows, embed) if baselines else report
 
 
-def with_fitted_baselines(report: EvaluationReport, rows: Rows) -> EvaluationReport:
+def with_fitted_baselines(
+    report: EvaluationReport, rows: Rows, embed: Embed | None = None
+) -> EvaluationReport:
     """``report``, including baselines fitted on the training rows."""
     part, train = rows[report.split], rows["train"]
     if isinstance(report, ClassificationReport):
         return report.with_baselines(
-            class_baselines(train, part, report.classes, rows.spec, split=report.split)
+            class_baselines(train, part, report.classes, rows.spec, split=report.split, embed=embed)
         )
     given = (report.counted, report.texts, report.rows)
     others: dict[str, Any] = {

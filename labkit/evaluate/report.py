@@ -14,6 +14,7 @@ from labkit.core.errors import DataError
 from labkit.core.text import one_line
 from labkit.evaluate.intervals import Interval, bootstrap, difference
 from labkit.evaluate.shown import SCORED, Table, TableReport
+from labkit.evaluate.verdict import first_line
 from labkit.i18n import _
 from labkit.tasks.metrics import per_class, scores
 
@@ -243,6 +244,11 @@ class ClassificationReport(TableReport):
             "confusion": self.confusion.to_numpy().tolist(),
             "mistakes": mistakes.to_dict(orient="records"),
         }
+
+    @property
+    def verdict(self) -> str:
+        """That a baseline has the better F1; empty where none has."""
+        return first_line(self.compare(self.baselines), "f1") if self.baselines else ""
 
     def _heading(self) -> str:
         left_out = [

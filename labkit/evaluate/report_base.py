@@ -14,6 +14,7 @@ from labkit.core.errors import DataError
 from labkit.core.text import one_line
 from labkit.evaluate.intervals import Interval, or_wilson
 from labkit.evaluate.shown import SCORED, Table, TableReport
+from labkit.evaluate.verdict import first_line
 from labkit.i18n import _
 
 if TYPE_CHECKING:
@@ -172,6 +173,11 @@ class RowReport(TableReport):
             )
 
     # --- what is shown ----------------------------------------------------------------------------------------
+
+    @property
+    def verdict(self) -> str:
+        """That a baseline has the better main score; empty where none has."""
+        return first_line(self.compare(self.baselines), self.main, self.better) if self.baselines else ""
 
     def _heading(self) -> str:
         left_out = int((~self.counted).sum())

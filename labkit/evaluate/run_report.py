@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from labkit.core.errors import DataError, nearest
+from labkit.core.errors import DataError, LabkitError, nearest
 from labkit.core.registry import ByClass
 from labkit.data.answers import answers_of
 from labkit.data.groups import measured
 from labkit.data.io.load import open_rows
 from labkit.data.rows import Rows
 from labkit.evaluate import ngram
+from labkit.evaluate.boosting import FEW, Embed
 from labkit.evaluate.calibration import Calibration, calibrate
 from labkit.evaluate.caveats import with_warnings
 from labkit.evaluate.compare import Comparison
@@ -27,10 +29,13 @@ from labkit.evaluate.scores import Scores, assess
 from labkit.evaluate.slices import by_length, by_size
 from labkit.evaluate.slices import slices as of_groups
 from labkit.i18n import _
+from labkit.inference.embedding import EmbeddingPipeline
 from labkit.inference.predictor import Predictor
 from labkit.inference.question_answering import by_kind
 from labkit.inference.registry import pipeline_of
+from labkit.models.base import Capability
 from labkit.runs.handle import RunHandle, model_of
+from labkit.tasks.base import ProblemType
 from labkit.tasks.lm import LanguageModel
 from labkit.tasks.qa import QuestionAnswering
 from labkit.train.processors import load_processor
@@ -120,8 +125,21 @@ def evaluate_run(run: RunHandle, split: str = "test", baselines: bool = True) ->
             _("the run has no split {split!r}; it has {splits}."), split=split, splits=", ".join(rows.splits)
         )
     answers, task = predictor.predict_encoded(rows[split]), predictor.experiment.task
-    report = make_report(rows, split, predictor.classes, answers, task, baselines=baselines)
+    embed = encoder_of(run, rows) if baselines else None
+    report = make_report(rows, split, predictor.classes, answers, task, baselines=baselines, embed=embed)
     return with_warnings(report, run, rows, split, predictor.processor)
+
+
+def encoder_of(run: RunHandle, rows: Rows) -> Embed | None:
+    """The pretrained encoder that a run started from, for the nearest neighbours of few labels; None where
+    there is none."""
+    model = run.experiment.model
+    few = len(rows["train"]) <= FEW and run.experiment.task.problem_type is ProblemType.CLASS
+    if not (few and model.weights and Capability.BIDIRECTIONAL in model.capabilities):
+        return None
+    with contextlib.suppress(LabkitError):  # weights of a folder that is gone
+        return EmbeddingPipeline(model.weights).embed
+    return None
 
 
 def conclusion_of(run: RunHandle, report: EvaluationReport) -> Conclusion:
@@ -129,7 +147,11 @@ def conclusion_of(run: RunHandle, report: EvaluationReport) -> Conclusion:
     rows = rows_of(run)
     if not report.baselines:
         with_warnings(
-            with_fitted_baselines(report, rows), run, rows, report.split, predictor_of(run).processor
+            with_fitted_baselines(report, rows, encoder_of(run, rows)),
+            run,
+            rows,
+            report.split,
+            predictor_of(run).processor,
         )
     return conclude(report, run, rows.spec.counts.get("train", {}))
 

@@ -17,7 +17,9 @@ import pandas as pd
 
 from labkit.core.errors import ConfigError, DataError, nearest
 from labkit.core.text import escape
+from labkit.evaluate.evaluate import EvaluationReport
 from labkit.evaluate.report import ClassificationReport
+from labkit.evaluate.report_base import RowReport
 from labkit.i18n import _
 
 SCORES = ("f1", "accuracy")
@@ -60,10 +62,10 @@ class Sizing:
 
 
 def right_size(
-    reports: Mapping[str, ClassificationReport],
+    reports: Mapping[str, ClassificationReport] | Mapping[str, RowReport] | Mapping[str, EvaluationReport],
     cost: Mapping[str, float],
     *,
-    score: str = "f1",
+    score: str | None = "f1",
     slack: float = 0.0,
 ) -> Sizing:
     """The cheapest of several models that is good enough.
@@ -72,7 +74,8 @@ def right_size(
         reports: name → report; all on the same rows. Those of validation: what is chosen on test rows is no
         test.
         cost: name → what the model costs in any unit: parameters, FLOPs for an example, seconds.
-        score: "f1" or "accuracy".
+        score: "f1" or "accuracy"; None: the score that such reports are compared by, which is the mean
+            absolute error of numbers.
         slack: what may be lost to the best for the sake of cheapness, where that is more than a standard
             error.
 
@@ -80,7 +83,7 @@ def right_size(
         ConfigError: an unknown score, or a cost that is missing, negative or not a number.
         DataError: no reports, or reports on other rows.
     """
-    if score not in SCORES:
+    if score is not None and score not in SCORES:
         raise ConfigError(
             _("score = {score!r} is not one of {known}.{hint}"),
             score=score, known=", ".join(SCORES), hint=nearest(score, SCORES),
@@ -99,17 +102,26 @@ def right_size(
                 name=name,
                 cost=cost[name],
             )
-    best = max(reports, key=lambda name: (reports[name].scores[score], -cost[name]))
-    gains = reports[best].compare({name: report for name, report in reports.items() if name != best})
+    each: Mapping[str, Any] = reports
+    first = next(iter(each.values()))
+    better = 1 if isinstance(first, ClassificationReport) else first.better
+    if not isinstance(first, ClassificationReport):
+        score, gain = first.main, "gain"
+    else:
+        score = score or "f1"
+        gain = f"{score}_gain"
+    best = max(each, key=lambda name: (better * each[name].scores[score], -cost[name]))
+    gains = each[best].compare({name: report for name, report in each.items() if name != best})
     lines = {}
-    for name in sorted(reports, key=lambda name: (cost[name], -reports[name].scores[score])):
+    for name in sorted(each, key=lambda name: (cost[name], -better * each[name].scores[score])):
         line: Mapping[Any, Any] = gains.loc["model" if name == best else name].to_dict()
-        behind = 0.0 if name == best else float(line[f"{score}_gain"])
-        width = 0.0 if name == best else float(line[f"{score}_gain_high"] - line[f"{score}_gain_low"])
+        behind = 0.0 if name == best else float(line[gain])
+        width = 0.0 if name == best else float(line[f"{gain}_high"] - line[f"{gain}_low"])
         lines[name] = {
             "cost": cost[name], score: line[score], "low": line[f"{score}_low"], "high": line[f"{score}_high"],
             "behind": behind, "error": width / _WIDTH, "enough": behind <= max(slack, width / _WIDTH),
         }  # fmt: skip
     table = pd.DataFrame.from_dict(lines, orient="index").rename_axis("model")
-    table["front"] = table[score].to_numpy() > np.append(-np.inf, np.maximum.accumulate(table[score])[:-1])
+    values = better * table[score].to_numpy()
+    table["front"] = values > np.append(-np.inf, np.maximum.accumulate(values)[:-1])
     return Sizing(table, str(table.index[table["enough"]][0]), best, score)

@@ -17,6 +17,11 @@ class TableReport:
 
     warnings: tuple[str, ...] = ()  # what a reader of the scores should know first
 
+    @property
+    def verdict(self) -> str:
+        """That a baseline is better than the model; empty where none is."""
+        return ""
+
     def _heading(self) -> str:
         raise NotImplementedError
 
@@ -33,7 +38,11 @@ class TableReport:
 
     def __str__(self) -> str:
         tables = ["\n".join(columns_of_text(*table)) for table in self._tables()]
-        return "\n".join([self._heading(), *self.warnings, "\n\n".join(tables)])
+        return "\n".join([*self._head(), *self.warnings, "\n\n".join(tables)])
+
+    def _head(self) -> list[str]:
+        """The first lines."""
+        return [*filter(None, [self.verdict]), self._heading()]
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         tables = [html.table(head, body, numeric=range(1, len(head))) for head, body in self._html_tables()]
@@ -41,7 +50,7 @@ class TableReport:
         mistakes = [html.table(head, wrong, numeric=[0, *range(2, len(head))])] if wrong else []
         return {
             "text/plain": str(self),
-            "text/html": html.page(self._heading(), *self.warnings, *tables, *mistakes),
+            "text/html": html.page(*self._head(), *self.warnings, *tables, *mistakes),
         }
 
 

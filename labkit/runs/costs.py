@@ -12,7 +12,7 @@ from labkit.runs.overview import data_of
 from labkit.runs.store import RunInfo
 
 #: Metrics of which less is better.
-LOWER = ("loss",)
+LOWER = ("loss", "mae", "rmse")
 
 
 def _seconds(info: RunInfo) -> float | None:

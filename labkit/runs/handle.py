@@ -158,6 +158,11 @@ class RunHandle:
         """End the run before its next step; the model of the best evaluation is kept."""
         return self._command("stop")
 
+    def suspend(self) -> int:
+        """End the session before its next step with a checkpoint, without the evaluation that :meth:`stop`
+        adds: resumed, the run gives the same numbers as one that was never interrupted."""
+        return self._command("suspend")
+
     def save(self) -> int:
         """Write a checkpoint before the next step."""
         return self._command("save")
@@ -200,7 +205,12 @@ class RunHandle:
     # --- starting and waiting ---------------------------------------------------------------------------------
 
     def start(
-        self, detach: bool = False, processes: int = 1, callbacks: Sequence[Callback] | None = None
+        self,
+        detach: bool = False,
+        processes: int = 1,
+        callbacks: Sequence[Callback] | None = None,
+        *,
+        until: int | None = None,
     ) -> Self:
         """Work on the run, from its newest checkpoint if it has one: in a thread, or in a separate process.
 
@@ -210,6 +220,7 @@ class RunHandle:
             detach: train in a separate process.
             processes: number of processes.
             callbacks: called by the training loop; None: those of the experiment.
+            until: stop after the first evaluation at or after this step; in a thread only.
 
         Raises:
             ConfigError: a callback that no other process can create, for a detached run.
@@ -239,7 +250,7 @@ class RunHandle:
 
             thread = liveness.Worker(
                 f"labkit {self.id}",
-                lambda: work(RunLogger(self.store, self.id), callbacks=callbacks),
+                lambda: work(RunLogger(self.store, self.id), callbacks=callbacks, until=until),
                 lambda e: make_room(self.id) if no_room(e) else "",
             )
             liveness.THREADS[str(self.store.folder), self.id] = thread

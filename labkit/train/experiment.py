@@ -13,7 +13,7 @@ from labkit.core import plugins
 from labkit.core.config import SEEDS, Config, check_names, option, parse, short
 from labkit.core.errors import ConfigError, DataError
 from labkit.core.registry import Registry
-from labkit.data.io.load import load
+from labkit.data.io.load import RowSource, load
 from labkit.data.prepare.clean import TextCleaner
 from labkit.data.prepare.split import check_leakage
 from labkit.data.recipe import check_options, check_steps
@@ -411,6 +411,25 @@ def settings(task: str | Config = "classify", **values: object) -> tuple[Any, Tr
         homes[fields[name]][name] = value
     optimizer = Optimizer.from_dict(homes[Optimizer])
     return kind.from_dict(homes[kind]), Training.from_dict(homes[Training]).replace(optimizer=optimizer)
+
+
+def experiment_of(
+    rows: RowSource, model: ModelSource, accept_leakage: bool, options: Mapping[str, Any], name: str = ""
+) -> tuple[Rows, Experiment]:
+    """Prepare the rows and the experiment of a ``fit`` call.
+
+    Without ``task``, it follows from the labels: a class, several labels or a number.
+    """
+    options = dict(options)
+    rows = rows if isinstance(rows, Rows) else load(rows)
+    if not isinstance(model, Config):
+        model = models[model if isinstance(model, str) else models.added(model)]()
+    task, train = settings(options.pop("task", None) or BY_PROBLEM_TYPE[rows.schema.problem_type], **options)
+    check_reads(model, rows, task)
+    rows = ready(rows, task, accept_leakage)
+    return rows, Experiment(
+        model=model, data=DataConfig.of(rows, accept_leakage), task=task, train=train, name=name
+    )
 
 
 def _named(registry: Registry, values: object, noun: str) -> Any:

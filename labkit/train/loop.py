@@ -58,13 +58,23 @@ class Stopped(Exception):
     """Somebody asked the run to stop."""
 
 
-def work(logger: Logger, group: ProcessGroup = SINGLE, callbacks: Sequence[Callback] | None = None) -> None:
+class Suspended(Stopped):
+    """Somebody asked to end this session with a checkpoint and nothing else."""
+
+
+def work(
+    logger: Logger,
+    group: ProcessGroup = SINGLE,
+    callbacks: Sequence[Callback] | None = None,
+    until: int | None = None,
+) -> None:
     """Train a run to its end and log its status; nothing is raised for a failure of the run itself.
 
     Args:
         logger: of the run.
         group: the processes that work on it together; each calls this.
         callbacks: called by the loop; None: those of the experiment.
+        until: the session stops after the first evaluation at or after this step.
 
     Raises:
         RunError: another process works on this run.
@@ -82,7 +92,7 @@ def work(logger: Logger, group: ProcessGroup = SINGLE, callbacks: Sequence[Callb
         loop = None
         try:
             use_compilation_cache()
-            loop = TrainingLoop(logger, own_experiment(run.experiment), group, callbacks)
+            loop = TrainingLoop(logger, own_experiment(run.experiment), group, callbacks, until)
             end = {"status": loop.run(), "message": ""}
         except Exception as error:
             if is_process_ending(error):
@@ -101,8 +111,9 @@ class TrainingLoop:
         experiment: Experiment,
         group: ProcessGroup = SINGLE,
         callbacks: Sequence[Callback] | None = None,
+        until: int | None = None,
     ):
-        self.logger, self.experiment, self.group = logger, experiment, group
+        self.logger, self.experiment, self.group, self.until = logger, experiment, group, until
         self.own = callbacks_of(experiment.callbacks) if callbacks is None else callbacks
         self.train, self.folder = experiment.train, logger.folder
         self.save_error = ""  # why the last checkpoint is not there
@@ -159,16 +170,20 @@ class TrainingLoop:
         try:
             self._begin(before.get("saved_step"))
             self.callbacks.begin()
-            self.stopping = self.group.broadcast(self.progress.stopping)
+            self.stopping, ends = self.group.broadcast(self.progress.stopping), True
             try:
                 self._compile()
                 self._loop()
                 status = "finished"
-            except Stopped:
-                status = "stopped"
+            except Stopped as stop:
+                status, ends = "stopped", not isinstance(stop, Suspended)
             except NotFinite as error:
                 raise self._rolled_back(error) from error
-            self._end()
+            if ends:
+                self._end()
+            else:
+                self.save()
+                self._settle()
             self.callbacks.end(status)
             return status
         except BaseException:
@@ -379,6 +394,9 @@ class TrainingLoop:
                     self.save()
                 elif self.checkpoints.written:
                     self._settle()
+                rung = self.until is not None and self.until <= self.evaluated == self.step < self.total
+                if rung and not self.stopping:
+                    raise Stopped
 
     def run_steps(self, portion: MultiBatch) -> tuple[TrainState, dict[str, Any]]:
         """The state after one call of the compiled step, and what the step reports."""
@@ -444,6 +462,8 @@ class TrainingLoop:
         for name, value in commands:
             if name == "stop":
                 raise Stopped
+            if name == "suspend":
+                raise Suspended
             if name == "set":
                 self.overrides.add(self.step, value)
                 if "keep" in value:

@@ -9,6 +9,7 @@ from labkit.core.text import one_line
 from labkit.core.units import compact, scaled
 from labkit.i18n import translate
 from labkit.i18n.labels import score_name
+from labkit.i18n.message import Message
 from labkit.runs.costs import COSTS, LOWER, RunCost, pareto_front
 from labkit.viz.figure import Axis, FigureSpec, Line, Plot
 from labkit.viz.words import language as language_of
@@ -19,14 +20,20 @@ WIDE = 30.0
 
 
 def score_against_cost(
-    points: Sequence[RunCost], metric: str, cost: str, data: str, language: str | None = None
+    points: Sequence[RunCost],
+    metric: str,
+    cost: str,
+    data: str,
+    language: str | None = None,
+    label: Message | None = None,
 ) -> FigureSpec:
-    """A point for each run; those on the Pareto front are joined and named."""
+    """A point for each run; those on the Pareto front are joined and named. ``label``: of a cost that runs do
+    not have."""
     language = language_of(language)
     front = pareto_front(points, metric in LOWER)
     rest = [point for point in points if point not in front]
     costs, scores = [point.cost for point in points], [point.score for point in points]
-    label = translate(COSTS[cost][0], language)
+    label = translate(label or COSTS[cost][0], language)
     score = word("validation_score", language, metric=translate(score_name(metric), language), data=data)
     names = [one_line(point.name, 24) for point in front]
     marks = [

@@ -5,12 +5,17 @@ from __future__ import annotations
 import datasets
 import numpy as np
 import pytest
+from sklearn.base import clone
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from labkit.core.errors import DataError
-from labkit.evaluate.baselines import baselines, majority, tfidf_logistic
+from labkit.evaluate.baselines import baselines, fit, majority, tfidf_logistic
+from labkit.evaluate.boosting import boosted, boosted_numbers, one_thread
+from labkit.evaluate.report import ClassificationReport
 
 CLASSES = ("bad", "fine", "good")
 WORDS = {0: ["awful", "dull", "worst"], 1: ["average", "passable"], 2: ["great", "lovely", "superb"]}
+MORE = ["TF-IDF + SVD + gradient boosting", "nearest neighbours"]
 HAN = {0: ["很差", "失望", "难吃"], 1: ["一般", "还行"], 2: ["好吃", "喜欢", "满意"]}
 
 
@@ -92,7 +97,7 @@ def test_reports_of_both_on_the_same_rows(as_split):
     train, test = split(300, 0), split(60, 1)
     train["label"][train["label"] == 1] = -1
     found = baselines(as_split(train), as_split(test), CLASSES, split="validation", seed=2)
-    assert list(found) == ["majority class", "TF-IDF + logistic regression"]
+    assert list(found) == ["majority class", "TF-IDF + logistic regression", *MORE]
     best = found["TF-IDF + logistic regression"]
     assert best.scores["f1"] > 0.99 > 0.5 > found["majority class"].scores["f1"]
     assert best.unseen == (test["label"] == 1).sum() > 0
@@ -111,3 +116,58 @@ def test_training_rows_without_labels_are_an_error():
         majority([-1, -1], 3, CLASSES)
     with pytest.raises(DataError, match="label 3 is out of range: there are 3 classes"):
         tfidf_logistic(["a"], [3], ["b"], CLASSES)
+
+
+def test_boosting_and_neighbours_learn_what_a_linear_model_cannot():
+    """The class is whether exactly one of two words is there: no sum of weights of single words tells it."""
+    random = np.random.default_rng(0)
+    left, right = random.integers(0, 2, (2, 400))
+    texts = [
+        " ".join([*(["red"] * a), *(["blue"] * b), "thing", random.choice(["one", "two"])])
+        for a, b in zip(left, right, strict=True)
+    ]
+    made = {"text": texts, "label": (left ^ right).astype(np.int32), "row": np.arange(400)}
+    train, test = (
+        {name: column[part] for name, column in made.items()} for part in (slice(300), slice(300, 400))
+    )
+    found = baselines(train, test, ("no", "yes"))
+    assert all(found[name].scores["accuracy"] > 0.97 for name in MORE)
+
+
+def test_boosting_agrees_with_scikit_learn_and_reads_missing_values():
+    random = np.random.default_rng(1)
+    inputs = random.normal(size=(500, 4))
+    inputs[::7, 2] = np.nan
+    label = (np.nan_to_num(inputs[:, 2]) * inputs[:, 0] > 0).astype(np.int64)
+    peer = HistGradientBoostingClassifier(max_iter=100, min_samples_leaf=20, random_state=3).fit(
+        inputs, label
+    )
+    ours = boosted(inputs, label, 3, 3).answer(inputs)
+    np.testing.assert_allclose(ours[:, :2], peer.predict_proba(inputs), atol=1e-6)
+    assert (ours[:, 2] == 0).all()  # a class without training rows
+    numbers = np.stack([inputs[:, 0] ** 2, inputs[:, 1]], axis=1)
+    peer = HistGradientBoostingRegressor(max_iter=100, min_samples_leaf=20, random_state=3)
+    with one_thread():
+        want = np.stack([clone(peer).fit(inputs, each).predict(inputs) for each in numbers.T], axis=1)
+    np.testing.assert_allclose(boosted_numbers(inputs, numbers, 3).answer(inputs), want, atol=1e-6)
+
+
+def test_neighbours_are_for_few_labels_and_read_the_vectors_they_are_given():
+    train, test = split(60, 0), split(30, 1)
+    right = {text: np.eye(3)[label] for part in (train, test)
+             for text, label in zip(part["text"], part["label"], strict=True)}  # fmt: skip
+    found = fit(train, CLASSES, embed=lambda texts: np.stack([right[text] for text in texts]))
+    assert (found["nearest neighbours"].answer(test).argmax(-1) == test["label"]).all()
+    many = split(1001, 0)
+    assert "nearest neighbours" not in fit(many, CLASSES)
+
+
+def test_a_model_that_loses_to_a_baseline_says_so_first():
+    test = split(60, 1)
+    found = baselines(split(300, 0), test, CLASSES)
+    poor = ClassificationReport(CLASSES, test["label"], majority([0], 60, CLASSES), test["text"], test["row"])
+    assert not poor.verdict and str(poor).startswith("test: 60 rows")
+    poor = poor.with_baselines(found)
+    assert str(poor).splitlines()[0] == poor.verdict and poor.verdict.startswith("Worse than a baseline: F1 ")
+    best = found["TF-IDF + logistic regression"].with_baselines({"majority": found["majority class"]})
+    assert not best.verdict

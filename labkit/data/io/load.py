@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -59,12 +59,14 @@ def _readable() -> Iterator[None]:
         raise unreadable(error) from error
 
 
+@runtime_checkable
 class _Query(Protocol):
     """A query that has not run yet, such as a lazy frame of polars."""
 
     collect: Callable[..., Any]
 
 
+@runtime_checkable
 class _ArrowStream(Protocol):
     """A table of another library that hands its rows over as Arrow: a frame of polars, a result of DuckDB."""
 
