@@ -194,7 +194,7 @@ class Run(RunHandle):
     def audit(
         self, split: str = "test", *, references: int = 0, canaries: Canaries | None = None, seed: int = 0
     ) -> MembershipReport:
-        """Audit by membership inference: how well the training rows can be told from those of ``split`` by the
+        """Audit by membership inference: how well the training rows can be distinguished from those of ``split`` by the
         loss of the model. AUROC 0.5 is guessing. Both must be random samples of one population.
 
         Args:
@@ -208,8 +208,8 @@ class Run(RunHandle):
         from labkit.evaluate.audit import audit_run
 
         report = audit_run(self, split, references=references, canaries=canaries, seed=seed)
-        told = {"membership_auroc": report.scores["auroc"], "membership_tpr": report.scores["tpr"]}
-        self.store.update(self.id, summary=told)
+        found = {"membership_auroc": report.scores["auroc"], "membership_tpr": report.scores["tpr"]}
+        self.store.update(self.id, summary=found)
         return report
 
     def explain(self, example: object, pair: str | None = None, **settings: Any) -> Explanation:

@@ -129,7 +129,7 @@ def audit(
     as_json: AsJson = False,
     folder: Folder = None,
 ) -> None:
-    """Audit a run by membership inference: can its training rows be told from others?"""
+    """Audit a run by membership inference: can its training rows be distinguished from others?"""
     from labkit import api as front
 
     report = front.open_run(run, folder=folder or ctx.obj).audit(split, references=references)

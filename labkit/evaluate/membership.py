@@ -1,4 +1,4 @@
-"""Membership inference: how well the training rows of a model can be told from other rows by its answers.
+"""Membership inference: how well the training rows of a model can be distinguished from other rows by its predictions.
 
 The attack compares the loss of rows (Yeom et al., arXiv 1709.01604); with reference models, the loss by which a
 row differs from what models that never saw it have (the offline attack of Carlini et al., arXiv 2112.03570).

@@ -98,7 +98,7 @@ class PrivatePlan:
         return PrivacyLog(self.sampling, self.noise, self.privacy.delta)
 
     def summary(self, step: int = 0) -> dict[str, Any]:
-        """What the store is told of the plan, and of the epsilon that the first ``step`` steps have spent."""
+        """The plan, and the epsilon spent by the first ``step`` steps, for the store."""
         made = min(step, self.sampling.steps)
         so_far = {"spent": spent(self.sampling, self.noise, made, self.privacy.delta)} if made else {}
         return {
