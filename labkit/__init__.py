@@ -33,10 +33,12 @@ if TYPE_CHECKING:
     from labkit.data.rows import Rows
     from labkit.data.text.encode import encode
     from labkit.data.text.tokenizer import Tokenizer
+    from labkit.evaluate.label_issues import find_label_issues, rows_to_label
     from labkit.evaluate.report import ClassificationReport
     from labkit.evaluate.run_report import compare
     from labkit.evaluate.select import right_size
     from labkit.evaluate.thresholds import Thresholds
+    from labkit.folds import out_of_fold
     from labkit.hub.samples import SAMPLES as samples
     from labkit.inference.embedding import EmbeddingPipeline
     from labkit.inference.fill_mask import FillMaskPipeline
@@ -75,6 +77,9 @@ HOMES = {
     "runs": "labkit.api:runs",
     "open_run": "labkit.api:open_run",
     "serve": "labkit.api:serve",
+    "find_label_issues": "labkit.evaluate.label_issues:find_label_issues",
+    "rows_to_label": "labkit.evaluate.label_issues:rows_to_label",
+    "out_of_fold": "labkit.folds:out_of_fold",
     "compare": "labkit.evaluate.run_report:compare",
     "ClassificationReport": "labkit.evaluate.report:ClassificationReport",
     "right_size": "labkit.evaluate.select:right_size",
@@ -101,6 +106,7 @@ HOMES = {
 __all__ = [  # noqa: RUF022 (in the order of use)
     "load", "Rows", "samples", "TextCleaner", "leakage", "Tokenizer", "encode", "Batches", "BucketBatches",
     "choose_buckets", "models", "tasks", "optimizers",
+    "find_label_issues", "rows_to_label", "out_of_fold",
     "estimate", "largest_batch", "find_learning_rate", "plot_schedule", "Optimizer", "Callback", "fit", "runs",
     "open_run", "compare", "right_size", "ClassificationReport", "Thresholds", "Pipeline", "Predictor",
     "TextGenerationPipeline", "TranslationPipeline", "QuestionAnsweringPipeline", "EmbeddingPipeline",

@@ -64,7 +64,7 @@ OUTSIDE = {
     "runs": {"jax", "pandas", "psutil"},
     "explain": {"jax", "flax", "pandas"},
     "inference": {"jax", "flax", "pandas", "datasets"},
-    "evaluate": {"sklearn", "scipy", "pandas", "jax", "flax", "datasets"},
+    "evaluate": {"sklearn", "threadpoolctl", "scipy", "pandas", "jax", "flax", "datasets"},
     "viz": {"plotly", "pandas"},
     "app": {"datasets", "ipywidgets", "anywidget", "IPython", "ipykernel", "jupyter_client", "traitlets"},
     "course": set(),

@@ -28,6 +28,7 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
         "how-to/coming-from-transformers",
         "how-to/load-data",
         "how-to/prepare-data",
+        "how-to/check-labels",
         "how-to/choose-a-model",
         "how-to/train-and-resume",
         "how-to/fine-tune-bert",
