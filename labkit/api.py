@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from labkit.evaluate.calibration import Calibration
     from labkit.evaluate.compare import Comparison
     from labkit.evaluate.evaluate import EvaluationReport
+    from labkit.evaluate.fairness import FairnessReport, GroupThresholds
     from labkit.evaluate.report import ClassificationReport
     from labkit.evaluate.scores import Scores
     from labkit.explain.explanation import AttentionWeights, Explanation
@@ -175,6 +176,39 @@ class Run(RunHandle):
         from labkit.evaluate import run_report
 
         return run_report.slices(self, by, split)
+
+    def fairness(
+        self,
+        columns: str | Sequence[str],
+        split: str = "test",
+        positive: str | None = None,
+        min_rows: int = 0,
+    ) -> FairnessReport:
+        """Selection rate, true and false positive rate, PPV, accuracy and calibration by group with intervals, and
+        the gaps between groups.
+
+        Args:
+            columns: a column of the rows, whether the model reads it or not; several give their intersections.
+            split: which rows.
+            positive: the class that counts as positive.
+            min_rows: rows below which a group is no part of the gaps.
+        """
+        from labkit.evaluate import run_report
+
+        return run_report.fairness(self, columns, split, positive, min_rows)
+
+    def group_thresholds(
+        self,
+        columns: str | Sequence[str],
+        goal: str = "demographic_parity",
+        positive: str | None = None,
+        **costs: float,
+    ) -> GroupThresholds:
+        """Thresholds by group that make a rate nearly equal, chosen on the validation rows, and what they cost on
+        the test rows; see :func:`labkit.evaluate.fairness.thresholds_by_group`."""
+        from labkit.evaluate import run_report
+
+        return run_report.group_thresholds(self, columns, goal, positive, **costs)
 
     def explain(self, example: object, pair: str | None = None, **settings: Any) -> Explanation:
         """Explain a prediction: attributions for and against a class; see ``Explainer.explain``."""

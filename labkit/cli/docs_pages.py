@@ -35,6 +35,7 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
         "how-to/language-models",
         "how-to/questions-and-translation",
         "how-to/evaluate",
+        "how-to/fairness",
         "how-to/explain-predictions",
         "how-to/predict",
         "how-to/export-and-serve",
