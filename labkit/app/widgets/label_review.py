@@ -97,9 +97,13 @@ class LabelReview:
         self.confirmed, self.added = list(step.get("confirmed", ())), list(step.get("add", ()))
         kinds = [("doubtful", labelled), ("new", any(rows.spec.unlabelled.values()))]
         options = [(self.panel.word(f"review_{kind}"), kind) for kind, able in kinds if able]
+        before = self.what.value, self.encoder.value
         self.what.options = options or [(self.panel.word("review_doubtful"), "doubtful")]
+        offered = [kind for _word, kind in self.what.options]
+        self.what.value = before[0] if before[0] in offered else offered[0]
         encoders = [(self.panel.word(f"encoder_{name}"), name) for name in ENCODERS] if texts else []
         self.encoder.options = [(self.panel.word("encoder_none"), ""), *encoders]
+        self.encoder.value = before[1] if before[1] in ENCODERS and texts else ""
         self.encoder.layout.display = "" if texts else "none"
         self._classes, self._found = schema.classes, []
         self.note.value = ""
