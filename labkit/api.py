@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from labkit.data.io.load import RowSource
     from labkit.evaluate.calibration import Calibration
+    from labkit.evaluate.card import ModelCard
     from labkit.evaluate.compare import Comparison
     from labkit.evaluate.evaluate import EvaluationReport
     from labkit.evaluate.fairness import FairnessReport, GroupThresholds
@@ -218,8 +219,32 @@ class Run(RunHandle):
         """Attention weights of a BERT for one text, [layers, heads, tokens, tokens]."""
         return self.predictor.attention(text, pair)
 
-    def export(self, folder: str | Path) -> Path:
-        """Export the model to a folder that :class:`labkit.Predictor` loads.
+    def card(
+        self,
+        *,
+        intended_use: str = "",
+        out_of_scope: str = "",
+        limits: str = "",
+        groups: Sequence[str] = (),
+        positive: str | None = None,
+        licence: str = "",
+        split: str = "test",
+        measure: bool = True,
+    ) -> ModelCard:
+        """The model card: intended use, data with hash and licences, leaks and personal data found, scores with
+        intervals and baselines, groups, privacy, size, latency, energy and limits, with the metadata of the Hugging
+        Face hub; see :func:`labkit.evaluate.card.model_card`. ``run.export(folder, card=card)`` writes it."""
+        from labkit.evaluate.card import model_card
+
+        names = [groups] if isinstance(groups, str) else groups
+        return model_card(
+            self, intended_use=intended_use, out_of_scope=out_of_scope, limits=limits, groups=names, positive=positive,
+            licence=licence, split=split, measure=measure,
+        )  # fmt: skip
+
+    def export(self, folder: str | Path, card: ModelCard | None = None) -> Path:
+        """Export the model to a folder that :class:`labkit.Predictor` loads, with a README.md; ``card`` (:meth:`card`)
+        makes it a full model card.
 
         Text models give the same predictions in transformers: ``AutoTokenizer`` and the class named in
         config.json load the folder. A head on a pooling that transformers does not support is written as a
@@ -231,10 +256,18 @@ class Run(RunHandle):
         """
         from labkit.inference.export import export
 
-        return export(self.experiment, model_of(self.info)[0], Path(folder))
+        return export(
+            self.experiment, model_of(self.info)[0], Path(folder), "" if card is None else card.text
+        )
 
     def push_to_hub(
-        self, repo: str, *, revision: str = "main", private: bool | None = None, token: str | None = None
+        self,
+        repo: str,
+        *,
+        revision: str = "main",
+        private: bool | None = None,
+        token: str | None = None,
+        card: ModelCard | None = None,
     ) -> str:
         """Upload the exported model to the Hugging Face hub.
 
@@ -243,6 +276,7 @@ class Run(RunHandle):
             revision: branch; made if it does not exist.
             private: whether a new repository is private. None: the default of the hub.
             token: access token. None: the one of `hf auth login` or ``HF_TOKEN``.
+            card: the model card (:meth:`card`).
 
         Returns:
             The name of this version, "org/name@commit": ``lk.Predictor(name)`` and ``weights=name`` load it.
@@ -255,7 +289,7 @@ class Run(RunHandle):
 
         check(repo)
         with tempfile.TemporaryDirectory() as work:
-            folder = self.export(Path(work) / "model")
+            folder = self.export(Path(work) / "model", card)
             return upload(folder, repo, revision=revision, private=private, token=token)
 
     def show(self) -> Any:

@@ -39,6 +39,7 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
         "how-to/explain-predictions",
         "how-to/predict",
         "how-to/export-and-serve",
+        "how-to/cards",
         "how-to/several-processes",
         "how-to/own-model-and-task",
     ),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from labkit.core.config import checked_seed, known_settings
-from labkit.data import memmap, recipe
+from labkit.data import croissant, memmap, recipe
 from labkit.data.dataset import SplitDataset
 from labkit.data.prepare import classes, corrections, pii, split
 from labkit.data.prepare import dedupe as duplicates
@@ -69,6 +70,11 @@ class Rows(SplitDataset):
         """Personal data in the texts: a line with split, row, column, kind and place for each finding; see
         :func:`labkit.data.prepare.pii.table`. ``rows.clean(("pii",))`` replaces them by a word."""
         return pii.table(self)
+
+    def save_croissant(self, folder: str | Path, **about: str) -> Path:
+        """Write Parquet files with a data card in Croissant (JSON-LD); see
+        :func:`labkit.data.croissant.save_croissant`."""
+        return croissant.save_croissant(self, folder, **about)
 
     def suggest_merges(self) -> dict[str, str]:
         """Labels that are probably others misspelt, for :meth:`relabel`: ``{"postive": "positive"}``; see

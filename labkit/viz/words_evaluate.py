@@ -309,5 +309,11 @@ TABLE: dict[str, Message] = {
     "stop_writing_help": _("Stop generating"),
     "export": _("Export the model"),
     "export_help": _("Export the model as a zip file: safetensors and config in Hugging Face format"),
+    "with_card": _("with a model card"),
+    "with_card_help": _(
+        "README.md with intended use, data, licences, scores with intervals, baselines, privacy, size, speed and limits"
+    ),
+    "intended_use": _("Intended use"),
+    "intended_use_place": _("Which decision does the model serve, and who uses it?"),
     "exported": _("Saved: {file} ({size} MB)"),
 }
