@@ -1,9 +1,9 @@
 // The live curves: what a run measures over its steps, drawn as SVG from a history and what comes after it.
 //
-// kernel → page: snapshot {seq, series, info} | append {from, seq, series, info} | over {data}
+// kernel → page: snapshot {seq, series, info} | append {from, seq, series, info} | over {data} | reveal
 // page → kernel: hello | ack {seq}
 // The trait `charts` describes the plots: {title, lines: [{key, label, fill, dashed, smooth}],
-// range, log, small}; small ones are folded.
+// rules: [{value, note}], range, log, small}; small ones are folded, rules are lines across the plot.
 // A series is [steps, values] under its key; null is a value that is not finite. What the page shows is a pure
 // function of the records up to `seq`; a gap, a reload or a second page says hello again and is told everything.
 
@@ -136,6 +136,8 @@ class Plot {
     }
     this.width = this.svg.clientWidth || 380;
     const values = Object.values(this.series).flatMap(({ raw }) => raw).filter((v) => v !== null);
+    this.rules = values.length ? this.chart.rules.filter(({ value }) => !this.log || value > 0) : [];
+    values.push(...this.rules.map(({ value }) => value));
     const least = values.reduce((a, b) => Math.min(a, b), Infinity);
     const most = values.reduce((a, b) => Math.max(a, b), -Infinity);
     const last = Math.max(1, ...Object.values(series).map(([x]) => x.at(-1) ?? 1));
@@ -174,7 +176,7 @@ class Plot {
 
   grid(xs, ys) {
     const { epochs, steps } = this.view;
-    const stamp = [this.width, this.log, this.right, epochs, steps, ...xs, ...ys].join();
+    const stamp = [this.width, this.log, this.right, epochs, steps, this.rules.length, ...xs, ...ys].join();
     if (stamp === this.stamp) return;
     this.stamp = stamp;
     this.axes?.remove();
@@ -187,6 +189,12 @@ class Plot {
     }
     make("text", this.axes, { x: 2, y: this.height - 6, class: "lk-axis-name" }, this.words.step);
     if (epochs && steps) this.epochs(steps / epochs);
+    for (const { value, note } of this.rules) {
+      const y = this.y(value);
+      make("path", this.axes, { d: `M${LEFT} ${y}H${this.width - RIGHT}`, class: "lk-rule" });
+      const narrow = this.width - LEFT - RIGHT < 7 * note.length;
+      make("text", this.axes, { x: this.width - RIGHT, y: y - 4, "text-anchor": "end" }, narrow ? brief(value) : note);
+    }
   }
 
   // A dotted line at the end of every epoch, or of every few where there are many; the numbers are an axis at the top.
@@ -352,6 +360,24 @@ function keep(model, { data }) {
   }
 }
 
+// Scroll a panel that is out of the window into it. JupyterLab lays out the cells above only as they come into view, so
+// this is repeated for a moment, unless the user acts.
+function reveal(panel) {
+  const acts = ["wheel", "pointerdown", "keydown"];
+  const stop = () => {
+    clearInterval(timer);
+    acts.forEach((act) => window.removeEventListener(act, stop, true));
+  };
+  const look = () => {
+    const { top, bottom } = panel.getBoundingClientRect();
+    if (top > window.innerHeight - 100 || bottom < 100) panel.scrollIntoView({ block: "center" });
+  };
+  const timer = setInterval(look, 150);
+  acts.forEach((act) => window.addEventListener(act, stop, true));
+  setTimeout(stop, 2500);
+  look();
+}
+
 function render({ model, el }) {
   const words = model.get("words");
   el.classList.add("labkit-live");
@@ -400,6 +426,9 @@ function render({ model, el }) {
       if (message.from > seq) return hello();
       if (message.seq > seq) append(series, message.series);
       seq = message.seq;
+    } else if (message.type === "reveal") {
+      reveal(el.closest(".labkit-panel") ?? el);
+      return;
     } else if (message.type === "over") {
       clearTimeout(ending);
       ending = setTimeout(() => keep(model, message), GRACE);

@@ -134,7 +134,7 @@ class LivePanel:
         self._done = ""  # what the last one has led to
         self._unconfirmed: float | None = None  # a learning rate to be set if it is given again
         self._told: dict[str, Any] = {}
-        self._hello = self._heard = self._over = self.closed = self._filling = False
+        self._hello = self._heard = self._over = self._revealed = self.closed = self._filling = False
         self._since = self._drawn = time.monotonic()
         self._build()
 
@@ -319,6 +319,9 @@ class LivePanel:
     def _message(self, _: object, content: dict[str, Any], __: object = None) -> None:
         if content.get("type") == "hello":
             self._hello = True
+            if not self._revealed and not self.full and not self.run.info.over:
+                self._revealed = True  # once: "Run all cells" has gone on to the last cell
+                self.curves.send({"type": "reveal"})
         elif content.get("type") == "ack":
             self._heard = True
         TICKER.add(self)

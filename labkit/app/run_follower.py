@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.runs.store import RunInfo
 from labkit.train.logger import Record
 from labkit.viz import curves
-from labkit.viz.figure import PALETTE, QUARTERS, Axis, Line, Plot
+from labkit.viz.figure import PALETTE, QUARTERS, Axis, Line, Plot, Rule
 from labkit.viz.run_html import measure
 from labkit.viz.series import Series, gather, pick
 from labkit.viz.words import word
@@ -89,7 +89,7 @@ def charts(
     empty: Series = {f"{split}/{name}": ([], []) for split in curves.SPLITS for name in ("loss", second)}
     runs = [curves.RunCurves(empty), *(curves.RunCurves(empty, f"{label} ·", 3 + number % 5, prefix)
                                    for number, (prefix, label) in enumerate(others))]  # fmt: skip
-    loss, other = curves.plots(runs, second, language)
+    loss, other = curves.plots(runs, second, language, rules=curves.baseline(info.summary, language))
     return [described(loss, log=True), described(other), *(_more(info, language) if full else [])]
 
 
@@ -126,6 +126,12 @@ def described(plot: Plot, log: bool = False, small: bool = False) -> dict[str, A
             "smooth": _is_noisy(line.key),
         }
         for line in plot.marks
+        if isinstance(line, Line)
+    ]
+    rules = [
+        {"value": mark.y[0], "note": mark.note} for mark in plot.marks if isinstance(mark, Rule) and mark.y
     ]
     title = plot.title or plot.y.label
-    return {"title": title, "lines": lines, "range": plot.y.ticks == QUARTERS, "log": log, "small": small}
+    return {
+        "title": title, "lines": lines, "rules": rules, "range": plot.y.ticks == QUARTERS, "log": log, "small": small,
+    }  # fmt: skip

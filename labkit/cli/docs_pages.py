@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+import shutil
 import string
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ SOURCE = Path(__file__).parents[1] / "docs"
 NAVIGATION: dict[str, tuple[str, ...]] = {
     "Start": ("index", "quickstart"),
     "How-to guides": (
+        "how-to/use-the-panels",
         "how-to/coming-from-transformers",
         "how-to/load-data",
         "how-to/prepare-data",
@@ -56,6 +58,7 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
     ),
 }
 INDEX = "search-index.js"
+PICTURES = "pictures"
 
 
 @dataclass
@@ -128,6 +131,7 @@ def write_site(folder: Path, source: Path = SOURCE) -> None:
             target.write_text(whole(page, built, template), encoding="utf-8")
         for asset in ("style.css", "search.js"):
             (folder / asset).write_text((source / "theme" / asset).read_text("utf-8"), encoding="utf-8")
+        shutil.copytree(source / PICTURES, folder / PICTURES, dirs_exist_ok=True)
         (folder / "code.css").write_text(_code_style(), encoding="utf-8")
         records = json.dumps(search_index(built), separators=(",", ":"))
         (folder / INDEX).write_text(f"window.labkitIndex = {records};\n", encoding="utf-8")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from labkit.i18n import translate
 from labkit.viz.figure import QUARTERS, Axis, FigureSpec, Line, Plot, Rule
 from labkit.viz.series import Series, packed, second, ticks
 from labkit.viz.words import language as language_of
@@ -31,8 +32,26 @@ class RunCurves(NamedTuple):
     prefix: str = ""
 
 
+def baseline(summary: Mapping[str, Any], language: str) -> dict[str, Rule]:
+    """Metric → the score of a constant prediction on the validation rows, as a line across its chart.
+
+    Args:
+        summary: of the run; its task may have no such baseline.
+        language: "en" or "zh".
+    """
+    if not (constant := summary.get("constant")):
+        return {}
+    name, metric, value = constant[:3]
+    return {metric: Rule(y=(value, value), note=f"{translate(name, language)} {value:.3g}")}
+
+
 def plots(
-    runs: Sequence[RunCurves], second: str, language: str, step: str = "", values: bool = False
+    runs: Sequence[RunCurves],
+    second: str,
+    language: str,
+    step: str = "",
+    values: bool = False,
+    rules: Mapping[str, Rule] | None = None,
 ) -> list[Plot]:
     """Loss and another score over steps, side by side; validation is dashed.
 
@@ -42,6 +61,7 @@ def plots(
         language: "en" or "zh".
         step: name of the axis of steps.
         values: with the last value of each line in its label.
+        rules: metric → a line across its chart.
     """
     last = max([1, *(steps[-1] for run in runs for steps, _ in run.series.values() if steps)])
     made = []
@@ -49,10 +69,12 @@ def plots(
         lines = [_line(run, split, name, language, values) for run in runs for split in SPLITS
                  if f"{split}/{name}" in run.series]  # fmt: skip
         finite = [value for line in lines for value in line.y if value is not None and math.isfinite(value)]
+        across = [rules[name]] if rules and name in rules else []
+        finite += [rule.y[0] for rule in across if rule.y is not None]
         free = name in ("loss", "r2")
         marks = ticks(min(finite, default=0.0), max(finite, default=1.0)) if free else QUARTERS
         x, y = Axis(step, ticks=ticks(0, last)), Axis("" if values else word(name, language), ticks=marks)
-        made.append(Plot(lines, word(name, language) if values else "", x, y, place))
+        made.append(Plot([*lines, *across], word(name, language) if values else "", x, y, place))
     return made
 
 
@@ -67,14 +89,15 @@ def _line(run: RunCurves, split: str, name: str, language: str, values: bool) ->
     )
 
 
-def of_run(series: Series, language: str = "en") -> FigureSpec:
+def of_run(series: Series, language: str = "en", rules: Mapping[str, Rule] | None = None) -> FigureSpec:
     """The curves of a run as a picture, with their last values."""
-    return FigureSpec(
-        plots([RunCurves(series)], second(series), language, values=True), spoken(series, language), 800, 230
-    )
+    made = plots([RunCurves(series)], second(series), language, values=True, rules=rules)
+    return FigureSpec(made, spoken(series, language), 800, 230)
 
 
-def of_runs(runs: Mapping[str, Series], language: str = "en") -> FigureSpec:
+def of_runs(
+    runs: Mapping[str, Series], language: str = "en", rules: Mapping[str, Rule] | None = None
+) -> FigureSpec:
     """The curves of one run (a colour a split) or of several (a colour a run), by label."""
     small = {label: {key: (x, y) for key, (x, y) in packed(series).items()} for label, series in runs.items()}
     if len(small) == 1:
@@ -82,7 +105,8 @@ def of_runs(runs: Mapping[str, Series], language: str = "en") -> FigureSpec:
     else:
         shown = [RunCurves(series, label, number) for number, (label, series) in enumerate(small.items(), 1)]
     name = second(key for series in runs.values() for key in series)
-    return FigureSpec(plots(shown, name, language, word("step", language)), word("loss", language))
+    made = plots(shown, name, language, word("step", language), rules=rules)
+    return FigureSpec(made, word("loss", language))
 
 
 def schedule(optimizers: Mapping[str, Optimizer], steps: int, language: str | None = None) -> FigureSpec:

@@ -37,7 +37,10 @@ _DRAWN = (*_SCATTER, "bar", "heatmap")
 def of_runs(runs: Mapping[str, RunHandle], language: str | None = None) -> go.Figure:
     """The curves of some runs, by label."""
     series = {label: gather(run.store.records(run.id)) for label, run in runs.items()}
-    return to_plotly(curves.of_runs(series, language_of(language)))
+    language = language_of(language)
+    only = next(iter(runs.values())) if len(runs) == 1 else None  # several runs have other rows
+    rules = None if only is None else curves.baseline(only.info.summary, language)
+    return to_plotly(curves.of_runs(series, language, rules))
 
 
 def score_against_cost(runs: Iterable[RunHandle], cost: str, language: str | None = None) -> go.Figure:
@@ -187,7 +190,8 @@ def _names(shape: Any) -> set[str]:
 
 def _rule(shape: Any) -> Rule:
     whole = ["domain" in (reference or "") or reference == "paper" for reference in (shape.xref, shape.yref)]
-    return Rule(None if whole[0] else (shape.x0, shape.x1), None if whole[1] else (shape.y0, shape.y1))
+    x, y = None if whole[0] else (shape.x0, shape.x1), None if whole[1] else (shape.y0, shape.y1)
+    return Rule(x, y, _plain(shape.label.text))
 
 
 def _values(values: Iterable[Any] | None) -> list[Any]:

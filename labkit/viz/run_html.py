@@ -36,7 +36,7 @@ STYLE = """
 def result(info: RunInfo, series: Series, code: str = "", language: str = "en") -> str:
     """The run as HTML: state, error and cure, curves, numbers, code (``code`` is HTML of
     :func:`code_section`)."""
-    figure = curves.of_run(series, language)
+    figure = curves.of_run(series, language, curves.baseline(info.summary, language))
     parts = [
         f"<style>{STYLE}</style>" + headline(info, language),
         error_box(problem_of(info), info.id, language),

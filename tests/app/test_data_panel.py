@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import labkit as lk
+from labkit.app.state import State
 from labkit.app.steps.data import Data
 from labkit.app.steps.prepare import Prepare
 from labkit.app.widgets.tokens import read_as
@@ -142,6 +143,17 @@ def test_columns_are_detected_and_another_choice_applies_at_once(data: Data, tmp
     data.settle()
     assert data.state.rows.spec.label is None and type(data.state.task).__name__ == "Embed"
     assert data.code() == "import labkit as lk\n\nrows = lk.load('a.csv', text=['one', 'two'], label=False)\n"
+
+
+def test_columns_that_a_kept_state_does_not_name_are_shown_as_detected(tmp_path: Path):
+    (tmp_path / "a.csv").write_text(
+        "note,mark\n" + "".join(f"a text of words {i},{i % 2}\n" for i in range(40))
+    )
+    data = Data(state=State(source="a.csv", options={"on_bad": "skip"}, language="en"))
+    data.settle()
+    assert (data.goal.value, data.text.value, data.label.value) == ("classify", "note", "mark")
+    assert data.state.options == {"on_bad": "skip"} and data.state.rows.spec.label == "mark"
+    data.close()
 
 
 def test_an_error_is_below_the_columns_and_the_older_rows_are_greyed(data: Data, tmp_path: Path):

@@ -62,6 +62,15 @@ def text_of(html: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
 
 
+def test_the_drawing_has_the_classes_that_are_left_after_merging(state: State):
+    state.rows = lk.load({"text": state.rows["train"]["text"], "label": [f"c{i % 4}" for i in range(260)]})
+    state.steps = ({"do": "relabel", "names": {"c3": "c2"}}, {"do": "split", "test": 0.2})
+    model = Model(state=state)
+    model.settle(120)
+    assert "probabilities of 3 classes" in text_of(model.drawing.value), model.problem
+    model.close()
+
+
 # --- forms ------------------------------------------------------------------------------------------------------
 
 

@@ -95,6 +95,22 @@ def assert_clean(page: Page) -> None:
     assert page.errors == []
 
 
+def test_run_all_cells_shows_the_panel_and_the_baseline(lab: Lab, tmp_path: Path):
+    run = "run = trainer.start('runs', name='shown', steps=40, pace=0.05)\nrun"
+    tall = ["print('\\n' * 60)"] * 5
+    page = lab.open(lab.notebook("all.ipynb", ["import trainer", *tall, run, *tall]))
+    page.run_all()
+    page.wait_for(
+        """() => { const box = document.querySelector('.labkit-panel')?.getBoundingClientRect();
+        return box && box.height > 200 && box.top > 0 && box.bottom < window.innerHeight; }"""
+    )
+    page.find(".labkit-live text:text-is('the most frequent class 0.33')").wait_for()
+    page.find(".labkit-live path.lk-rule").wait_for(state="attached")
+    page.screenshot(tmp_path / "revealed.png")
+    page.wait_for("(q) => document.querySelector(q)?.dataset.status === 'finished'", STATUS)
+    page.close()
+
+
 @pytest.fixture(scope="module")
 def steered(lab: Lab) -> Any:
     page = begin(lab, "steered.ipynb", name="steered", steps=1500, pace=0.05)

@@ -29,7 +29,8 @@ def elements(kind: str, *marks: Line | Bars | Heatmap | Rule, **settings) -> lis
 
 def test_every_drawing_has_the_colour_dash_marker_and_limits_of_the_description():
     line = Line([0, 1, 2], [0.0, 0.5, 1.0], "a & b", 2, "dash", marker="square", key="train/loss")
-    figure = FigureSpec([Plot([line], "Loss", y=Axis(ticks=QUARTERS))], "seen")
+    rule = Rule(y=(0.3, 0.3), note="a constant")
+    figure = FigureSpec([Plot([line, rule], "Loss", y=Axis(ticks=QUARTERS))], "seen")
     drawn, page = document(figure), inline(figure)
     assert (
         f"stroke='{PALETTE[1]}'" in drawn and "stroke='var(--lk-fill-2)'" in page and PALETTE[1] not in page
@@ -43,7 +44,7 @@ def test_every_drawing_has_the_colour_dash_marker_and_limits_of_the_description(
     assert described(figure.plots[0]) == {
         "title": "Loss", "lines": [{"key": "train/loss", "label": "a & b", "fill": 2, "dashed": True,
                                    "smooth": True}],
-        "range": True, "log": False, "small": False,
+        "rules": [{"value": 0.3, "note": "a constant"}], "range": True, "log": False, "small": False,
     }  # fmt: skip
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from labkit.viz.curves import of_runs
-from labkit.viz.plotly import to_plotly
+from labkit.i18n import Message
+from labkit.viz.curves import baseline, of_runs
+from labkit.viz.figure import Line, Rule
+from labkit.viz.plotly import picture, to_plotly
 
 SERIES = {
     "train/loss": ([1, 2, 3], [0.7, 0.6, 0.5]), "validation/loss": ([3], [0.6]),
@@ -36,3 +38,15 @@ def test_a_long_run_is_thinned():
     steps = list(range(50_000))
     figure = to_plotly(of_runs({"a": {"train/loss": (steps, [0.5] * 50_000)}}))
     assert len(figure.data[0].x) <= 2000
+
+
+def test_the_score_of_a_constant_prediction_is_a_line_across_its_chart_and_in_its_picture():
+    summary = {"constant": [Message("the most frequent class"), "f1", 0.33, 0.5]}
+    rules = baseline(summary, "zh")
+    figure = of_runs({"a": SERIES}, "zh", rules)
+    loss, score = figure.plots
+    assert {type(mark) for mark in loss.marks} == {Line}
+    rule = score.marks[-1]
+    assert isinstance(rule, Rule) and (rule.x, rule.y, rule.note) == (None, (0.33, 0.33), "最常见的类别 0.33")
+    assert picture(to_plotly(figure), "seen").svg.count("最常见的类别 0.33") == 1
+    assert baseline({}, "en") == {}

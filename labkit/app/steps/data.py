@@ -44,6 +44,11 @@ FILES = (*READERS, *OPENERS)
 READ = (*FILES, *PICTURES, *SOUNDS)
 WAYS = ("sample", "upload", "path")
 DECIMAL_MARKS = {"auto": "", "point": ".", "comma": ","}
+#: Pictures of the goals, by their names in Font Awesome.
+GOAL_ICONS = {
+    "classify": "tag", "labels": "tags", "number": "line-chart", "compare": "exchange", "answer": "question-circle",
+    "generate": "pencil", "translate": "language",
+}  # fmt: skip
 #: Controls that choose a column, named as the fields of :class:`labkit.app.goals.Chosen`.
 COLUMNS = ("text", "pair", "label", "answer", "separator")
 #: Rows that are listed for each reason why they were left out.
@@ -89,7 +94,10 @@ class Data(Panel):
         self.path = widgets.Text(description=self.word("path"), placeholder="reviews.csv")
         self.about = self.html()
         self.goal = widgets.ToggleButtons(
-            options=[(self.word(f"goal_{goal}"), goal) for goal in GOALS],
+            options=[
+                (f"{self.word(f'goal_{goal}')}\n{self.word(f'goal_{goal}_example')}", goal) for goal in GOALS
+            ],
+            icons=list(GOAL_ICONS.values()),
             tooltips=[self.word(f"goal_{goal}_help") for goal in GOALS],
         )
         self.goal.add_class("lk-goals")
@@ -282,6 +290,10 @@ class Data(Panel):
             decimal: the decimal mark; "" to detect it.
         """
         columns = {} if source in SAMPLES and not Path(source).exists() else _peeked(source)
+        if (
+            chosen is not None and chosen == Chosen(chosen.goal) and columns
+        ):  # no column is named: show those that fit
+            chosen = for_goal(chosen.goal, columns)
         goal = chosen or (guess(columns) if columns else Chosen())
         given = options or (goal.options() if columns else {})
         given |= {"decimal": decimal} if decimal else {}

@@ -320,15 +320,13 @@ class Model(Panel):
 
     # --- what it is made of and costs -------------------------------------------------------------------------
 
-    def _classes(self) -> int:
-        rows = self.state.rows
-        return max(len(rows.schema.classes), 2) if rows is not None else 2
-
-    def _expected(self) -> CostPreview:
+    def _expected(self) -> tuple[CostPreview, int]:
+        """The costs, and the number of classes of the prepared rows."""
         rows, experiment = self.state.ready()
-        return self.cost_previews(rows, experiment, self.costs.prices)
+        return self.cost_previews(rows, experiment, self.costs.prices), max(len(rows.schema.classes), 2)
 
-    def _show(self, found: CostPreview) -> None:
+    def _show(self, expected: tuple[CostPreview, int]) -> None:
+        found, classes = expected
         self.problem = None
         self.costs.show(found)
         texts = warnings_of(self.state.model, found)
@@ -336,7 +334,7 @@ class Model(Panel):
         self.warnings.value = html.joined(*notes)
         rows, shapes = self.state.rows, {name: x.shape for name, x in found.plan.steps.shapes.items()}
         into = self.word(f"into_{rows.schema.modality}") if rows is not None else ""
-        out = self.word(_OUT.get(self.state.task.problem_type, "out_other"), count=self._classes())
+        out = self.word(_OUT.get(self.state.task.problem_type, "out_other"), count=classes)
         title = html.heading(self.word("drawing"))
         picture = drawing.drawn(drawing.blocks(shapes, self.state.model.drawing), self.word, (into, out))
         self.drawing.value = html.joined(title, html.scrolled(picture, self.word("drawing")))
