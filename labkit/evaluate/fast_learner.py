@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 _ENOUGH = 200
 #: Rows up to which boosting is fitted in one thread: several only wait for each other, and for busy neighbours.
 _ONE_THREAD = 20_000
+#: Digest of an encoder and its texts → their embeddings, and how many are remembered.
+_EMBEDDED: dict[bytes, np.ndarray] = {}
+_REMEMBERED = 2
 
 
 class FastLearner:
@@ -46,7 +50,7 @@ class FastLearner:
             for part in rows.splits.values():
                 self.texts += texts_of(part)
             if encoder:
-                self.inputs = np.asarray(EmbeddingPipeline(encoder).embed(self.texts))
+                self.inputs = _embedded(encoder, self.texts)
         elif encoder:
             raise DataError(
                 _("encoder = {encoder!r} needs texts; these rows are of the modality {modality!r}."),
@@ -85,3 +89,17 @@ class FastLearner:
             if len(test):
                 found[:, model.classes_] = model.predict_proba(self.inputs[test])
         return found
+
+
+def _embedded(encoder: str, texts: list[str]) -> np.ndarray:
+    """Sentence embeddings f32 [n, d]; those of the last texts stay in memory, since labelling asks for them again
+    after every few labels."""
+    digest = hashlib.sha256(encoder.encode())
+    for text in texts:
+        digest.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
+    key = digest.digest()
+    if key not in _EMBEDDED:
+        while len(_EMBEDDED) >= _REMEMBERED:
+            _EMBEDDED.pop(next(iter(_EMBEDDED)))
+        _EMBEDDED[key] = np.asarray(EmbeddingPipeline(encoder).embed(texts))
+    return _EMBEDDED[key]
