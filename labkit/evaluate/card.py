@@ -145,7 +145,7 @@ def _metadata(run: RunHandle, rows: Rows, report: EvaluationReport | Scores, spl
     experiment = run.experiment
     task, modality = tasks.name_of(experiment.task), rows.schema.modality
     pipeline = PIPELINES.get((task, modality), PIPELINES.get((task, ""), ""))
-    weights = getattr(experiment.model, "weights", "") or ""
+    weights = experiment.model.weights
     sample = SAMPLES.get(weights)
     scores = [
         Score(_METRICS[name], float(value), _source(rows), split)
@@ -157,7 +157,7 @@ def _metadata(run: RunHandle, rows: Rows, report: EvaluationReport | Scores, spl
     return front_matter(
         run.name or "model", library="labkit", pipeline=pipeline, licence=licence, language=language, scores=scores,
         tags=["labkit", "jax", models.name_of(experiment.model), task],
-        base_model=sample.origin if sample is not None else weights,
+        base_model=sample.origin if sample is not None else "" if Path(weights).exists() else weights,
     )  # fmt: skip
 
 
@@ -173,7 +173,7 @@ def _model(run: RunHandle, folder: Path) -> Iterator[str]:
             "Classes": ", ".join(f"{_code(name)}" for name in list(summary.get("classes", ()))[:LISTED]),
         }
     )
-    weights = getattr(experiment.model, "weights", "") or ""
+    weights = experiment.model.weights
     if not weights:
         yield "The weights were initialised at random."
     elif (sample := SAMPLES.get(weights)) is not None:
@@ -192,7 +192,7 @@ def _model(run: RunHandle, folder: Path) -> Iterator[str]:
             }
         )
     else:
-        yield f"Pretrained weights: {_line(weights)}. Their licence is not known to labkit."
+        yield f"Pretrained weights: {_place(weights)}. Their licence is unknown to labkit."
 
 
 def _data(rows: Rows) -> Iterator[str]:
@@ -396,11 +396,15 @@ def _limits(run: RunHandle, rows: Rows, report: EvaluationReport | Scores, given
 
 
 def _source(rows: Rows) -> str:
-    """What the rows were loaded from; of a file its name and of an address its place, which tell no folder, user or
-    token."""
+    """What the rows were loaded from, without folders, users and tokens."""
     source = str(rows.source.get("source", ""))
-    if not source or source in SAMPLES:
-        return source or "rows made in Python"
+    return _place(source) if source else "rows made in Python"
+
+
+def _place(source: str) -> str:
+    """A sample, a name on the hub, the name of a file or an address without its user and query."""
+    if source in SAMPLES:
+        return source
     address = urlsplit(source)
     if address.scheme in ("http", "https"):
         return _line(f"{address.hostname}{address.path}")
