@@ -147,6 +147,9 @@ def _metadata(run: RunHandle, rows: Rows, report: EvaluationReport | Scores, spl
     pipeline = PIPELINES.get((task, modality), PIPELINES.get((task, ""), ""))
     weights = experiment.model.weights
     sample = SAMPLES.get(weights)
+    base = weights if sample is None else sample.origin
+    if sample is None and Path(weights).exists():  # a folder of this machine
+        base = ""
     scores = [
         Score(_METRICS[name], float(value), _source(rows), split)
         for name, value in report.scores.items()
@@ -157,7 +160,7 @@ def _metadata(run: RunHandle, rows: Rows, report: EvaluationReport | Scores, spl
     return front_matter(
         run.name or "model", library="labkit", pipeline=pipeline, licence=licence, language=language, scores=scores,
         tags=["labkit", "jax", models.name_of(experiment.model), task],
-        base_model=sample.origin if sample is not None else "" if Path(weights).exists() else weights,
+        base_model=base,
     )  # fmt: skip
 
 
