@@ -30,8 +30,8 @@ def bootstrap(
     """
     confusion = np.asarray(confusion)
     truth, predicted = np.nonzero(confusion)
-    score = _scorer(truth, predicted, len(confusion))
-    found = _intervals(confusion[truth, predicted], score, resamples, level, seed)
+    counts = confusion[truth, predicted]
+    found = _intervals(counts, _scorer(truth, predicted, counts, len(confusion)), resamples, level, seed)
     support = confusion.sum(1)
     whole, each = float(support.sum()), support[support > 0]
     average = (
@@ -74,8 +74,8 @@ def difference(
     triples, counts = np.unique(
         np.stack([truth, predicted, other]).astype(np.int64), axis=1, return_counts=True
     )
-    ours = _scorer(triples[0], triples[1], classes)
-    theirs = _scorer(triples[0], triples[2], classes)
+    ours = _scorer(triples[0], triples[1], counts, classes)
+    theirs = _scorer(triples[0], triples[2], counts, classes)
 
     def score(draws: np.ndarray) -> dict[str, np.ndarray]:
         base = theirs(draws)
@@ -99,12 +99,14 @@ def of_means(
 Score = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
-def _scorer(truth: np.ndarray, predicted: np.ndarray, classes: int) -> Score:
-    """Scores of draws [r, k], where cell k holds rows of class ``truth[k]`` predicted as ``predicted[k]``."""
+def _scorer(truth: np.ndarray, predicted: np.ndarray, counts: np.ndarray, classes: int) -> Score:
+    """Scores of draws [r, k], where cell k holds rows of class ``truth[k]`` predicted as ``predicted[k]``;
+    ``counts`` [k] are those of all rows."""
     by_truth = _grouping(truth, classes, np.ones(len(truth), bool))
     by_predicted = _grouping(predicted, classes, np.ones(len(truth), bool))
     by_hit = _grouping(truth, classes, truth == predicted)
-    return lambda draws: summary(draws @ by_hit, draws @ by_truth, draws @ by_predicted)
+    whole = (counts @ by_hit, counts @ by_truth, counts @ by_predicted)
+    return lambda draws: summary(draws @ by_hit, draws @ by_truth, draws @ by_predicted, whole)
 
 
 def _grouping(group: np.ndarray, groups: int, kept: np.ndarray) -> csr_matrix:

@@ -116,13 +116,24 @@ def margins(confusion: Numbers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return table.diagonal().copy(), table.sum(1), table.sum(0)
 
 
-def summary(hit: np.ndarray, support: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
+def summary(
+    hit: np.ndarray,
+    support: np.ndarray,
+    predicted: np.ndarray,
+    whole: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
+) -> dict[str, np.ndarray]:
     """All averaged scores from per-class counts [..., c]; each value has the leading shape [...].
 
-    ``hit``: rightly predicted, ``support``: true, ``predicted``: predicted examples of each class.
+    Args:
+        hit, support, predicted: rightly predicted, true, and predicted examples of each class.
+        whole: the same counts [c] of all rows, for counts of resampled rows: a class that a resample lacks has
+            its rates on all rows, so that every resample averages over the same classes.
     """
     found = rates(hit, support, predicted)
     present = (support + predicted) > 0
+    if whole is not None:
+        found = {name: np.where(present, found[name], rate) for name, rate in rates(*whole).items()}
+        present = np.broadcast_to((whole[1] + whole[2]) > 0, present.shape)
     total = support.sum(-1)
     accuracy = ratio(hit.sum(-1), total, np.nan)
     result = {"accuracy": accuracy}

@@ -1,5 +1,4 @@
-"""The whole job in the panel by keyboard alone: every control is reached by Tab, shows that it has the focus, and acts on
-Enter."""
+"""The whole job in the panel by keyboard: every control is reached by Tab, shows its focus, and acts on Enter."""
 
 from __future__ import annotations
 
@@ -23,7 +22,8 @@ MOST_TABS = 120
 FOCUSED = """() => {
   const node = document.activeElement, style = getComputedStyle(node);
   const name = node.labels?.[0]?.innerText || node.getAttribute('aria-label') || node.innerText || node.title || '';
-  return [name.trim().split('\\n')[0].replace(/[ ✓↻]+$/, ''), style.outlineStyle !== 'none' || style.boxShadow !== 'none'];
+  const first = name.trim().split('\\n')[0].replace(/[ ✓↻]+$/, '');
+  return [first, style.outlineStyle !== 'none' || style.boxShadow !== 'none'];
 }"""
 
 
@@ -55,7 +55,9 @@ class Keyboard:
 
 def test_from_a_file_to_an_exported_model_by_keyboard(lab: Lab, tmp_path: Path):
     shutil.copy(REVIEWS, lab.folder / "typed.csv")
-    opened = lab.open(lab.notebook("keys.ipynb", ["import labkit as lk\nlab = lk.Lab('keys', language='en')\nlab"]))
+    opened = lab.open(
+        lab.notebook("keys.ipynb", ["import labkit as lk\nlab = lk.Lab('keys', language='en')\nlab"])
+    )
     opened.run_cell(0)
     reader = Keyboard(opened.page)
     reader.wait(".labkit-bench .lk-brand")

@@ -79,6 +79,22 @@ def test_intervals_are_those_of_resampled_rows():
         assert fast[name][0] < score(truth, predicted) < fast[name][1]
 
 
+def test_intervals_of_rare_classes_are_around_the_score():
+    """Six classes of one row each, all missed: a resample without one of them still averages over it."""
+    truth = np.array([0] * 50 + [1, 2, 3, 4, 5, 6])
+    predicted = np.array([0] * 45 + [1] * 5 + [0] * 6)
+    low, high = bootstrap(sk.confusion_matrix(truth, predicted), resamples=2000)["f1"]
+    random, drawn = np.random.default_rng(1), []
+    for _ in range(1000):
+        rows = random.integers(0, 56, 56)
+        drawn.append(
+            sk.f1_score(truth[rows], predicted[rows], average="macro", labels=range(7), zero_division=0.0)
+        )
+    np.testing.assert_allclose((low, high), np.percentile(drawn, [2.5, 97.5]), atol=0.004)
+    score = sk.f1_score(truth, predicted, average="macro")
+    assert abs((low + high) / 2 - score) < 0.01
+
+
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
     """Of 200 samples from a population of accuracy 0.7, about 95 % of the intervals must hold 0.7."""
     random = np.random.default_rng(5)
