@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 #: Labelled rows from which on boosting is used for tables; below, logistic regression.
 _ENOUGH = 200
+#: Labelled texts up to which embeddings alone are better than with word counts (144: 0.71 against 0.69 accuracy on
+#: film reviews; 400: 0.75 against 0.77).
+FEW_LABELS = 300
 #: Rows up to which boosting is fitted in one thread: several only wait for each other, and for busy neighbours.
 _ONE_THREAD = 20_000
 #: Digest of an encoder and its texts → their embeddings, and how many are remembered.
@@ -31,7 +34,8 @@ class FastLearner:
     """Probabilities of rows by a learner fitted on others of them, all splits one after the other.
 
     Texts: logistic regression on TF-IDF; with an ``encoder`` its mean with logistic regression on sentence
-    embeddings. Tables: histogram gradient boosting. Pictures and sounds: logistic regression.
+    embeddings, and with fewer than 300 labels the latter alone. Tables: histogram gradient boosting. Pictures and
+    sounds: logistic regression.
 
     Args:
         rows: all of them.
@@ -65,6 +69,8 @@ class FastLearner:
         if len(np.unique(labels)) < 2:
             return majority(labels, len(test), self.classes)
         if self.modality == "text":
+            if self.inputs is not None and len(train) < FEW_LABELS:
+                return self._fitted(LogisticRegression(max_iter=500), train, labels, test)
             known, asked = ([self.texts[place] for place in part.tolist()] for part in (train, test))
             found = tfidf_logistic(known, labels, asked, self.classes, self.seed)
             if self.inputs is None:
