@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from labkit.data.rows import Rows
     from labkit.data.text.encode import encode
     from labkit.data.text.tokenizer import Tokenizer
+    from labkit.evaluate.audit import canaries
+    from labkit.evaluate.judge import judge
     from labkit.evaluate.label_issues import find_label_issues, rows_to_label
     from labkit.evaluate.report import ClassificationReport
     from labkit.evaluate.run_report import compare
@@ -49,9 +51,11 @@ if TYPE_CHECKING:
     from labkit.inference.translation import TranslationPipeline
     from labkit.models import models
     from labkit.planning import estimate, find_learning_rate, largest_batch, plot_schedule
+    from labkit.smaller import distill, prune, quantize
     from labkit.tasks import tasks
     from labkit.train.callbacks import Callback
     from labkit.train.optimizer import Optimizer, optimizers
+    from labkit.train.privacy import Privacy
     from labkit.viz.plotly import picture
     from labkit.viz.words import choose as language
 
@@ -81,8 +85,13 @@ HOMES = {
     "rows_to_label": "labkit.evaluate.label_issues:rows_to_label",
     "out_of_fold": "labkit.folds:out_of_fold",
     "compare": "labkit.evaluate.run_report:compare",
+    "canaries": "labkit.evaluate.audit:canaries",
     "ClassificationReport": "labkit.evaluate.report:ClassificationReport",
     "right_size": "labkit.evaluate.select:right_size",
+    "distill": "labkit.smaller:distill",
+    "quantize": "labkit.smaller:quantize",
+    "prune": "labkit.smaller:prune",
+    "judge": "labkit.evaluate.judge:judge",
     "Thresholds": "labkit.evaluate.thresholds:Thresholds",
     "Pipeline": "labkit.inference.pipeline:Pipeline",
     "TextGenerationPipeline": "labkit.inference.text_generation:TextGenerationPipeline",
@@ -92,6 +101,7 @@ HOMES = {
     "FillMaskPipeline": "labkit.inference.fill_mask:FillMaskPipeline",
     "Predictor": "labkit.inference.predictor:Predictor",
     "Optimizer": "labkit.train.optimizer:Optimizer",
+    "Privacy": "labkit.train.privacy:Privacy",
     "Callback": "labkit.train.callbacks:Callback",
     "optimizers": "labkit.train.optimizer:optimizers",
     "language": "labkit.viz.words:choose",
@@ -107,8 +117,9 @@ __all__ = [  # noqa: RUF022 (in the order of use)
     "load", "Rows", "samples", "TextCleaner", "leakage", "Tokenizer", "encode", "Batches", "BucketBatches",
     "choose_buckets", "models", "tasks", "optimizers",
     "find_label_issues", "rows_to_label", "out_of_fold",
-    "estimate", "largest_batch", "find_learning_rate", "plot_schedule", "Optimizer", "Callback", "fit", "runs",
-    "open_run", "compare", "right_size", "ClassificationReport", "Thresholds", "Pipeline", "Predictor",
+    "estimate", "largest_batch", "find_learning_rate", "plot_schedule", "Optimizer", "Privacy", "Callback", "fit",
+    "runs", "open_run", "compare", "right_size", "canaries", "distill", "quantize", "prune", "judge",
+    "ClassificationReport", "Thresholds", "Pipeline", "Predictor",
     "TextGenerationPipeline", "TranslationPipeline", "QuestionAnsweringPipeline", "EmbeddingPipeline",
     "FillMaskPipeline", "serve", "Lab", "panels", "language", "picture", "scale", "check", "LabkitError", "__version__",
 ]  # fmt: skip

@@ -33,11 +33,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from labkit.data.io.load import RowSource
+    from labkit.evaluate.audit import Canaries
     from labkit.evaluate.calibration import Calibration
     from labkit.evaluate.card import ModelCard
     from labkit.evaluate.compare import Comparison
     from labkit.evaluate.evaluate import EvaluationReport
     from labkit.evaluate.fairness import FairnessReport, GroupThresholds
+    from labkit.evaluate.membership import MembershipReport
     from labkit.evaluate.report import ClassificationReport
     from labkit.evaluate.scores import Scores
     from labkit.explain.explanation import AttentionWeights, Explanation
@@ -210,6 +212,28 @@ class Run(RunHandle):
         from labkit.evaluate import run_report
 
         return run_report.group_thresholds(self, columns, goal, positive, **costs)
+
+    @known_settings
+    def audit(
+        self, split: str = "test", *, references: int = 0, canaries: Canaries | None = None, seed: int = 0
+    ) -> MembershipReport:
+        """Audit by membership inference: how well the training rows can be told from those of ``split`` by the
+        loss of the model. AUROC 0.5 is guessing. Both must be random samples of one population.
+
+        Args:
+            split: rows that were not trained on.
+            references: number of reference runs with the same settings, each on a random half of both parts;
+                the loss is then compared with that of models that were not trained on the row, a stronger
+                attack. 0: none.
+            canaries: what :func:`labkit.canaries` returned with the rows of this run.
+            seed: of samples of the rows, halves, and intervals.
+        """
+        from labkit.evaluate.audit import audit_run
+
+        report = audit_run(self, split, references=references, canaries=canaries, seed=seed)
+        told = {"membership_auroc": report.scores["auroc"], "membership_tpr": report.scores["tpr"]}
+        self.store.update(self.id, summary=told)
+        return report
 
     def explain(self, example: object, pair: str | None = None, **settings: Any) -> Explanation:
         """Explain a prediction: attributions for and against a class; see ``Explainer.explain``."""

@@ -39,7 +39,11 @@ PAGES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         ("labkit.train.experiment:Training", "labkit.api:Run", "labkit.api:Runs"),
     ),
     "evaluation": ("Evaluation", ("evaluate", "explain", "folds"), ()),
-    "inference": ("Inference", ("inference",), ()),
+    "inference": (
+        "Inference",
+        ("inference", "smaller"),
+        ("labkit.inference.smaller:QuantizedPredictor", "labkit.inference.smaller:PrunedPredictor"),
+    ),
     "lab": ("The lab", ("app", "viz", "course", "i18n", "core"), ()),
 }
 #: Methods of every config, described once in concepts.md.

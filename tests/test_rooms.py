@@ -60,7 +60,7 @@ OUTSIDE = {
     "models": {"jax", "flax"},
     "profile": {"jax", "psutil"},
     "tasks": _JAX,
-    "train": {*_JAX, "datasets", "orbax", "psutil", "safetensors"},
+    "train": {*_JAX, "datasets", "orbax", "psutil", "safetensors", "scipy", "dp_accounting"},
     "runs": {"jax", "pandas", "psutil"},
     "explain": {"jax", "flax", "pandas"},
     "inference": {"jax", "flax", "pandas", "datasets"},
@@ -232,7 +232,7 @@ def test_no_files_import_each_other() -> None:
 def test_every_outside_import_is_a_declared_dependency() -> None:
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))["project"]
     optional = project["optional-dependencies"]
-    declared = [line for extra in ("train", "lab", "convert", "excel") for line in optional[extra]]
+    declared = [line for extra in ("train", "lab", "convert", "excel", "privacy") for line in optional[extra]]
     declared += project["dependencies"]
     names = {
         "orbax": "orbax-checkpoint",
@@ -240,6 +240,7 @@ def test_every_outside_import_is_a_declared_dependency() -> None:
         "charset_normalizer": "charset-normalizer",
         "PIL": "pillow",
         "markdown_it": "markdown-it-py",
+        "dp_accounting": "dp-accounting",
     }
     through = {"traitlets", "IPython", "jupyter_core"}  # belong to ipywidgets, ipykernel and jupyterlab
     modules = {name for file in FILES for name in imports(ast.parse((PACKAGE / file).read_text("utf-8")))}

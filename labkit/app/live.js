@@ -1,6 +1,6 @@
 // The live curves: what a run measures over its steps, drawn as SVG from a history and what comes after it.
 //
-// kernel → page: snapshot {seq, series, info} | append {from, seq, series, info} | over {data} | reveal
+// kernel → page: snapshot {seq, series, reveal, info} | append {from, seq, series, info} | over {data}
 // page → kernel: hello | ack {seq}
 // The trait `charts` describes the plots: {title, lines: [{key, label, fill, dashed, smooth}],
 // rules: [{value, note}], range, log, small}; small ones are folded, rules are lines across the plot.
@@ -422,13 +422,11 @@ function render({ model, el }) {
       asked = 0;
       ({ seq, series } = message);
       model.send({ type: "ack", seq });
+      if (message.reveal) reveal(el.closest(".labkit-panel") ?? el);
     } else if (message.type === "append" && seq >= 0 && message.seq >= seq) {
       if (message.from > seq) return hello();
       if (message.seq > seq) append(series, message.series);
       seq = message.seq;
-    } else if (message.type === "reveal") {
-      reveal(el.closest(".labkit-panel") ?? el);
-      return;
     } else if (message.type === "over") {
       clearTimeout(ending);
       ending = setTimeout(() => keep(model, message), GRACE);

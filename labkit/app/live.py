@@ -319,9 +319,6 @@ class LivePanel:
     def _message(self, _: object, content: dict[str, Any], __: object = None) -> None:
         if content.get("type") == "hello":
             self._hello = True
-            if not self._revealed and not self.full and not self.run.info.over:
-                self._revealed = True  # once: "Run all cells" has gone on to the last cell
-                self.curves.send({"type": "reveal"})
         elif content.get("type") == "ack":
             self._heard = True
         TICKER.add(self)
@@ -387,7 +384,9 @@ class LivePanel:
                 "type": "snapshot",
                 "seq": self._seen,
                 "series": _packed(series, MOST_OF_ONE, MOST_WHOLE),
+                "reveal": not (self._revealed or self.full or info.over),  # once, after "Run all cells"
             }
+            self._revealed = True
         elif series or told != self._told or self._seen != seen:
             news = _packed(series, MOST_NEWS // 2, MOST_NEWS)
             message = {"type": "append", "from": seen, "seq": self._seen, "series": news}
@@ -406,6 +405,8 @@ class LivePanel:
         latest = self.tails[0].latest
         if rate := latest.get("train/learning_rate"):
             facts.append(self._word("rate", number=compact(rate[1])))
+        if epsilon := latest.get("train/epsilon"):
+            facts.append(self._word("epsilon_so_far", number=f"{epsilon[1]:.2f}"))
         drawn = {k: ([s], [v]) for k, (s, v) in latest.items() if k.endswith(("/loss", f"/{self.second}"))}
         said = translate(info.message, self.language)
         told = {"name": info.name, "status": info.status, "word": self._word(info.status), "message": said}

@@ -23,6 +23,7 @@ SMOOTHED = ("loss", "f1", "accuracy", "r2", "gradient_norm", "examples_per_secon
 MORE = {
     ("train", "learning_rate"): 1.0,
     ("train", "gradient_norm"): 1.0,
+    ("train", "epsilon"): 1.0,
     ("machine", "examples_per_second"): 1.0,
     ("machine", "memory"): 2.0**-20,
 }
@@ -95,11 +96,12 @@ def charts(
 
 def _more(info: RunInfo, language: str) -> list[dict[str, Any]]:
     titles = {"learning_rate": "learning_rate", "gradient_norm": "gradient_norm",
-              "examples_per_second": "throughput", "memory": "memory_mib"}  # fmt: skip
+              "epsilon": "epsilon_spent", "examples_per_second": "throughput", "memory": "memory_mib"}  # fmt: skip
+    private = bool(info.settings("train").get("privacy"))
     found = [
         described(Plot([Line((), (), key=f"{split}/{name}")], word(titles[name], language)),
-                  log=name in ("gradient_norm", "learning_rate"), small=True)
-        for split, name in MORE
+                  log=name in ("gradient_norm", "learning_rate"), small=name != "epsilon")
+        for split, name in MORE if private or name != "epsilon"
     ]  # fmt: skip
     classes = info.summary.get("classes") or []
     if len(classes) > 1:

@@ -42,6 +42,8 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
         "how-to/predict",
         "how-to/export-and-serve",
         "how-to/cards",
+        "how-to/smaller-models",
+        "how-to/private-training",
         "how-to/several-processes",
         "how-to/own-model-and-task",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Callable
@@ -117,6 +118,22 @@ def show(
     problem = f"{warned}\n{info.error} {info.cure}".rstrip()
     history = found.history.tail(10).to_string(index=False, na_rep="")
     say(f"{found} ({found.id}){problem}\n\n{history}\n\n{found.toml()}", nl=False)
+
+
+@runs_app.command()
+def audit(
+    ctx: typer.Context,
+    run: RunName,
+    split: Annotated[str, typer.Option(help="Rows that were not trained on.")] = "test",
+    references: Annotated[int, typer.Option(help="Number of reference runs, for a stronger attack.")] = 0,
+    as_json: AsJson = False,
+    folder: Folder = None,
+) -> None:
+    """Audit a run by membership inference: can its training rows be told from others?"""
+    from labkit import api as front
+
+    report = front.open_run(run, folder=folder or ctx.obj).audit(split, references=references)
+    say(json.dumps(report.to_dict(), indent=1) if as_json else str(report))
 
 
 @runs_app.command()

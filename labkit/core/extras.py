@@ -16,6 +16,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "convert": ("h5py", "gguf"),
     "excel": ("openpyxl",),
     "mpi": ("mpi4py",),
+    "privacy": ("dp_accounting",),
 }
 
 

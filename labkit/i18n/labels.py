@@ -58,6 +58,7 @@ LABELS: dict[str, Message] = {
     # tasks
     "class_weights": _("Class weights"),
     "label_smoothing": _("Label smoothing"),
+    "label_share": _("Share of labels"),
     "augment": _("Augmentation"),
     "mixup": _("Mixup"),
     "head_dropout": _("Head dropout"),
@@ -88,6 +89,9 @@ LABELS: dict[str, Message] = {
     "on_checkpoint_failure": _("If saving fails"),
     "watchdog": _("Watchdog (seconds)"),
     "seed": _("Seed"),
+    "privacy": _("Differential privacy"),
+    "delta": _("Delta"),
+    "noise_seed": _("Noise seed"),
     # optimizer
     "learning_rate": _("Learning rate"),
     "schedule": _("Schedule"),

@@ -7,6 +7,7 @@ tasks = Registry(
     _("task"),
     {
         "classify": "labkit.tasks.classify:Classify",
+        "distill": "labkit.tasks.distill:Distill",
         "multilabel": "labkit.tasks.multilabel:MultiLabel",
         "regress": "labkit.tasks.regress:Regress",
         "lm": "labkit.tasks.lm:LanguageModel",

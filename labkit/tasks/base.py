@@ -128,6 +128,7 @@ class Task(Config, ABC):
         fresh_rate_factor: of new weights, a further factor on that rate.
         fresh_batch: default batch size of a model with new weights.
         needs_pairs: whether each row must have two texts.
+        needs_teacher: whether each training row must have the probabilities of a teacher.
         needs_answers: whether each row must have answers in its paragraph.
         pooled_vectors: whether the vectors of texts are themselves the result, rather than the input of a
         head.
@@ -148,6 +149,7 @@ class Task(Config, ABC):
     fresh_batch: ClassVar[int] = 32
     needs_pairs: ClassVar[bool] = False
     needs_answers: ClassVar[bool] = False
+    needs_teacher: ClassVar[bool] = False
     pooled_vectors: ClassVar[bool] = False
     reads_special: ClassVar[bool] = False
     writes: ClassVar[bool] = False

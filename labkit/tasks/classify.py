@@ -280,9 +280,9 @@ class Classification(PooledHead):
         batch, key, mix = changed(self.config, batch, key)
         logits = module(batch, key=key)
         logits = logits.reshape(-1, logits.shape[-1])
-        losses = _cross_entropy(logits, label)
+        losses = cross_entropy(logits, label)
         if mix is not None:
-            losses = mix.share * losses + (1 - mix.share) * _cross_entropy(logits, label[mix.partner])
+            losses = mix.share * losses + (1 - mix.share) * cross_entropy(logits, label[mix.partner])
         if key is not None and (smooth := self.config.label_smoothing):
             losses = (1 - smooth) * losses + smooth * (jax.nn.logsumexp(logits, -1) - logits.mean(-1))
         weighed = weight * jnp.asarray(self.class_weights)[label]
@@ -316,6 +316,7 @@ def changed(
     return {**batch, "inputs": mixed}, key, Mix(partner, share)
 
 
-def _cross_entropy(logits: Float[Array, "b c"], label: Int[Array, " b"]) -> Float[Array, " b"]:
+def cross_entropy(logits: Float[Array, "b c"], label: Int[Array, " b"]) -> Float[Array, " b"]:
+    """Cross-entropy of each example."""
     chosen = jnp.take_along_axis(logits, label[:, None], axis=-1)[:, 0]
     return jax.nn.logsumexp(logits, axis=-1) - chosen

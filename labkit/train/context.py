@@ -34,6 +34,7 @@ from labkit.train.default_rates import EPOCHS
 from labkit.train.experiment import Experiment, check_reads
 from labkit.train.optimizer import Optimizer
 from labkit.train.outcome import constant_of
+from labkit.train.private_plan import PrivatePlan
 from labkit.train.process_group import SINGLE, ProcessGroup
 from labkit.train.processors import Processor, load_processor, processor_of, with_length
 from labkit.train.sharding import Placement
@@ -71,6 +72,7 @@ class TrainContext:
     steps: TrainStep
     most: int  # updates in one call of the compiled step
     summary: dict[str, Any]  # what the store is told
+    private: PrivatePlan | None = None  # of differentially private training
 
     def weights(self) -> Params:
         """The parameters to start from: the pretrained ones, or new ones by the seed."""
@@ -115,7 +117,7 @@ def prepare(
     with group.in_turn():
         processor = processor_of(experiment, folder, rows)
         examples = {name: processor.encode(rows[name]) for name in ("train", "validation")}
-    return context_of(experiment, rows, processor, examples, say, parts, group)
+    return context_of(experiment, rows, processor, examples, say, parts, group, folder)
 
 
 def context_of(
@@ -126,8 +128,10 @@ def context_of(
     say: Callable[[str], None] = lambda text: None,
     parts: int | None = None,
     group: ProcessGroup = SINGLE,
+    folder: Path | None = None,
 ) -> TrainContext:
-    """The plan for rows that were read already: ``examples`` are those of train and validation. Raises as
+    """The plan for rows that were read already: ``examples`` are those of train and validation. Without a
+    ``folder`` it is for cost estimates: differentially private training has no secret then. Raises as
     :func:`prepare`."""
     experiment = with_length(experiment.for_rows(rows), processor.max_length)
     train = experiment.train
@@ -144,9 +148,18 @@ def context_of(
             name: replace(part, target=head.batch_target(part.target, part.label))
             for name, part in examples.items()
         }
+    private = None
+    if train.privacy is not None:
+        if placement is not None or group.count > 1:
+            raise ConfigError(_("differentially private training runs on one device: set devices = 1."))
+        train = train.replace(packing="never", buckets=1)
     batches, layout = processor.batches(
-        examples["train"], train, model, parts * train.accumulate, shuffle=True
+        examples["train"], train, model, 1 if train.privacy else parts * train.accumulate, shuffle=True
     )
+    if train.privacy is not None:
+        epochs = train.epochs or EPOCHS
+        private = PrivatePlan.of(train.privacy, batches, epochs, train.accumulate, folder)
+        batches = private.batches(batches)
     validation, _unused = processor.batches(examples["validation"], train, model, parts, shuffle=False)
     if placement and (placement := placement.dividing(parts)) is None and train.devices:
         raise ConfigError(
@@ -172,7 +185,7 @@ def context_of(
         )  # fmt: skip
     say(_("building the model"))
     module = _abstract(head, model, train.optimizer)
-    steps = steps_of(experiment, head, module, batches, placement, model)
+    steps = steps_of(experiment, head, module, batches, placement, model, private)
     most = updates_per_call(steps, batches)
     # A call ends with a report: rarer reports make longer calls, but a short epoch has four of them all the
     # same.
@@ -197,8 +210,13 @@ def context_of(
         "devices": placement.mesh.size if placement else 1,
         "parts": parts,
     }
+    if private is not None:
+        own = processor.tokenizer is not None and not model.weights
+        summary["privacy"] = private.summary()
+        summary["warnings"] += private.notes(experiment.task, processor.modality, own)
     return TrainContext(
-        experiment, head, sized, model, processor, batches, validation, rows["validation"], steps, most, summary
+        experiment, head, sized, model, processor, batches, validation, rows["validation"], steps, most, summary,
+        private,
     )  # fmt: skip
 
 
@@ -241,7 +259,7 @@ def _adapt(module: Any, optimizer: Optimizer, rngs: nnx.Rngs) -> Any:
 
 def steps_of(
     experiment: Experiment, head: Head, module: nnx.Module, batches: Batches, placement: Placement | None = None,
-    model: ModelConfig | None = None,
+    model: ModelConfig | None = None, private: PrivatePlan | None = None,
 ) -> TrainStep:  # fmt: skip
     """The steps of an experiment. ``module`` may be abstract (``nnx.eval_shape``): then no weight exists.
     ``model`` is its config with the sizes that come from the data."""
@@ -251,6 +269,7 @@ def steps_of(
         total=(train.epochs or EPOCHS) * batches.steps_per_epoch,
         report_every=max(1, batches.steps_per_epoch // REPORTS),
         accumulate=train.accumulate, placement=placement, model=model or experiment.model,
+        private=None if private is None else private.mechanism(),
     )  # fmt: skip
 
 

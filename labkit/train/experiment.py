@@ -27,6 +27,7 @@ from labkit.tasks.classify import Classify
 from labkit.train.callback_specs import check_spec
 from labkit.train.default_rates import BATCH, default_batch, default_epochs, with_rate
 from labkit.train.optimizer import Optimizer, optimizers
+from labkit.train.privacy import Privacy, check_delta, check_private
 
 
 @dataclass(frozen=True)
@@ -239,6 +240,9 @@ class Training(Config):
         high=1e6,
     )
     optimizer: Optimizer = option(help="The optimizer and its schedule.", factory=Optimizer)
+    privacy: Privacy | None = option(
+        None, _("Differentially private training (DP-SGD): its target. Default: none.")
+    )
 
     def settled(self, model: ModelConfig, task: Task) -> Training:
         """The same with the default learning rate and batch size of a model and a task, where it has none."""
@@ -282,10 +286,13 @@ class Experiment(Config):
         object.__setattr__(self, "plugins", plugins.used(names, self.plugins))
         object.__setattr__(self, "model", self.model.settled(vectors=self.task.pooled_vectors))
         object.__setattr__(self, "train", self.train.settled(self.model, self.task))
+        check_private(self.task, self.train)
 
     def for_rows(self, rows: Rows) -> Experiment:
         """The same with the number of epochs that these rows need, where it has none."""
         count = len(rows.splits.get("train", ()))
+        if self.train.privacy is not None:
+            check_delta(self.train.privacy, count)
         return self.replace(train=self.train.for_rows(count, self.task))
 
     def to_dict(self) -> dict[str, Any]:

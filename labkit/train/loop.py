@@ -154,7 +154,8 @@ class TrainingLoop:
         self.checkpoints.damaged += before.get("quarantined", [])
         self.progress = Progress(self.folder, self.total, self.group.lead, 0, self._record)
         early = EarlyStopping(self.train.patience, *self._metric())
-        self.callbacks = CallbackList([RunLog(), early, *self.own], self.progress)
+        private = [] if self.setup.private is None else [self.setup.private.log()]
+        self.callbacks = CallbackList([RunLog(), early, *private, *self.own], self.progress)
         try:
             self._begin(before.get("saved_step"))
             self.callbacks.begin()
@@ -190,6 +191,8 @@ class TrainingLoop:
             RunError: there are checkpoints, and none can be used.
         """
         self.state = self.steps.state(self.setup.weights(), self.train.seed)
+        if self.setup.private is not None:
+            self.state.key = self.setup.private.key()
         set_aside = len(self.checkpoints.damaged)
         found = self.checkpoints.newest() if self.group.lead else None
         unusable = self.checkpoints.damaged[set_aside:] if found is None else []
@@ -278,7 +281,8 @@ class TrainingLoop:
             self.logger.with_room(
                 lambda: save_model(self.setup, params, place, run=self.logger.id, step=step)
             )
-        self.logger.log(summary={"model_step": step, **self._scores(step), **self._outcome(step)})
+        told = {} if self.setup.private is None else {"privacy": self.setup.private.summary(step)}
+        self.logger.log(summary={"model_step": step, **told, **self._scores(step), **self._outcome(step)})
 
     def _outcome(self, step: int) -> dict[str, Any]:
         """What the run says of itself at its end: truncation, and a model of ``step`` that is worth nothing."""
@@ -298,6 +302,8 @@ class TrainingLoop:
         """The step of the best evaluation, where that is the one to keep, is not this one, and is still
         whole."""
         keep = self.overrides.keep or self.train.keep
+        if self.setup.private is not None:
+            return None  # the choice would not be covered by epsilon
         best = self._best() if keep == "best" and self.group.lead else None
         if not best or best[0] == self.step:
             return None

@@ -17,12 +17,15 @@ import numpy as np
 from flax import nnx
 from jaxtyping import PyTree
 
+from labkit.core.errors import ConfigError
 from labkit.core.shapes import Array, Float, Int, PRNGKeyArray
+from labkit.i18n import _
 from labkit.models.base import ModelConfig
 from labkit.models.layers import compute_dtype
 from labkit.profile.activations import Activations
 from labkit.profile.compiler import compiler_options
 from labkit.tasks.base import Head, MetricState
+from labkit.train.clipping import NoisySum
 from labkit.train.compilation import cache_hits
 from labkit.train.optimizer import Optimizer, decays
 from labkit.train.recompile import Signature, why
@@ -81,6 +84,7 @@ class TrainStep:
         batch.
         placement: where the arrays live; None for one device.
         model: config of the model, for cost estimates by its formulas.
+        private: how gradients are clipped row by row and noised; None for the plain gradient.
     """
 
     def __init__(
@@ -96,8 +100,11 @@ class TrainStep:
         accumulate: int = 1,
         placement: Placement | None = None,
         model: ModelConfig | None = None,
+        private: NoisySum | None = None,
     ):
-        self.model = model
+        self.model, self.private = model, private
+        if private is not None:  # clipping row by row takes its place
+            optimizer = optimizer.replace(clip=0.0)
         self.task, self.optimizer, self.total, self.report_every = task, optimizer, total, report_every
         self.accumulate, self.placement = accumulate, placement
         self.graph, state = nnx.split(module)
@@ -106,6 +113,13 @@ class TrainStep:
         self._shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in flatten(nested).items()}
         self._names = tuple(self._shapes)
         self._batch_stats = tuple(flatten(nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))))
+        if private is not None and self._batch_stats:
+            raise ConfigError(
+                _(
+                    "differential privacy cannot be combined with batch normalisation, which mixes the rows of a "
+                    "batch ({layer}). Choose a model without it, or with norm = \"group\" where it has that setting."),
+                layer=self._batch_stats[0].rpartition("/")[0],
+            )  # fmt: skip
         self.shapes = {name: x for name, x in self._shapes.items() if name not in self._batch_stats}
         self.multipliers = optimizer.multipliers(
             {name: x.shape for name, x in self.shapes.items()}, layer_of, top
@@ -227,7 +241,9 @@ class TrainStep:
         key = jax.random.fold_in(state.key, state.step)
         loss, counts, batch_stats, gradient = self._gradient(state, batch, key)
         norm = jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradient)))
-        finite = jnp.isfinite(norm) & jnp.isfinite(loss)
+        finite = jnp.isfinite(norm)
+        if self.private is None:  # otherwise the loss, which is not noised, must not decide
+            finite &= jnp.isfinite(loss)
         rate = state.learning_rate * self.optimizer.shape(state.step, self.total)
         moved, optimizer = self._update(state, gradient, norm, finite, rate)
         fresh = state.step % self.report_every == 0
@@ -289,6 +305,8 @@ class TrainStep:
         self, state: TrainState, batch: dict[str, Array], key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Any, Params, Params]:
         """Loss, metric counts, state of batch norms and gradient of a whole batch, in ``accumulate`` parts."""
+        if self.private is not None:
+            return self._noised_gradient(state, batch, key)
 
         def total_of(
             trainable: Params, batch_stats: Params, part: dict[str, Array], key: PRNGKeyArray
@@ -305,8 +323,7 @@ class TrainStep:
                 state.trainable, state.batch_stats, batch, key
             )
             return loss, counts, batch_stats, gradient
-        # Example i goes to part i mod accumulate: every device cuts its own examples, none moves.
-        cut = {name: x.reshape(-1, self.accumulate, *x.shape[1:]).swapaxes(0, 1) for name, x in batch.items()}
+        cut = self._parts(batch)
 
         def one(batch_stats: Params, part: dict[str, Array], number: Array) -> tuple[Any, Params]:
             own = jax.random.fold_in(key, number)
@@ -327,6 +344,46 @@ class TrainStep:
         )
         weight = jnp.maximum(weight, LEAST_WEIGHT)
         return total / weight, counts, batch_stats, jax.tree.map(lambda leaf: leaf / weight, gradient)
+
+    def _parts(self, batch: dict[str, Array]) -> dict[str, Array]:
+        """A batch in ``accumulate`` parts, on a first axis."""
+        # Example i goes to part i mod accumulate: every device cuts its own examples, none moves.
+        return {
+            name: x.reshape(-1, self.accumulate, *x.shape[1:]).swapaxes(0, 1) for name, x in batch.items()
+        }
+
+    def _noised_gradient(
+        self, state: TrainState, batch: dict[str, Array], key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Any, Params, Params]:
+        """As :meth:`_gradient`, by DP-SGD: gradients clipped row by row, summed, noised, and divided by the
+        expected number of rows. Loss and counts are those of the rows that were drawn, without noise."""
+        assert self.private is not None
+        chance, noise = jax.random.split(key)
+
+        def loss_of(trainable: Params, row: dict[str, Array], key: PRNGKeyArray) -> tuple[Array, Any]:
+            module = self.module({**trainable, **state.frozen})
+            total, weight, counts = self.task.loss(module, {name: x[None] for name, x in row.items()}, key)
+            return total, (weight, counts)
+
+        def clipped(row: dict[str, Array], key: PRNGKeyArray) -> tuple[Any, Params]:
+            differentiate = jax.value_and_grad(loss_of, has_aux=True)
+            (total, (weight, counts)), gradient = differentiate(state.trainable, row, key)
+            return (total, weight, counts), self.private.clipped(gradient)
+
+        def one(part: dict[str, Array], number: Array) -> tuple[Any, Params]:
+            count = part["weight"].shape[0]
+            keys = jax.random.split(jax.random.fold_in(chance, number), count)
+            return jax.tree.map(lambda leaf: leaf.sum(0), jax.vmap(clipped)(part, keys))
+
+        cut, numbers = self._parts(batch), jnp.arange(self.accumulate)
+        first = jax.tree.map(lambda x: x[0], cut)
+        zeros = jax.tree.map(
+            lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(one, first, numbers[0])
+        )
+        ((total, weight, counts), gradient), _ = jax.lax.scan(
+            lambda carry, part: (jax.tree.map(jnp.add, carry, one(*part)), None), zeros, (cut, numbers)
+        )
+        return total / jnp.maximum(weight, LEAST_WEIGHT), counts, {}, self.private.noised(gradient, noise)
 
     def _multi_step(
         self, state: TrainState, batches: dict[str, Array], count: Int[Array, ""]

@@ -14,6 +14,7 @@ from labkit.evaluate.calibration import Calibration
 from labkit.evaluate.compare import Comparison
 from labkit.evaluate.conclusion import Conclusion
 from labkit.evaluate.intervals import Interval
+from labkit.evaluate.membership import MembershipReport
 from labkit.evaluate.multilabel import MultilabelReport
 from labkit.evaluate.regression import RegressionReport
 from labkit.evaluate.report import ClassificationReport
@@ -82,6 +83,19 @@ def _scored(
 def warned(report: ClassificationReport | RowReport | Scores, language: str) -> Html:
     """What a reader of the scores should know first."""
     return html.joined(*(html.note(translate(text, language), "warn") for text in report.warnings))
+
+
+def membership(report: MembershipReport, language: str) -> Html:
+    """What membership inference finds out, in words and numbers."""
+    high = report.intervals["auroc"]
+    said = "audit_leaks" if high[0] > 0.5 else "audit_nothing"
+    tone: html.Tone = "warn" if high[0] > 0.5 else "good"
+    words = {"auroc": word("audit_auroc", language), "tpr": word("audit_tpr", language)}
+    cards = _scored(report.scores, report.intervals, words, ".3f")
+    if report.bound is not None:
+        cards.append((word("audit_bound", language, epsilon=f"{report.epsilon:.2f}"), f"{report.bound:.3f}"))
+    notes = [html.note(translate(text, language), "warn") for text in report.warnings]
+    return html.joined(html.note(word(said, language), tone), *notes, html.cards(cards))
 
 
 def by_class(report: ClassificationReport, language: str) -> Html:

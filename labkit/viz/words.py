@@ -45,6 +45,7 @@ RUNS: dict[str, Message] = {
     "quarantined": ngettext("{n} damaged checkpoint quarantined", "{n} damaged checkpoints quarantined"),
     "checkpoint_error": _("the last checkpoint could not be saved"),
     "rate": _("learning rate {number}"),
+    "epsilon_so_far": _("ε so far {number}"),
     "progress": _("progress of the run"),
     "nothing": _("no numbers yet"),
     "last": _("{what}: {value} at step {step}"),

@@ -28,6 +28,7 @@ TABLE: dict[str, Message] = {
     "smoothing": _("Smoothing"),
     "log_scale": _("Log scale"),
     "gradient_norm": _("Gradient norm"),
+    "epsilon_spent": _("ε so far (privacy)"),
     "throughput": _("Examples/s"),
     "memory_mib": _("Memory (MiB)"),
     "f1_each": _("F1 by class, validation"),
@@ -135,6 +136,21 @@ TABLE: dict[str, Message] = {
     ),
     "before_thresholds": _("{rate} before"),
     "after_thresholds": _("{rate} after"),
+    "tab_audit": _("Privacy audit"),
+    "audit_now": _("Run the audit"),
+    "audit_now_help": _("Try to tell the training rows from these rows by the loss of the model"),
+    "audit_about": _(
+        "Membership inference: can the training rows be told from these rows by the loss of the model? An AUROC of 0.5 "
+        "is guessing. Stronger attacks, with reference runs and canaries, are in Python: run.audit()."
+    ),
+    "audit_auroc": _("AUROC of the attack"),
+    "audit_tpr": _("True positive rate at a false positive rate of 0.01"),
+    "audit_bound": _("At most, by ε = {epsilon}"),
+    "audit_leaks": _(
+        "The training rows can be told from others better than by guessing: the model reveals something of them. More "
+        "rows, fewer epochs or differential privacy reduce this."
+    ),
+    "audit_nothing": _("This attack tells the training rows from others no better than guessing."),
     "confusion": _("Confusion matrix"),
     "confusion_hint": _("Rows: true class. Columns: predicted class. Click a cell to see its examples."),
     "truth_by_answer": _("true \\ predicted"),

@@ -288,6 +288,7 @@ TABLE: dict[str, Message] = {
     # Model
     "task": _("Task"),
     "task_classify": _("Classification"),
+    "task_distill": _("Distillation"),
     "task_multilabel": _("Multi-label classification"),
     "task_regress": _("Regression"),
     "task_lm": _("Language modelling"),
@@ -343,6 +344,13 @@ TABLE: dict[str, Message] = {
     "form_training": _("Training"),
     "form_optimizer": _("Optimizer"),
     "form_task": _("Task"),
+    "form_privacy": _("Privacy (advanced)"),
+    "privacy_on": _("Train with differential privacy (DP-SGD)"),
+    "privacy_about": _(
+        "Limits what the model can reveal of any single training row. Choose the target ε and δ; the noise follows "
+        "from them. Larger batches and more rows cost less accuracy. ε so far is shown while training."
+    ),
+    "privacy_install": _("This needs dp-accounting: python -m pip install 'labkit[privacy]'"),
     "more": _("More settings"),
     "not_a_value": _("{value} is not a valid value for {name}."),
     "drawing": _("Architecture, from input to output"),

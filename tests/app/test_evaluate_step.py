@@ -47,6 +47,15 @@ def report(finished):
     return run_report.report_of(finished, "test")
 
 
+def test_the_audit_is_that_of_the_run(panel: Evaluate, finished):
+    panel.attack.click()
+    panel.settle(120)
+    assert panel.problem is None, panel.problem
+    found = finished.audit()
+    assert f"<b>{found.scores['auroc']:.3f}</b>" in panel.audited.value
+    assert f"({found.intervals['tpr'][0]:.3f} – {found.intervals['tpr'][1]:.3f})" in panel.audited.value
+
+
 def test_the_scores_are_those_of_the_report(panel: Evaluate, report: ClassificationReport, finished):
     assert panel.now is not None
     np.testing.assert_array_equal(panel.now.report.confusion, report.confusion)

@@ -345,6 +345,30 @@ def test_sounds_get_networks_for_their_spectra(tmp_path: Path):
     model.close()
 
 
+def test_a_private_run_is_set_up_by_its_target(tmp_path: Path):
+    rows = lk.load("breast-cancer").split(validation=0.15, test=0.15, seed=0)
+    model = Model(rows, language="en")
+    model.settle(120)
+    form = model.privacy
+    assert not form.on.value and form.form.root.layout.display == "none" and model.state.train.privacy is None
+    form.on.value = True
+    model.settle(120)
+    assert model.problem is None, model.problem
+    target = model.state.train.privacy
+    assert target is not None and target.epsilon == 8.0 and target.delta < 1 / len(rows["train"])
+    form.form.controls["epsilon"].value = "2"
+    model.settle(120)
+    assert model.state.train.privacy.epsilon == 2.0 and "privacy" in model.state.code()
+    model.state.train = model.state.train.replace(patience=3)
+    model.settle(120)
+    assert "early stopping" in str(model.problem)
+    model.state.train = model.state.train.replace(patience=0)
+    form.on.value = False
+    model.settle(120)
+    assert model.state.train.privacy is None and model.problem is None
+    model.close()
+
+
 # --- the drawing ------------------------------------------------------------------------------------------------
 
 

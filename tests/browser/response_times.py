@@ -123,7 +123,7 @@ def measure(lab: Lab, times: int) -> dict[str, list[float]]:
         slid(page.locator(".labkit-bench .noUi-handle").locator("visible=true").nth(1)),
         1,
     )
-    reader.use("the size of the test split's seed", lambda number: fill(reader.labelled("Seed"), number + 1))
+    reader.use("the seed of the split", lambda number: fill(reader.labelled("Seed"), number + 1))
     reader.step(2)
     reader.use("an architecture", lambda _: reader.button("model_textcnn").click(), 1)
     reader.use(

@@ -23,8 +23,10 @@ from labkit.core.units import unit_in
 from labkit.data.groups import parting
 from labkit.data.rows import Rows
 from labkit.evaluate import run_report
+from labkit.evaluate.audit import audit_run
 from labkit.evaluate.calibration import Calibration, calibrate
 from labkit.evaluate.conclusion import Conclusion
+from labkit.evaluate.membership import MembershipReport
 from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.report_base import RowReport
 from labkit.evaluate.scores import Scores
@@ -40,7 +42,9 @@ if TYPE_CHECKING:
 
 #: Mistakes that are offered.
 MISTAKES = 60
-TABS = ("tab_mistakes", "tab_thresholds", "tab_calibration", "tab_compare", "tab_slices", "tab_fairness")
+TABS = (
+    "tab_mistakes", "tab_thresholds", "tab_calibration", "tab_compare", "tab_slices", "tab_fairness", "tab_audit",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ class Evaluate(Panel):
         self.tabs = widgets.Tab(
             [
                 self._mistakes(), self._thresholds(), self._calibration(), self._compare(), self._slices(),
-                self._fairness(),
+                self._fairness(), self._audit(),
             ]
         )  # fmt: skip
         self.tabs.observe(self.guarded(lambda _: self._changed(), person=False), "selected_index")
@@ -172,7 +176,7 @@ class Evaluate(Panel):
             named = {"length": self.word("by_length")}
             self.column.options = [(named.get(name, name), name) for name in found.columns]
             self.column.value = next(iter(found.columns), None)
-        self.compared.value = self.sliced.value = ""
+        self.compared.value = self.sliced.value = self.audited.value = ""
         self._worst()
         self._cut()
         self._slice(self.column.value)
@@ -293,6 +297,23 @@ class Evaluate(Panel):
             with self.filling():
                 self.threshold.value = best if np.isfinite(best) else 0.5
             self._cut()
+
+    # --- audit --------------------------------------------------------------------------------------------------
+
+    def _audit(self) -> widgets.Widget:
+        self.audited = self.html()
+        self.attack = self.button("audit_now", self._attack)
+        about = self.html(html.paragraph(self.word("audit_about"), "quiet"))
+        return widgets.VBox([about, self.attack, self.audited])
+
+    def _attack(self) -> None:
+        if self.now is not None:
+            now = self.now
+            self.later("audit", lambda: (now, audit_run(now.run, now.report.split)), self._show_audit)
+
+    def _show_audit(self, found: tuple[Evaluated, MembershipReport]) -> None:
+        if found[0] is self.now:  # another run may have been chosen meanwhile
+            self.audited.value = report_html.membership(found[1], self.state.language)
 
     # --- calibration, comparison, slices --------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from labkit.app.state import State, state_with
 from labkit.app.widgets import drawing
 from labkit.app.widgets.costs import Costs
 from labkit.app.widgets.forms import LEFT_OUT, Form
+from labkit.app.widgets.privacy import PrivacyForm
 from labkit.app.widgets.suitability import pretrained_presets, warnings_of
 from labkit.core import html, units
 from labkit.core.config import Config
@@ -136,6 +137,11 @@ class Model(Panel):
         assert rows is not None
         if rows.schema.modality not in kind.modalities:
             return True
+        if (
+            kind.needs_teacher
+            and "target" not in rows.splits.get("train", next(iter(rows.splits.values()))).column_names
+        ):
+            return True
         if kind.problem_type is not None:
             least = 2 if kind.problem_type is ProblemType.CLASS else 1
             return kind.problem_type != rows.schema.problem_type or len(rows.schema.classes) < least
@@ -255,6 +261,7 @@ class Model(Panel):
                 if each in self.forms:
                     self.forms[each].fill(config, locked if key == "sizes" else ())
         with self.filling():
+            self.privacy.fill(train.privacy, self.state.counts().get("train", 0))
             self.hub.layout.display = "" if type(model).FROM_WEIGHTS else "none"
             self.hub.value = model.weights if model.weights and not model.preset else ""
             self.pinned.value = self.state.pinned
@@ -298,11 +305,13 @@ class Model(Panel):
     def _fill_training(self) -> None:
         task, train = self.state.task, self.state.training
         if "training" not in self.forms:
-            boxes = {key: widgets.VBox() for key in ("training", "optimizer", "task")}
+            boxes = {key: widgets.VBox() for key in ("training", "optimizer", "task", "privacy")}
             self.training.children = tuple(boxes.values())
             self._boxes = boxes
             self._fill("training", train, boxes["training"], TRAINING, self._set_train)
             self._fill("optimizer", train.optimizer, boxes["optimizer"], OPTIMIZER, self._set_optimizer)
+            self.privacy = PrivacyForm(self, lambda target: self._set_train({"privacy": target}))
+            self.put(boxes["privacy"], [self.privacy.root, self.alert()])
         self._fill("task", task, self._boxes["task"], task.shown, self._set_task)
 
     def _set_model(self, changes: dict[str, Any]) -> None:

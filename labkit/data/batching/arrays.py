@@ -243,7 +243,10 @@ class ArrayBatches(Batches):
         return order
 
     def _batch(self, plan: np.ndarray, place: int) -> Batch:
-        index = plan[place]
+        return self.gather(plan[place])
+
+    def gather(self, index: np.ndarray) -> Batch:
+        """The batch of some examples (-1: none)."""
         inputs = self.arrays.inputs.take(index, 0, mode="clip")  # "clip" is the fast mode; -1 becomes 0
         inputs[index < 0] = 0
         return {"inputs": inputs, **self._known(index)}

@@ -95,6 +95,11 @@ class Batches(ABC):
         """The batch at a place of an epoch's plan."""
 
     @property
+    def members(self) -> np.ndarray:
+        """Positions of the examples that take part, i32[n]."""
+        return self._rows
+
+    @property
     def truncated(self) -> int:
         """EncodedExamples that were longer than the model reads and lost their end."""
         return self._source.truncated

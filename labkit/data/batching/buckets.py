@@ -155,6 +155,10 @@ class BucketBatches(Batches):
         order, widths = plan
         return self._gather(order[place], int(widths[place]))
 
+    def gather(self, index: np.ndarray) -> Batch:
+        """The batch of some examples (-1: none), of the greatest width."""
+        return self._gather(index, self.shapes[-1][1])
+
     def _gather(self, index: np.ndarray, width: int) -> Batch:
         """The batch of some examples (-1: none), all of one width."""
         return {**gathered(self.tokens, index, width), **self._known(index)}

@@ -388,7 +388,7 @@ class BertLayer(nnx.Module):
         keys = [None] * 3 if rng is None else list(jax.random.split(rng, 3))
         query, key, value = (y.reshape(*y.shape[:2], self.heads, -1) for y in (query, key, value))
         mixed = parts.attend(query, key, value, bias, self.attention_dropout, keys[0], self.short)
-        x = self.out_norm(x + parts.dropout(self.out(mixed.reshape(x.shape)), self.dropout, keys[1]))
+        x = self.out_norm(x + parts.dropout(self.out(mixed.reshape(*x.shape[:2], -1)), self.dropout, keys[1]))
         inner = parts.activate(self.activation, self.dtype, self.mlp_in(x))
         return self.mlp_norm(x + parts.dropout(self.mlp_out(inner), self.dropout, keys[2]))
 
