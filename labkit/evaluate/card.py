@@ -40,6 +40,10 @@ TIMED, LISTED = 20, 30
 #: (task, modality) → task of the hub; a modality "" stands for all.
 PIPELINES = {
     ("classify", "text"): "text-classification",
+    ("distill", "text"): "text-classification",
+    ("distill", "image"): "image-classification",
+    ("distill", "audio"): "audio-classification",
+    ("distill", "features"): "tabular-classification",
     ("multilabel", "text"): "text-classification",
     ("regress", "text"): "text-classification",
     ("classify", "image"): "image-classification",
