@@ -36,10 +36,12 @@ if TYPE_CHECKING:
     from labkit.data.text.tokenizer import Tokenizer
     from labkit.evaluate.audit import canaries
     from labkit.evaluate.judge import judge
+    from labkit.evaluate.label_issues import find_label_issues, rows_to_label
     from labkit.evaluate.report import ClassificationReport
     from labkit.evaluate.run_report import compare
     from labkit.evaluate.select import right_size
     from labkit.evaluate.thresholds import Thresholds
+    from labkit.folds import out_of_fold
     from labkit.hub.samples import SAMPLES as samples
     from labkit.inference.embedding import EmbeddingPipeline
     from labkit.inference.fill_mask import FillMaskPipeline
@@ -89,6 +91,9 @@ HOMES = {
     "Study": "labkit.choosing:Study",
     "Space": "labkit.search.space:Space",
     "Range": "labkit.search.space:Range",
+    "find_label_issues": "labkit.evaluate.label_issues:find_label_issues",
+    "rows_to_label": "labkit.evaluate.label_issues:rows_to_label",
+    "out_of_fold": "labkit.folds:out_of_fold",
     "compare": "labkit.evaluate.run_report:compare",
     "canaries": "labkit.evaluate.audit:canaries",
     "ClassificationReport": "labkit.evaluate.report:ClassificationReport",
@@ -121,6 +126,7 @@ HOMES = {
 __all__ = [  # noqa: RUF022 (in the order of use)
     "load", "Rows", "samples", "TextCleaner", "leakage", "Tokenizer", "encode", "Batches", "BucketBatches",
     "choose_buckets", "models", "tasks", "optimizers",
+    "find_label_issues", "rows_to_label", "out_of_fold",
     "estimate", "largest_batch", "find_learning_rate", "plot_schedule", "Optimizer", "Privacy", "Callback", "fit",
     "runs", "open_run", "study", "Space", "Range", "Study", "studies", "open_study", "learning_curve", "compare",
     "right_size", "canaries", "distill", "quantize", "prune", "judge",

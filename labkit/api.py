@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from labkit.data.io.load import RowSource
     from labkit.evaluate.audit import Canaries
     from labkit.evaluate.calibration import Calibration
+    from labkit.evaluate.card import ModelCard
     from labkit.evaluate.compare import Comparison
     from labkit.evaluate.evaluate import EvaluationReport
+    from labkit.evaluate.fairness import FairnessReport, GroupThresholds
     from labkit.evaluate.membership import MembershipReport
     from labkit.evaluate.report import ClassificationReport
     from labkit.evaluate.scores import Scores
@@ -190,12 +192,45 @@ class Run(RunHandle):
             accept_leakage=experiment.data.accept_leakage, **settings,
         )  # fmt: skip
 
+    def fairness(
+        self,
+        columns: str | Sequence[str],
+        split: str = "test",
+        positive: str | None = None,
+        min_rows: int = 0,
+    ) -> FairnessReport:
+        """Selection rate, true and false positive rate, PPV, accuracy and calibration by group with intervals, and
+        the gaps between groups.
+
+        Args:
+            columns: a column of the rows, whether the model reads it or not; several give their intersections.
+            split: which rows.
+            positive: the class that counts as positive.
+            min_rows: rows below which a group is no part of the gaps.
+        """
+        from labkit.evaluate import run_report
+
+        return run_report.fairness(self, columns, split, positive, min_rows)
+
+    def group_thresholds(
+        self,
+        columns: str | Sequence[str],
+        goal: str = "demographic_parity",
+        positive: str | None = None,
+        **costs: float,
+    ) -> GroupThresholds:
+        """Thresholds by group that make a rate nearly equal, chosen on the validation rows, and what they cost on
+        the test rows; see :func:`labkit.evaluate.fairness.thresholds_by_group`."""
+        from labkit.evaluate import run_report
+
+        return run_report.group_thresholds(self, columns, goal, positive, **costs)
+
     @known_settings
     def audit(
         self, split: str = "test", *, references: int = 0, canaries: Canaries | None = None, seed: int = 0
     ) -> MembershipReport:
-        """Audit by membership inference: how well the training rows can be distinguished from those of ``split`` by the
-        loss of the model. AUROC 0.5 is guessing. Both must be random samples of one population.
+        """Audit by membership inference: how well the training rows can be distinguished from those of ``split``
+        by the loss of the model. AUROC 0.5 is guessing. Both must be random samples of one population.
 
         Args:
             split: rows that were not trained on.
@@ -220,8 +255,32 @@ class Run(RunHandle):
         """Attention weights of a BERT for one text, [layers, heads, tokens, tokens]."""
         return self.predictor.attention(text, pair)
 
-    def export(self, folder: str | Path) -> Path:
-        """Export the model to a folder that :class:`labkit.Predictor` loads.
+    def card(
+        self,
+        *,
+        intended_use: str = "",
+        out_of_scope: str = "",
+        limits: str = "",
+        groups: Sequence[str] = (),
+        positive: str | None = None,
+        licence: str = "",
+        split: str = "test",
+        measure: bool = True,
+    ) -> ModelCard:
+        """The model card: intended use, data with hash and licences, leaks and personal data found, scores with
+        intervals and baselines, groups, privacy, size, latency, energy and limits, with the metadata of the Hugging
+        Face hub; see :func:`labkit.evaluate.card.model_card`. ``run.export(folder, card=card)`` writes it."""
+        from labkit.evaluate.card import model_card
+
+        names = [groups] if isinstance(groups, str) else groups
+        return model_card(
+            self, intended_use=intended_use, out_of_scope=out_of_scope, limits=limits, groups=names, positive=positive,
+            licence=licence, split=split, measure=measure,
+        )  # fmt: skip
+
+    def export(self, folder: str | Path, card: ModelCard | None = None) -> Path:
+        """Export the model to a folder that :class:`labkit.Predictor` loads, with a README.md; ``card`` (:meth:`card`)
+        makes it a full model card.
 
         Text models give the same predictions in transformers: ``AutoTokenizer`` and the class named in
         config.json load the folder. A head on a pooling that transformers does not support is written as a
@@ -233,10 +292,18 @@ class Run(RunHandle):
         """
         from labkit.inference.export import export
 
-        return export(self.experiment, model_of(self.info)[0], Path(folder))
+        return export(
+            self.experiment, model_of(self.info)[0], Path(folder), "" if card is None else card.text
+        )
 
     def push_to_hub(
-        self, repo: str, *, revision: str = "main", private: bool | None = None, token: str | None = None
+        self,
+        repo: str,
+        *,
+        revision: str = "main",
+        private: bool | None = None,
+        token: str | None = None,
+        card: ModelCard | None = None,
     ) -> str:
         """Upload the exported model to the Hugging Face hub.
 
@@ -245,6 +312,7 @@ class Run(RunHandle):
             revision: branch; made if it does not exist.
             private: whether a new repository is private. None: the default of the hub.
             token: access token. None: the one of `hf auth login` or ``HF_TOKEN``.
+            card: the model card (:meth:`card`).
 
         Returns:
             The name of this version, "org/name@commit": ``lk.Predictor(name)`` and ``weights=name`` load it.
@@ -257,7 +325,7 @@ class Run(RunHandle):
 
         check(repo)
         with tempfile.TemporaryDirectory() as work:
-            folder = self.export(Path(work) / "model")
+            folder = self.export(Path(work) / "model", card)
             return upload(folder, repo, revision=revision, private=private, token=token)
 
     def show(self) -> Any:

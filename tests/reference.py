@@ -38,7 +38,7 @@ PAGES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         ("planning", "api", "train", "profile"),
         ("labkit.train.experiment:Training", "labkit.api:Run", "labkit.api:Runs"),
     ),
-    "evaluation": ("Evaluation", ("evaluate", "explain"), ()),
+    "evaluation": ("Evaluation", ("evaluate", "explain", "folds"), ()),
     "inference": (
         "Inference",
         ("inference", "smaller"),

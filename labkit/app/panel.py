@@ -236,6 +236,10 @@ class Panel:
             callback.control.add_class("lk-working")
         self._show_busy()
 
+    def renew_code(self) -> None:
+        """Show the code again: what is chosen in the panel has changed."""
+        self._changed()
+
     def say(self, text: str) -> None:
         """A word on what was done, below the buttons."""
         self.note_box.value = pieces.safe(text)

@@ -135,7 +135,9 @@ class State(traitlets.HasTraits):
                 self.reset()
             elif other:
                 self.steps = tuple(
-                    step for step in self.steps if step["do"] != "relabel" and "group" not in step
+                    step
+                    for step in self.steps
+                    if step["do"] not in ("relabel", "correct_labels") and "group" not in step
                 )
             self.rows = rows
             if task and tasks.name_of(self.task) != task:
@@ -177,7 +179,7 @@ class State(traitlets.HasTraits):
             if self._made is None or self._made[0] != key:
                 rows = self.rows
                 for step in self.steps:
-                    rows = _done(rows, step)
+                    rows = done(rows, step)
                 self._made = (key, rows)
             return self._made[1]
 
@@ -431,6 +433,7 @@ def usual_task(rows: Rows) -> str:
     return "lm"
 
 
-def _done(rows: Rows, step: dict[str, Any]) -> Rows:
+def done(rows: Rows, step: dict[str, Any]) -> Rows:
+    """The rows after a step of preparation."""
     rest = {key: value for key, value in step.items() if key != "do"}
     return getattr(rows, step["do"])(**rest)

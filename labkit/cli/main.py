@@ -15,7 +15,23 @@ import typer
 from typer.core import TyperGroup
 
 from labkit.cli import app as web_app
-from labkit.cli import bench, docs, doctor, lab, launch, new, predict, runs, samples, serve, study, train
+from labkit.cli import (
+    bench,
+    card,
+    check_labels,
+    docs,
+    doctor,
+    fairness,
+    lab,
+    launch,
+    new,
+    predict,
+    runs,
+    samples,
+    serve,
+    study,
+    train,
+)
 from labkit.cli.options import say
 from labkit.core.errors import LabkitError
 from labkit.core.huge_pages import with_huge_pages
@@ -78,7 +94,10 @@ app.command()(bench.bench)
 app.command()(new.new)
 app.command()(train.train)
 app.command()(study.study)
+app.command()(check_labels.check_labels)
 app.command()(predict.predict)
+app.command()(fairness.fairness)
+app.command()(card.card)
 app.command()(serve.serve)
 app.add_typer(runs.runs_app, name="runs")
 app.add_typer(samples.samples_app, name="samples")

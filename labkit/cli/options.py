@@ -19,6 +19,7 @@ Plugins = Annotated[
     ),
 ]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run id or name.")]
+Positive = Annotated[str | None, typer.Option(help="Class that counts as positive (default: detected).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

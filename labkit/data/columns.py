@@ -52,6 +52,7 @@ class Choice:
     separator: str | None = None
     answer: str | None = None
     features: bool | tuple[str, ...] = False
+    groups: tuple[str, ...] = ()
     decimal: str | None = None
     rate: int = 0
     on_bad: str = "error"

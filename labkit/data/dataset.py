@@ -99,6 +99,12 @@ class SplitDataset:
         check_splits(schema, splits)
         return type(self)(dict(splits), schema, self.report.merge(notes), self.source)
 
+    def in_one_split(self) -> Self:
+        """The rows of all splits, one after the other, in the split "train"."""
+        from datasets import concatenate_datasets
+
+        return self.with_splits({"train": concatenate_datasets(list(self.splits.values()))})
+
     def counts(self) -> dict[str, int]:
         """Split → rows."""
         return {name: len(dataset) for name, dataset in self.splits.items()}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset
 
 from labkit.core.errors import DataError
@@ -142,7 +143,7 @@ def tabular(
                     *found.values(), how.name, split, report, fitted.get(how.name)
                 )
             values |= found
-        made[split] = replace(part, table=_joined(part.table, taken, values))
+        made[split] = replace(part, table=_joined(part.table, taken, values, choice.groups))
     return made, columns
 
 
@@ -312,7 +313,13 @@ def encoded(how: Column, values: np.ndarray) -> dict[str, np.ndarray]:
     return {name: (values == place).astype(np.float64) for place, name in enumerate(how.features)}
 
 
-def _joined(table: Dataset, taken: Collection[str], features: Mapping[str, np.ndarray]) -> Dataset:
-    """The columns that are not features, then the features."""
-    kept = {name: name for name in table.column_names if name in taken or name == ROW}
+def _joined(
+    table: Dataset, taken: Collection[str], features: Mapping[str, np.ndarray], groups: Sequence[str]
+) -> Dataset:
+    """The columns that are not features, columns of groups as texts (models read numbers alone), then the
+    features."""
+    kept: dict[str, Any] = {name: name for name in table.column_names if name in taken or name == ROW}
+    for name in groups:
+        if name not in kept:
+            kept[name] = pc.cast(column(table, name), pa.string())
     return memmap.assembled(table, {**kept, **features})

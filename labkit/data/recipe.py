@@ -18,7 +18,7 @@ from labkit.core.errors import ConfigError, nearest
 from labkit.i18n import _
 
 #: What may be done to rows between loading and training: methods of ``Rows``.
-STEPS = ("clean", "relabel", "dedupe", "sample", "split")
+STEPS = ("clean", "relabel", "correct_labels", "dedupe", "sample", "split")
 Step = TypeVar("Step", bound=Callable[..., Any])
 #: ``load`` and the steps by name: functions, whose settings are checked by annotation, or the class of their
 #: settings.

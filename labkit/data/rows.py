@@ -1,17 +1,18 @@
-"""Loaded rows with their preparation steps: clean, relabel, split, dedupe and sample."""
+"""Loaded rows with their preparation steps: clean, relabel, correct labels, split, dedupe and sample."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from labkit.core.config import checked_seed, known_settings
-from labkit.data import memmap, recipe
+from labkit.data import croissant, memmap, recipe
 from labkit.data.dataset import SplitDataset
-from labkit.data.prepare import classes, pii, split
+from labkit.data.prepare import classes, corrections, pii, split
 from labkit.data.prepare import dedupe as duplicates
 from labkit.data.prepare.clean import TextCleaner
 from labkit.data.report import Note
@@ -44,10 +45,36 @@ class Rows(SplitDataset):
         given = {**({"names": dict(names)} if names else {}), **({"drop": list(drop)} if drop else {})}
         return classes.relabel(self, **given)._did("relabel", given)
 
+    def correct_labels(
+        self,
+        labels: Mapping[Any, str] | None = None,
+        confirmed: Sequence[int] = (),
+        was: Mapping[Any, str] | None = None,
+        add: Sequence[str] = (),
+    ) -> Rows:
+        """Change, add or confirm labels of single rows: ``rows.correct_labels({12: "positive"})``; see
+        :func:`labkit.data.prepare.corrections.correct_labels`. :func:`labkit.find_label_issues` finds doubtful
+        ones."""
+        made = corrections.correct_labels(self, labels, confirmed, was, add)
+        changed = corrections.by_row(labels)
+        before = corrections.labels_before(self, [*changed, *confirmed])
+        given: dict[str, Any] = {
+            "labels": {str(row): label for row, label in changed.items()},
+            "confirmed": [int(row) for row in confirmed],
+            "was": {str(row): label for row, label in before.items()},
+            "add": list(add),
+        }
+        return made._did("correct_labels", {name: value for name, value in given.items() if value})
+
     def find_pii(self) -> pd.DataFrame:
         """Personal data in the texts: a line with split, row, column, kind and place for each finding; see
         :func:`labkit.data.prepare.pii.table`. ``rows.clean(("pii",))`` replaces them by a word."""
         return pii.table(self)
+
+    def save_croissant(self, folder: str | Path, **about: str) -> Path:
+        """Write Parquet files with a data card in Croissant (JSON-LD); see
+        :func:`labkit.data.croissant.save_croissant`."""
+        return croissant.save_croissant(self, folder, **about)
 
     def suggest_merges(self) -> dict[str, str]:
         """Labels that are probably others misspelt, for :meth:`relabel`: ``{"postive": "positive"}``; see

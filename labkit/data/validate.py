@@ -71,6 +71,8 @@ def make_rows(
         raise_refused(report, choice.on_bad, total)
         _check_left({name: part.table for name, part in parts.items()}, (), report)
     note_alike(names_of(first), report)
+    for name, part in parts.items():
+        check_columns(part.table, choice.groups, name)
     text = text_columns(first, choice, report) if choice.kind == "text" else ()
     label = label_column(parts, text, choice, report)
     rows = {name: _row_numbers(part.table, starts[name]) for name, part in parts.items()}

@@ -103,7 +103,7 @@ def makers(
     inputs, asked = plain_inputs(train, spec), functools.partial(plain_inputs, spec=spec)
 
     def of_features() -> Fitted:
-        linear, size = _logistic(inputs, label, classes)
+        linear, size = logistic(inputs, label, classes)
         return Fitted(lambda rows: linear(asked(rows)), size)
 
     found[_("logistic regression")] = of_features
@@ -122,7 +122,7 @@ def plain_inputs(dataset: Dataset, spec: Spec) -> np.ndarray:
     return np.concatenate([seen.mean(1), seen.std(1)], axis=1)
 
 
-def _logistic(
+def logistic(
     known: np.ndarray, train_labels: Iterable[int], classes: Sequence[str]
 ) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
     """Softmax regression on pictures or features [n, …], each standardised by the training rows: what answers

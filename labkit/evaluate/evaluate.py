@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from labkit.data.groups import columns_of
 from labkit.data.rows import Rows
 from labkit.data.targets import targets_of
 from labkit.evaluate import target_baselines
@@ -46,9 +48,11 @@ def make_report(
     texts = part["text"] if rows.spec.modality == Modality.TEXT else None
     if task.problem_type is ProblemType.CLASS:
         seen = sorted(set(rows["train"]["label"]) - {-1})
-        report: EvaluationReport = ClassificationReport(
+        report: EvaluationReport
+        report = classified = ClassificationReport(
             classes, part["label"], answers, texts, part["row"], split=split, seen=seen
         )
+        classified.columns_of = functools.partial(columns_of, part, features=rows.schema.features)
     else:
         given = (classes, targets_of(part), answers, np.asarray(part["label"]) >= 0, texts, part["row"])
         if task.problem_type is ProblemType.LABELS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 from labkit.core.config import checked_seed
 from labkit.core.errors import DataError
 from labkit.core.text import one_line
+from labkit.evaluate.fairness import FairnessReport
 from labkit.evaluate.intervals import Interval, bootstrap, difference
 from labkit.evaluate.shown import SCORED, Table, TableReport
 from labkit.evaluate.verdict import first_line
@@ -59,6 +60,9 @@ class ClassificationReport(TableReport):
         self.unlabelled = int((self.truth < 0).sum())
         self.unseen = n - int(self.counted.sum()) - self.unlabelled
         self.predicted = self.probability.argmax(-1)  # int [n]; the first class where several are equal
+        self.columns_of: Callable[[str | Sequence[str]], dict[str, list[Any]]] | None = (
+            None  # of the rows of a run
+        )
         self.baselines: dict[str, ClassificationReport] = {}  # shown beside this report; see `beside`
 
     def _check(self, n: int, c: int) -> None:
@@ -193,6 +197,33 @@ class ClassificationReport(TableReport):
             self._check_pair(name, report)
         self.baselines = dict(baselines)
         return self
+
+    def by_group(
+        self,
+        by: str | Sequence[str] | Mapping[str, Sequence[Any]],
+        positive: str | None = None,
+        thresholds: float | Mapping[str, float] | None = None,
+        min_rows: int = 0,
+    ) -> FairnessReport:
+        """Rates by group of rows with intervals, and the gaps between the groups.
+
+        Args:
+            by: a column of the rows of a run, or several for their intersections; for any other report a name →
+                the group of every row: ``{"sex": frame["sex"]}``.
+            positive, thresholds, min_rows: see :class:`~labkit.evaluate.fairness.FairnessReport`.
+
+        Raises:
+            DataError: there is no such column, or this report is not of a run and ``by`` names a column.
+        """
+        if not isinstance(by, Mapping):
+            if self.columns_of is None:
+                raise DataError(
+                    _(
+                        "this report does not know the columns of its rows: pass a dict with the values of each column."
+                    )
+                )
+            by = self.columns_of(by)
+        return FairnessReport(self, by, positive, thresholds, min_rows)
 
     def _compared(self) -> list[list[str]]:
         table = self.compare(self.baselines).to_dict(orient="index")

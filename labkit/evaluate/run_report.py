@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from labkit.core.errors import DataError, LabkitError, nearest
+from labkit.core.errors import DataError, LabkitError
 from labkit.core.registry import ByClass
 from labkit.data.answers import answers_of
-from labkit.data.groups import measured
+from labkit.data.groups import groups_of
 from labkit.data.io.load import open_rows
 from labkit.data.rows import Rows
 from labkit.evaluate import ngram
@@ -23,10 +23,10 @@ from labkit.evaluate.compare import Comparison
 from labkit.evaluate.compare import compare as of_reports
 from labkit.evaluate.conclusion import Conclusion, conclude
 from labkit.evaluate.evaluate import EvaluationReport, make_report, with_fitted_baselines
+from labkit.evaluate.fairness import FairnessReport, GroupThresholds, thresholds_by_group
 from labkit.evaluate.intervals import of_means
 from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.scores import Scores, assess
-from labkit.evaluate.slices import by_length, by_size
 from labkit.evaluate.slices import slices as of_groups
 from labkit.i18n import _
 from labkit.inference.embedding import EmbeddingPipeline
@@ -221,16 +221,37 @@ def slices(run: RunHandle, by: str | Iterable[Hashable] = "length", split: str =
 
 def sliced(report: ClassificationReport, part: Dataset, by: str | Iterable[Hashable]) -> pd.DataFrame:
     """The same for a report and the split that it is of."""
-    if not isinstance(by, str):
-        groups = list(by)
-    elif by in part.column_names:
-        groups = by_size(part[by]) if measured(part, by) else list(part[by])
-    elif by == "length" and "text" in part.column_names:
-        groups = by_length(part["text"])
-    else:
-        names = [*part.column_names, "length"]
-        raise DataError(
-            _("the rows have no column {by!r}.{hint} They have {names}."),
-            by=by, hint=nearest(by, names), names=", ".join(names),
-        )  # fmt: skip
-    return of_groups(report, groups)
+    return of_groups(report, groups_of(part, by) if isinstance(by, str) else list(by))
+
+
+def fairness(
+    run: RunHandle,
+    columns: str | Sequence[str],
+    split: str = "test",
+    positive: str | None = None,
+    min_rows: int = 0,
+) -> FairnessReport:
+    """Rates by group of a run that classifies, and the gaps between the groups.
+
+    Args:
+        run: a run that classifies.
+        columns: a column of the rows, whether the model reads it or not; several give their intersections.
+        split: which rows.
+        positive, min_rows: see :class:`~labkit.evaluate.fairness.FairnessReport`.
+
+    Raises:
+        DataError: there is no such column or class.
+    """
+    return report_of(run, split).by_group(columns, positive, None, min_rows)
+
+
+def group_thresholds(
+    run: RunHandle, columns: str | Sequence[str], goal: str = "demographic_parity", positive: str | None = None,
+    **costs: float,
+) -> GroupThresholds:  # fmt: skip
+    """Thresholds by group chosen on the validation rows and judged on the test rows; see
+    :func:`labkit.evaluate.fairness.thresholds_by_group`."""
+    chosen, judged = report_of(run, "validation"), report_of(run, "test")
+    assert chosen.columns_of is not None and judged.columns_of is not None
+    groups = chosen.columns_of(columns), judged.columns_of(columns)
+    return thresholds_by_group(chosen, judged, groups, goal, positive, **costs)

@@ -11,7 +11,6 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from labkit.core.errors import DataError
-from labkit.core.units import plain
 from labkit.evaluate.report import ClassificationReport
 from labkit.i18n import _
 
@@ -78,24 +77,3 @@ def in_order(table: pd.DataFrame) -> pd.DataFrame:
     ):
         return table
     return table.iloc[np.argsort([np.inf if number is None else number for number in numbers], kind="stable")]
-
-
-def by_length(texts: Sequence[str], parts: int = 4) -> list[str]:
-    """A group for every text by its length in characters, the groups being about equally large."""
-    return by_size([len(text) for text in texts], parts)
-
-
-def by_size(numbers: Sequence[float], parts: int = 4) -> list[str]:
-    """A group for every number, named by its least and greatest one; the groups are about equally large. What
-    is no number (NaN) has the group "nan"."""
-    values = np.asarray(numbers, np.float64)
-    known = np.isfinite(values)
-    if not known.any():
-        return ["nan"] * len(values)
-    edges = np.unique(np.quantile(values[known], np.linspace(0, 1, parts + 1), method="inverted_cdf"))
-    place = np.clip(np.searchsorted(edges, values, side="left") - 1, 0, max(len(edges) - 2, 0))
-    names = {}
-    for number in np.unique(place[known]):
-        inside = values[known & (place == number)]
-        names[number] = f"{plain(float(inside.min()), 6)}–{plain(float(inside.max()), 6)}"
-    return [names[number] if there else "nan" for number, there in zip(place, known, strict=True)]

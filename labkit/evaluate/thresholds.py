@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from labkit.core.errors import DataError, nearest
+from labkit.evaluate.fairness import positive_class
 from labkit.evaluate.report import ClassificationReport
 from labkit.i18n import _
 
@@ -16,36 +17,12 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 _SCORES = ("precision", "recall", "f1")
-#: Names of the class to find, of two, lower case; rows of a class from which on its curves mean something.
-POSITIVE = frozenset(
-    {
-        "positive",
-        "pos",
-        "yes",
-        "true",
-        "1",
-        "spam",
-        "fraud",
-        "churn",
-        "positiv",
-        "ja",
-        "是",
-        "正面",
-        "积极",
-        "阳性",
-    }
-)
-ENOUGH = 5
 
 
 def class_to_find(report: ClassificationReport) -> str:
     """The class whose threshold matters most: the one named as positive, else the rarest with
-    :data:`ENOUGH` evaluated rows, else the most frequent."""
-    counts = dict(zip(report.classes, report.per_class["support"], strict=True))
-    if len(counts) == 2 and (named := [name for name in counts if name.strip().casefold() in POSITIVE]):
-        return named[0]
-    enough = [name for name, count in counts.items() if count >= ENOUGH]
-    return min(enough, key=counts.__getitem__) if enough else max(counts, key=counts.__getitem__)
+    :data:`~labkit.evaluate.fairness.ENOUGH` evaluated rows, else the most frequent."""
+    return positive_class(report.classes, report.per_class["support"].tolist())
 
 
 class Thresholds:

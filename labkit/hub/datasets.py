@@ -46,6 +46,7 @@ class RawTable:
     classes: tuple[str, ...]
     kind: str = "text"
     notes: list[Note] = field(default_factory=list)
+    encoded: bool = False  # a table of categories too, which are encoded as features
     number: tuple[str, ...] = ()  # columns of numbers to predict, where there is no label
 
 
@@ -64,6 +65,10 @@ def table(name: str, *, progress: Progress = None, **options: object) -> RawTabl
             digits        0 … 9                          ``image``: uint8 [8, 8], 0 to 16
             breast-cancer benign, malignant              30 numbers
             diabetes      ``progression``: a number      ten numbers
+            adult         <=50K, >50K                    6 numbers, 8 categories, among them ``sex``, ``race``
+            compas        no, yes                        5 numbers, categories, among them ``sex``, ``race``
+            german-credit good, bad                      7 numbers, categories, among them ``sex``
+            law-school    failed, passed                 ``LSAT``, ``UGPA``, ``ZFYA``, ``Race``, ``Sex``
             fashion-mnist ten kinds of clothes           ``image``: uint8 [28, 28]; splits ``train`` and ``test``
             austen        six novels                     a paragraph a row in reading order; ``chapter``
             brown         15 genres                      a sentence a row in reading order; ``document``,
@@ -205,6 +210,66 @@ def _numbers(columns: dict[str, np.ndarray], **more: list[str]) -> Dataset:
     return Dataset.from_dict({"row": np.arange(count), **floats, **more})
 
 
+#: File → column of the label, its names by value, and numbers of two values that are categories.
+_ONE_HOT: dict[str, tuple[str, dict[str, str], dict[str, dict[str, str]]]] = {
+    "adult.csv": ("salary", {}, {}),
+    "compas-recidivism.csv": (
+        "two-year-recid",
+        {"0": "no", "1": "yes"},
+        {"sex": {"0": "Female", "1": "Male"}, "race": {"0": "other", "1": "White"}},
+    ),
+    "german.csv": ("credit-label", {"0": "good", "1": "bad"}, {"sex": {"0": "Female", "1": "Male"}}),
+    "law.csv": ("PF", {"0": "failed", "1": "passed"}, {"Sex": {"1": "Female", "2": "Male"}}),
+}
+#: Columns that are left out: the prediction of the tool that COMPAS is, and one made of two others.
+_LEFT_OUT = {"decile-score", "score-text", "sex-age"}
+
+
+def _one_hot(place: Path, file: str, classes: tuple[str, ...]) -> RawTable:
+    """A table of numbers and of categories, which the file has as columns ``name_word`` of 0 and 1."""
+    import pyarrow.csv
+    from datasets import Dataset
+
+    table = pyarrow.csv.read_csv(place / file)
+    label, names, named = _ONE_HOT[file]
+    words: dict[str, list[str]] = {}
+    for column in table.column_names:
+        name, _unused, word = column.partition("_")
+        words.setdefault(name, []).append(word)
+    columns: dict[str, Any] = {"row": np.arange(len(table))}
+    for name, found in words.items():
+        if name in _LEFT_OUT:
+            continue
+        if found != [""]:
+            hot = np.stack([np.asarray(table[f"{name}_{word}"]) for word in found], axis=1)
+            values = [found[n] for n in hot.argmax(1).tolist()]
+        else:
+            values = table[name].to_pylist()
+        meaning = names if name == label else named.get(name)
+        if meaning:
+            values = [meaning[str(value)] for value in values]
+        columns["label" if name == label else name] = values
+    return RawTable(
+        {"train": Dataset.from_dict(columns)}, "", "label", classes, kind="features", encoded=True
+    )
+
+
+def _adult(place: Path) -> RawTable:
+    return _one_hot(place, "adult.csv", ("<=50K", ">50K"))
+
+
+def _compas(place: Path) -> RawTable:
+    return _one_hot(place, "compas-recidivism.csv", ("no", "yes"))
+
+
+def _german(place: Path) -> RawTable:
+    return _one_hot(place, "german.csv", ("good", "bad"))
+
+
+def _law(place: Path) -> RawTable:
+    return _one_hot(place, "law.csv", ("failed", "passed"))
+
+
 def _fashion(place: Path) -> RawTable:
     """IDX files: a header of a magic number and the sizes of the axes, then bytes."""
     splits = {
@@ -246,6 +311,10 @@ _READERS: dict[str, Callable[..., RawTable]] = {
     "digits": _digits,
     "breast-cancer": _breast_cancer,
     "diabetes": _diabetes,
+    "adult": _adult,
+    "compas": _compas,
+    "german-credit": _german,
+    "law-school": _law,
     "fashion-mnist": _fashion,
     "austen": _austen,
     "brown": _brown,

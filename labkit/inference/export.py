@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from labkit.core.errors import ConfigError
+from labkit.hub.card import front_matter
 from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.bert import sentence
@@ -38,8 +39,14 @@ _CLASSES = {
 COARSE = 1e-4
 
 
-def export(experiment: Experiment, model: Path, folder: Path) -> Path:
+def export(experiment: Experiment, model: Path, folder: Path, card: str = "") -> Path:
     """Copy the folder of a run's model to another one, with a README.md.
+
+    Args:
+        experiment: of the run.
+        model: folder of its model.
+        folder: a new one.
+        card: Markdown of a model card (:func:`labkit.evaluate.card.model_card`), which comes first in the README.md.
 
     Raises:
         ConfigError: ``folder`` is not empty, or other programs would read this model otherwise than labkit.
@@ -48,7 +55,7 @@ def export(experiment: Experiment, model: Path, folder: Path) -> Path:
         raise ConfigError(_("{folder!r} is not empty; give a new folder."), folder=str(folder))
     _check(experiment, model)
     shutil.copytree(model, folder, dirs_exist_ok=True)
-    _write_readme(experiment, folder)
+    _write_readme(experiment, folder, card)
     return folder
 
 
@@ -74,9 +81,12 @@ def _check(experiment: Experiment, folder: Path) -> None:
         )  # fmt: skip
 
 
-def _write_readme(experiment: Experiment, folder: Path) -> None:
+def _write_readme(experiment: Experiment, folder: Path, card: str) -> None:
     classes = json.loads((folder / FACTS).read_text(encoding="utf-8"))["classes"]
-    lines = [f"# {experiment.name or experiment.model.modality + ' model'}", ""]
+    lines = [card, "## Files and formats", ""]
+    if not card:
+        head = front_matter(experiment.name or "model", library="labkit", tags=["labkit", "jax"])
+        lines = [head, f"# {experiment.name or experiment.model.modality + ' model'}", ""]
     lines += [
         f"Task: `{tasks.name_of(experiment.task)}`. Trained with labkit; `labkit.toml` holds every setting.",
         "",
@@ -97,8 +107,8 @@ def _write_readme(experiment: Experiment, folder: Path) -> None:
             f"of the best span by more than {threshold:.6g}, the threshold of the greatest F1 on the validation rows.",
             "",
         ]
-    for title, code in _ways(experiment, folder):
-        lines += [f"## {title}", "", "```python", code.format(folder="this folder"), "```", ""]
+    if not card:
+        lines += [line for way in ways_to_open(experiment, folder) for line in (way, "")]
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
 
 
@@ -107,6 +117,12 @@ def _shown(name: str) -> str:
     fence = "`" * (1 + max(map(len, re.findall("`+", name)), default=0))
     space = " " if len(fence) > 1 else ""
     return f"{fence}{space}{' '.join(name.split())}{space}{fence}"
+
+
+def ways_to_open(experiment: Experiment, folder: Path) -> Iterator[str]:
+    """Markdown of the code that opens an exported folder, a library at a time."""
+    for title, code in _ways(experiment, folder):
+        yield f"## {title}\n\n```python\n{code.format(folder='this folder')}\n```"
 
 
 def _ways(experiment: Experiment, folder: Path) -> list[tuple[str, str]]:

@@ -101,21 +101,56 @@ TABLE: dict[str, Message] = {
     "tab_calibration": _("Calibration"),
     "tab_compare": _("Compare"),
     "tab_slices": _("Slices"),
+    "tab_fairness": _("Fairness"),
+    "fairness_by": _("Groups by"),
+    "fairness_and": _("and by"),
+    "fairness_positive": _("Positive class"),
+    "fairness_goal": _("Thresholds by group"),
+    "goal_none": _("none (one rule for all)"),
+    "goal_demographic_parity": _("equal selection rates"),
+    "goal_equal_opportunity": _("equal true positive rates"),
+    "fairness_of": _("{rows} rows; predicted {positive} counts as selected."),
+    "gap": _("Difference between groups"),
+    "gap_demographic_parity_difference": _("Selection rate (demographic parity)"),
+    "gap_demographic_parity_ratio": _(
+        "Selection rate, least divided by greatest (below 0.8: four-fifths rule)"
+    ),
+    "gap_equalized_odds_difference": _("Equalized odds (greater gap of the two below)"),
+    "gap_equal_opportunity_difference": _("True positive rate (equal opportunity)"),
+    "gap_false_positive_rate_difference": _("False positive rate"),
+    "gap_predictive_parity_difference": _("Positive predictive value (predictive parity)"),
+    "gap_accuracy_difference": _("Accuracy"),
+    "worst_group": _("Lowest accuracy: {group}."),
+    "rate_accuracy": _("Accuracy"),
+    "rate_selection_rate": _("Selection rate"),
+    "rate_true_positive_rate": _("True positive rate"),
+    "rate_false_positive_rate": _("False positive rate"),
+    "rate_positive_predictive_value": _("Positive predictive value"),
+    "base_rate": _("Share of positive rows"),
+    "mean_probability": _("Mean probability"),
+    "by_groups": _("Rates by group"),
+    "thresholds_by_group": _("Thresholds by group"),
+    "price_of_equality": _(
+        "Thresholds chosen on the validation rows. {gap}: {before} → {after} on these rows; accuracy lost: {price} "
+        "({interval})."
+    ),
+    "before_thresholds": _("{rate} before"),
+    "after_thresholds": _("{rate} after"),
     "tab_audit": _("Privacy audit"),
     "audit_now": _("Run the audit"),
     "audit_now_help": _("Try to distinguish the training rows from these rows by the loss of the model"),
     "audit_about": _(
-        "Membership inference: can the training rows be distinguished from these rows by the loss of the model? An AUROC of 0.5 "
-        "is guessing. Stronger attacks, with reference runs and canaries, are in Python: run.audit()."
+        "Membership inference: can the training rows be distinguished from these rows by the loss of the model? "
+        "An AUROC of 0.5 is guessing. Stronger attacks, with reference runs and canaries, are in Python: run.audit()."
     ),
     "audit_auroc": _("AUROC of the attack"),
     "audit_tpr": _("True positive rate at a false positive rate of 0.01"),
     "audit_bound": _("At most, by ε = {epsilon}"),
     "audit_leaks": _(
-        "The training rows can be distinguished from others better than by guessing: the model reveals something of them. More "
-        "rows, fewer epochs or differential privacy reduce this."
+        "The training rows can be distinguished from others better than by guessing: the model reveals something "
+        "of them. More rows, fewer epochs or differential privacy reduce this."
     ),
-    "audit_nothing": _("This attack tells the training rows from others no better than guessing."),
+    "audit_nothing": _("This attack distinguishes the training rows from others no better than guessing."),
     "confusion": _("Confusion matrix"),
     "confusion_hint": _("Rows: true class. Columns: predicted class. Click a cell to see its examples."),
     "truth_by_answer": _("true \\ predicted"),
@@ -290,5 +325,11 @@ TABLE: dict[str, Message] = {
     "stop_writing_help": _("Stop generating"),
     "export": _("Export the model"),
     "export_help": _("Export the model as a zip file: safetensors and config in Hugging Face format"),
+    "with_card": _("with a model card"),
+    "with_card_help": _(
+        "README.md with intended use, data, licences, scores with intervals, baselines, privacy, size, speed and limits"
+    ),
+    "intended_use": _("Intended use"),
+    "intended_use_place": _("Which decision does the model serve, and who uses it?"),
     "exported": _("Saved: {file} ({size} MB)"),
 }

@@ -204,6 +204,41 @@ TABLE: dict[str, Message] = {
     "class_drop_help": _("Remove the label and its rows"),
     "class_reset": _("Undo all"),
     "class_reset_help": _("Restore the labels of the data"),
+    "review_title": _("Check labels"),
+    "review_what": _("Show"),
+    "review_doubtful": _("doubtful labels"),
+    "review_new": _("rows to label"),
+    "review_encoder": _("Search with"),
+    "encoder_none": _("word counts (seconds)"),
+    "encoder_minilm-l6": _("word counts and English sentence embeddings (minutes)"),
+    "encoder_e5-small": _("word counts and multilingual sentence embeddings (minutes)"),
+    "review_find": _("Find rows"),
+    "review_find_help": _(
+        "Rank the rows by out-of-fold predictions: labels that contradict them, or rows without a label about which "
+        "they are least certain"
+    ),
+    "review_list": _(
+        "Rows to check: arrow keys move, k keeps the label, s takes the suggestion, a number chooses a class"
+    ),
+    "review_found": _("{count} labels are doubtful. Listed: {listed}, most doubtful first."),
+    "review_unlabelled": _("{count} rows have no label. Listed: {listed}, most useful first."),
+    "review_keep": _("Keep label (k)"),
+    "review_keep_help": _("The label is right; it is not listed again"),
+    "review_take": _("Take suggestion (s)"),
+    "review_take_help": _("Change the label to the suggested class"),
+    "review_undo": _("Undo (u)"),
+    "review_undo_help": _("Restore the label of this row"),
+    "review_other": _("Other class"),
+    "review_give": _("Set class"),
+    "review_give_help": _("Label the row with this class; a new name adds a class"),
+    "review_reset": _("Undo all corrections"),
+    "review_reset_help": _("Restore all labels of the data"),
+    "review_decision": _("Decision"),
+    "review_suggested": _("Suggested"),
+    "review_quality": _("Probability"),
+    "review_log": _(
+        "Corrected: {corrected}, confirmed: {confirmed}. The report of the rows lists each of them."
+    ),
     "copies_title": pgettext("title", "Duplicates"),
     "copies": _("Duplicates"),
     "copies_keep": _("keep them"),

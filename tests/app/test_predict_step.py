@@ -73,6 +73,17 @@ def test_the_model_is_exported_as_a_zip_that_opens_again(panel: Predict, tmp_pat
     np.testing.assert_array_equal(again.probabilities(texts), finished.predictor.probabilities(texts))
 
 
+def test_a_model_card_is_exported_too(panel: Predict, tmp_path: Path):
+    assert panel.use.layout.display == "none" and "run.card" not in panel.code()
+    panel.with_card.value = True
+    panel.use.value = "Sorting <b>reviews</b>."
+    assert panel.use.layout.display == "" and "run.card(intended_use=" in panel.code()
+    panel.export.click()
+    panel.settle(120)
+    readme = zipfile.ZipFile(tmp_path / panel.link.name).read("README.md").decode()
+    assert "## Intended use\n\nSorting <b>reviews</b>." in readme and "## Evaluation" in readme
+
+
 def test_every_callback_that_fails_shows_it_and_the_panel_goes_on(panel: Predict):
     assert len(panel.callbacks) >= 9
     for callback in list(panel.callbacks):

@@ -146,7 +146,7 @@ def test_text_has_enough_contrast_in_both_themes(evaluated: Page):
         "evaluate.settle(120); use.settle(120); answer = 1"
     )
     for theme in themes(evaluated):
-        for number in range(5):
+        for number in range(7):
             evaluated.execute(f"evaluate.tabs.selected_index = {number}; answer = 1")
             evaluated.page.wait_for_timeout(300)
             assert hard_to_read(evaluated) == [], (theme, number)

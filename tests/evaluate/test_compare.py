@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 from labkit.core.errors import DataError
+from labkit.data.groups import by_length, by_size
 from labkit.evaluate.compare import compare, mcnemar
 from labkit.evaluate.report import ClassificationReport
-from labkit.evaluate.slices import by_length, by_size, in_order, slices
+from labkit.evaluate.slices import in_order, slices
 from tests.shown import shown_html
 
 from .test_report import noisy, sharp

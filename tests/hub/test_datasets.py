@@ -29,6 +29,25 @@ def rows(found: RawTable) -> list[dict]:
     return found.splits["train"].to_list()
 
 
+def test_a_one_hot_table_gets_its_categories_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [
+        "age,sex_Female,sex_Male,area_a_b,area_c,salary_<=50K,salary_>50K",
+        "30,1,0,0,1,0,1",
+        "41,0,1,1,0,1,0",
+    ]
+    given(monkeypatch, tmp_path, adult__csv="\n".join(lines).encode())
+    assert rows(table("adult")) == [
+        {"row": 0, "age": 30, "sex": "Female", "area": "c", "label": ">50K"},
+        {"row": 1, "age": 41, "sex": "Male", "area": "a_b", "label": "<=50K"},
+    ]
+    loaded = load("adult", groups="sex", features=["age", "area"])["train"]
+    assert loaded["sex"] == ["Female", "Male"] and set(loaded.column_names) == {
+        "label", "row", "sex", "age", "area=a_b", "area=c",
+    }  # fmt: skip
+    with pytest.raises(DataError, match="sexx"):
+        load("adult", groups="sexx")
+
+
 def test_movie_reviews_take_the_class_from_the_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = ["1\t2.5\tGood. ", "2\t0.0\tSo\tso.", "3\t-1.0\tB\u00e9art\u2028cannot\u0085act", "4\t1.0\tFine"]
     given(monkeypatch, tmp_path, movie_reviews__txt="\r\n".join(lines).encode())
@@ -317,6 +336,10 @@ def test_what_cannot_be_read_is_refused(
             0,
         ),
         ("fashion-mnist", {}, dict.fromkeys(datasets.CLOTHES, 6000), 0),
+        ("adult", {}, {"<=50K": 34014, ">50K": 11208}, 0),  # UCI: 24.78 % of the rows without missing values
+        ("compas", {}, {"no": 3358, "yes": 2809}, 0),
+        ("german-credit", {}, {"good": 700, "bad": 300}, 0),  # UCI
+        ("law-school", {}, {"failed": 2431, "passed": 19360}, 0),
         (
             "austen",
             {},

@@ -15,11 +15,13 @@ from labkit.app.state import State
 from labkit.app.widgets.confusion import Grid
 from labkit.app.widgets.download import Download
 from labkit.app.widgets.examples import Examples
+from labkit.app.widgets.fairness import FairnessView
 from labkit.core import html, source_code
 from labkit.core.errors import RunError
 from labkit.core.text import visible
 from labkit.core.units import unit_in
 from labkit.data.groups import parting
+from labkit.data.rows import Rows
 from labkit.evaluate import run_report
 from labkit.evaluate.audit import audit_run
 from labkit.evaluate.calibration import Calibration, calibrate
@@ -40,7 +42,9 @@ if TYPE_CHECKING:
 
 #: Mistakes that are offered.
 MISTAKES = 60
-TABS = ("tab_mistakes", "tab_thresholds", "tab_calibration", "tab_compare", "tab_slices", "tab_audit")
+TABS = (
+    "tab_mistakes", "tab_thresholds", "tab_calibration", "tab_compare", "tab_slices", "tab_fairness", "tab_audit",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Evaluated:
     predictor: Predictor
     part: Any  # the split of the rows
     columns: list[str]  # by which it can be parted
+    rows: Rows
 
 
 def evaluated(run: RunHandle, split: str) -> Evaluated | RowReport | Scores | None:
@@ -68,8 +73,10 @@ def evaluated(run: RunHandle, split: str) -> Evaluated | RowReport | Scores | No
         return report
     predictor = run_report.predictor_of(run)
     validation = report if split == "validation" else run_report.report_of(run, "validation")
-    part = run_report.rows_of(run)[split]
-    return Evaluated(run, report, validation, calibrate(validation, report), predictor, part, parting(part))
+    rows = run_report.rows_of(run)
+    part = rows[split]
+    calibration = calibrate(validation, report)
+    return Evaluated(run, report, validation, calibration, predictor, part, parting(part), rows)
 
 
 class Evaluate(Panel):
@@ -104,14 +111,11 @@ class Evaluate(Panel):
         }
         self.tabs = widgets.Tab(
             [
-                self._mistakes(),
-                self._thresholds(),
-                self._calibration(),
-                self._compare(),
-                self._slices(),
-                self._audit(),
+                self._mistakes(), self._thresholds(), self._calibration(), self._compare(), self._slices(),
+                self._fairness(), self._audit(),
             ]
-        )
+        )  # fmt: skip
+        self.tabs.observe(self.guarded(lambda _: self._changed(), person=False), "selected_index")
         self.tabs.titles = tuple(self.word(name) for name in TABS)
         links = widgets.HBox(list(self.downloads.values()))
         self.body.children = (top, self.empty, self.conclusion, self.scores, links, self.tabs)
@@ -130,6 +134,8 @@ class Evaluate(Panel):
             other = RunHandle(run.store, self.other.value)
             both = source_code.call("run.compare", source_code.variable("other"), self.split.value)
             lines += [opened(other, "other", self.state), source_code.line(both)]
+        if self.tabs.selected_index == TABS.index("tab_fairness") and (of := self.fairness.code_arguments()):
+            lines.append(source_code.line(source_code.call("run.fairness", *of, self.split.value)))
         return source_code.program(lines)
 
     # --- evaluation ------------------------------------------------------------------------------------------------
@@ -174,6 +180,7 @@ class Evaluate(Panel):
         self._worst()
         self._cut()
         self._slice(self.column.value)
+        self.fairness.show_report(found.report, found.validation, found.rows, class_to_find(found.report))
 
     def _conclude(self, report: ClassificationReport | RowReport) -> None:
         """Compare with the baselines, which takes a while: the scores are shown meanwhile."""
@@ -342,6 +349,10 @@ class Evaluate(Panel):
         self.column, self.sliced = widgets.Dropdown(description=self.word("slice_by")), self.html()
         self.on_change(self.column, self._slice)
         return widgets.VBox([self.column, self.sliced])
+
+    def _fairness(self) -> widgets.Widget:
+        self.fairness = FairnessView(self)
+        return self.fairness.root
 
     def _slice(self, column: str | None) -> None:
         if column and self.now is not None:

@@ -35,6 +35,7 @@ from labkit.data.cell_values import ColumnValues, column_values
 from labkit.data.io.pixels import Pixels
 from labkit.data.targets import targets_of
 from labkit.evaluate import run_report
+from labkit.evaluate.card import model_card
 from labkit.i18n import _, translate
 from labkit.inference.export import export
 from labkit.inference.predictor import NumericPrediction, Prediction, Predictions, Predictor
@@ -153,7 +154,17 @@ class Predict(Panel):
         left = widgets.VBox([*inputs, buttons, self.unsure, self.answer])
         both = widgets.HBox([left, self.why.root])
         both.add_class("lk-two")
-        last = widgets.HBox([self.export, self.link])
+        self.with_card = widgets.Checkbox(False, description=self.word("with_card"), indent=False)
+        self.with_card.tooltip = self.word("with_card_help")
+        self.use = widgets.Textarea(
+            placeholder=self.word("intended_use_place"), description=self.word("intended_use"), rows=3
+        )
+        self.use.layout.width, self.use.style.description_width = "480px", "auto"
+        self.use.layout.display = "none"
+        self.on_change(self.with_card, self._offer_card)
+        self.on_change(self.use, lambda _: self.renew_code())
+        last = widgets.HBox([self.export, self.with_card, self.link])
+        last = widgets.VBox([self.use, last])
         self.body.children = (self.empty, both, self.files.root, last)
         self.watch(["run", "ended"], self._open)
         self._open()
@@ -169,7 +180,10 @@ class Predict(Panel):
             lines += self.example.code(
                 {"unsure_below": self.unsure.value} if self._least() is not None else {}
             )
-        return source_code.program([*lines, 'run.export("my-model")'])
+        card = {"card": source_code.call("run.card", **self._about())} if self.with_card.value else {}
+        return source_code.program(
+            [*lines, source_code.line(source_code.call("run.export", "my-model", **card))]
+        )
 
     def refresh(self) -> bool:
         self.files.refresh()
@@ -383,21 +397,32 @@ class Predict(Panel):
     # --- taking it away -----------------------------------------------------------------------------------------
 
     def _export(self) -> None:
-        run = self.state.run
+        run, about = self.state.run, self._about() if self.with_card.value else None
         assert run is not None
-        self.later("export", lambda: archive(run), self._exported)
+        self.later("export", lambda: archive(run, about), self._exported)
+
+    def _offer_card(self, chosen: bool) -> None:
+        self.use.layout.display = "" if chosen else "none"
+        self.renew_code()
+
+    def _about(self) -> dict[str, Any]:
+        """What a person has said for the model card."""
+        use = self.use.value.strip()
+        return {"intended_use": use} if use else {}
 
     def _exported(self, path: Path) -> None:
         self.link.offer(path)
         self.say(self.word("exported", file=path.name, size=f"{path.stat().st_size / 1e6:.2f}"))
 
 
-def archive(run: RunHandle) -> Path:
-    """The model of a run as a zip file in the working directory, named after the run."""
+def archive(run: RunHandle, about: dict[str, Any] | None = None) -> Path:
+    """The model of a run as a zip file in the working directory, named after the run; with a model card where
+    ``about`` is given, the arguments of :func:`~labkit.evaluate.card.model_card`."""
     pipeline_of(run)  # says so where there is none, or it is damaged
     name = re.sub(r"[^\w-]+", "-", run.name).strip("-")[:60] or run.id
+    card = "" if about is None else model_card(run, **about).text
     with tempfile.TemporaryDirectory() as folder:
-        model = export(run.experiment, run.info.folder / "model", Path(folder) / "model")
+        model = export(run.experiment, run.info.folder / "model", Path(folder) / "model", card)
         return Path(shutil.make_archive(f"{name}-model", "zip", model))
 
 

@@ -1,4 +1,4 @@
-"""The step Prepare: cleaning with preview, classes, duplicates, splits and tokenization."""
+"""The step Prepare: cleaning with preview, classes, doubtful labels, duplicates, splits and tokenization."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import ipywidgets as widgets
 
 from labkit.app.panel import Panel
-from labkit.app.state import State, state_with
+from labkit.app.state import State, done, state_with
 from labkit.app.widgets.classes import ClassEditor
 from labkit.app.widgets.forms import hinted
+from labkit.app.widgets.label_review import LabelReview
 from labkit.app.widgets.tokens import TokensPreview
 from labkit.core import html
 from labkit.core.config import SEEDS
@@ -49,12 +50,16 @@ class Prepare(Panel):
         self.cleaning, self.copying, self.splitting = (widgets.VBox() for _ in range(3))
         self._build_cleaning()
         self.classes = ClassEditor(self, self._decide)
+        self.review = LabelReview(self, self._labelled, self._decide)
         self._build_copies()
         self._build_split()
         self.reading = TokensPreview(self)
         self.parts = widgets.VBox(
-            [self.cleaning, self.classes.root, self.copying, self.splitting, self.reading.root]
-        )
+            [
+                self.cleaning, self.classes.root, self.review.root, self.copying, self.splitting,
+                self.reading.root,
+            ]
+        )  # fmt: skip
         self.body.children = (self.none, self.parts)
         self.watch(("rows", "steps", "task", "accept_leakage"), self._preview)
         self.watch(["rows"], self._fill)
@@ -147,6 +152,7 @@ class Prepare(Panel):
             self.stratify.value, self.seed.value = split["stratify"], split["seed"]
             self.leak.value = self.state.accept_leakage
             self.classes.fill(rows, done.get("relabel", {}))
+            self.review.fill(rows, done.get("correct_labels", {}))
 
     def _decide(self) -> None:
         """The state as the controls have it; settings with default values are omitted."""
@@ -155,6 +161,8 @@ class Prepare(Panel):
             steps.append({"do": "clean", "steps": chosen})
         if (relabel := self.classes.step()) is not None:
             steps.append(relabel)
+        if (corrected := self.review.step()) is not None:
+            steps.append(corrected)
         if self.copies.value != "keep":
             steps.append({"do": "dedupe", "near": True} if self.copies.value == "near" else {"do": "dedupe"})
         controls = {
@@ -174,6 +182,15 @@ class Prepare(Panel):
         with self.state.hold_trait_notifications():
             self.state.accept_leakage = self.leak.value
             self.state.steps = tuple(steps)
+
+    def _labelled(self) -> Rows:
+        """The rows with their labels as they are now, duplicates among them and not split; for a thread."""
+        rows = self.state.rows
+        assert rows is not None
+        for step in self.state.steps:
+            if step["do"] not in ("dedupe", "split"):
+                rows = done(rows, step)
+        return rows
 
     # --- previews ---------------------------------------------------------------------------------------------
 

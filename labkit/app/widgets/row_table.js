@@ -3,6 +3,7 @@
 function render({ model, el }) {
   el.classList.add("lk-rows");
   let lines = [];
+  let typed = false; // a key has decided on a row: the focus follows the choice that the kernel makes
 
   const mark = (focus) => {
     const chosen = model.get("chosen");
@@ -13,6 +14,7 @@ function render({ model, el }) {
     if (focus) lines[chosen]?.focus();
   };
   const choose = (number) => {
+    typed = false;
     if (number < 0 || number >= lines.length) return;
     model.set("chosen", number);
     model.save_changes();
@@ -45,6 +47,14 @@ function render({ model, el }) {
       const row = line(body, "td", values);
       row.addEventListener("click", () => choose(number));
       row.addEventListener("keydown", (event) => {
+        if (model.get("hotkeys").includes(event.key) && !(event.ctrlKey || event.metaKey || event.altKey)) {
+          event.stopPropagation(); // not the notebook's command mode
+          event.preventDefault();
+          typed = true;
+          model.set("chosen", number);
+          model.set("pressed", [model.get("pressed")[0] + 1, event.key]);
+          return model.save_changes();
+        }
         const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
         if (!step && event.key !== "Enter" && event.key !== " ") return;
         event.stopPropagation(); // not the notebook's command mode
@@ -54,10 +64,10 @@ function render({ model, el }) {
       return row;
     });
     el.append(table);
-    mark();
+    mark(typed);
   };
   model.on("change:rows change:head change:label", draw);
-  const again = () => mark();
+  const again = () => mark(typed);
   model.on("change:chosen", again);
   draw();
   return () => {

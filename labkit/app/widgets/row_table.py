@@ -19,6 +19,8 @@ class RowTable(anywidget.AnyWidget):
     Attributes:
         places: what each row is, such as its place in a report.
         chosen: number of the chosen row, -1 for none.
+        hotkeys: keys of the keyboard that mean something on a row.
+        pressed: the last of them as (how many were pressed before, key).
     """
 
     _esm = _HERE / "row_table.js"
@@ -28,6 +30,8 @@ class RowTable(anywidget.AnyWidget):
     numeric = traitlets.List().tag(sync=True)
     label = traitlets.Unicode().tag(sync=True)
     chosen = traitlets.Int(-1).tag(sync=True)
+    hotkeys = traitlets.List().tag(sync=True)
+    pressed = traitlets.List([0, ""]).tag(sync=True)
     places: Sequence[int] = ()
 
     def offer(

@@ -92,6 +92,7 @@ def load(
     separator: str | None = None,
     answer: str | None = None,
     features: bool | Sequence[str] = False,
+    groups: str | Sequence[str] | None = None,
     decimal: str | None = None,
     split: str | Sequence[str] | None = None,
     on_bad: str = "error",
@@ -136,6 +137,8 @@ def load(
             places are in ``answer_start`` or are searched in the paragraphs; or answers as in SQuAD.
         features: input columns (numbers, dates, categories), instead of ``text``; True for all usable columns
             except identifiers. Categories are one-hot encoded.
+        groups: columns of a table to keep though the model does not read them, for scores by group, such as "sex"
+            (texts, pictures and sounds keep all columns).
         decimal: decimal mark, "." or ",", of ambiguous numbers such as "1,234".
         split: load only this split or these; for a single table, its name (default: "train").
         on_bad: unusable rows (ragged, not JSON, empty text, label outside ``classes``, answer that does not
@@ -174,6 +177,7 @@ def load(
     choice = Choice(
         text=text, label=label, classes=classes, on_bad=on_bad, missing=missing, separator=separator, features=columns,
         answer=answer, decimal=decimal, number=() if number is None else _names(number),
+        groups=() if groups is None else _names(groups),
         kind="features" if features else "text",
     )  # fmt: skip
     usual = Choice()
@@ -457,7 +461,7 @@ def _sample(name: str, choice: Choice, wanted: Any, options: dict[str, Any], sou
     told = Choice(**{
         **vars(choice), "kind": raw.kind, "text": choice.text or (raw.text if raw.kind == "text" else None),
         "label": raw.label or None if choice.label is None else choice.label, "classes": choice.classes or raw.classes,
-        "number": choice.number or raw.number,
+        "number": choice.number or raw.number, "features": choice.features or raw.encoded,
     })  # fmt: skip
     return make_rows(_read(parts, wanted), told, source, notes)
 
