@@ -35,7 +35,7 @@ PAGES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     ),
     "training": (
         "Training",
-        ("planning", "api", "train", "profile"),
+        ("planning", "api", "train", "profile", "choosing", "search", "more_labels"),
         ("labkit.train.experiment:Training", "labkit.api:Run", "labkit.api:Runs"),
     ),
     "evaluation": ("Evaluation", ("evaluate", "explain", "folds"), ()),

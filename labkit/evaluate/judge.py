@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import jax
 import numpy as np
 import pandas as pd
 
@@ -75,9 +74,7 @@ def judge(models: Mapping[str, Predictor | RunHandle], rows: Rows, split: str = 
 
 def _costs(predictor: Predictor) -> dict[str, float]:
     """Parameters, and bytes of the weights."""
-    leaves = jax.tree.leaves(predictor._state)
-    stored = getattr(predictor, "bytes", None) or sum(leaf.nbytes for leaf in leaves)
-    return {"parameters": sum(leaf.size for leaf in leaves), "bytes": stored}
+    return {"parameters": predictor.parameters, "bytes": predictor.bytes}
 
 
 def _milliseconds(opened: Mapping[str, Predictor], part: Dataset) -> dict[str, float]:

@@ -98,6 +98,7 @@ class Pipeline(ABC):
         experiment: of the run; None for pretrained weights.
         tokenizer: that of texts; None for other modalities.
         max_length: tokens that it reads at most; None for other modalities.
+        parameters, bytes: numbers of the model, and bytes of its weights as they are kept for inference.
     """
 
     task: ClassVar[type[Task]] = Task
@@ -131,6 +132,11 @@ class Pipeline(ABC):
         if device is not None:
             self._state = jax.device_put(self._state, device)
             nnx.update(self.model, self._state)
+        self._measure()
+
+    def _measure(self) -> None:
+        leaves = jax.tree.leaves(self._state)
+        self.parameters, self.bytes = sum(leaf.size for leaf in leaves), sum(leaf.nbytes for leaf in leaves)
 
     @abstractmethod
     def __call__(self, inputs: object, *more: object, **settings: object) -> Any:

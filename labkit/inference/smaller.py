@@ -47,7 +47,7 @@ class QuantizedPredictor(Predictor):
     ):
         if bits not in BITS:
             raise ConfigError(_("bits = {bits!r}; weights can have 8 or 4."), bits=bits)
-        super().__init__(source, device, plugins)
+        super().__init__(source, device, plugins, "float32")
         self.bits = bits
         leaves, tree = jax.tree_util.tree_flatten_with_path(self._state)
         packed = [packed_weights(_last(path), np.asarray(leaf), bits) for path, leaf in leaves]
@@ -91,7 +91,7 @@ class PrunedPredictor(Predictor):
         self, source: str | Path, rows: Dataset, heads: float = 0.25, units: float = 0.25,
         device: jax.Device | None = None, plugins: Sequence[str] = (),
     ):  # fmt: skip
-        super().__init__(source, device, plugins)
+        super().__init__(source, device, plugins, "float32")
         if not isinstance(self.model.backbone, Bert) or self.problem_type is not ProblemType.CLASS:
             raise ConfigError(
                 _("pruning is for BERT models that classify; this one is a {type} for {problem!r}."),
@@ -115,7 +115,7 @@ class PrunedPredictor(Predictor):
         _slice(layers.mlp_out, self.units, 1)
         layers.heads = self.heads.shape[1]
         self._graph, self._state = nnx.split(self.model)
-        self.bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(self._state))
+        self._measure()
         self.explainer = Explainer(self.model, self.classes, self.processor, self.problem_type, self._offset)
         self._answer = self._compile(self.head.predict)
 

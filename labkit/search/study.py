@@ -21,6 +21,7 @@ from labkit.core.extras import require
 from labkit.data.io.load import open_rows
 from labkit.data.rows import Rows
 from labkit.i18n import _
+from labkit.models.base import ModelConfig
 from labkit.profile.energy import Energy, EnergyMeter
 from labkit.profile.hardware import cores
 from labkit.runs.handle import RunHandle
@@ -432,9 +433,9 @@ def experiment_in(rows: Rows, space: Space, values: Mapping[str, Any], accept_le
         kind = models[model]
         own = {name: value for name, value in values.items() if name in kind.__dataclass_fields__}
         model = kind(**own)
-    elif (fields := getattr(type(model), "__dataclass_fields__", None)) is not None:
-        own = {name: value for name, value in values.items() if name in fields}
-        model = model.replace(**own) if own else model  # type: ignore[union-attr]
+    elif isinstance(model, ModelConfig):
+        own = {name: value for name, value in values.items() if name in type(model).__dataclass_fields__}
+        model = model.replace(**own) if own else model
     else:
         own = {}
     rest = {name: value for name, value in values.items() if name not in own}
