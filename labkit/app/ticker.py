@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from typing import Protocol
+
+_LOG = logging.getLogger("labkit.app")
 
 #: Seconds between two refreshes, and the least when somebody asks for one at once.
 PERIOD = 0.5
@@ -51,7 +54,12 @@ class Ticker:
                     self._thread = None
                     return
             for member in members:
-                if not member.refresh():
+                try:
+                    goes_on = member.refresh()
+                except Exception:  # one panel's failure must not stop the others
+                    _LOG.exception("%s", type(member).__name__)
+                    goes_on = False
+                if not goes_on:
                     self._dismiss(member)
             time.sleep(LEAST)
             self._asked.wait(PERIOD - LEAST)

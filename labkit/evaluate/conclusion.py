@@ -68,7 +68,7 @@ def conclude(
         Bar(name, *(float(line[f"{metric}{end}"]) for end in ("", "_low", "_high")))
         for name, (_unused, line) in zip(("model", *others), table.iterrows(), strict=True)
     )
-    outcome, sentence = against(table, metric, getattr(report, "better", 1))
+    outcome, sentence = against(table, list(others), metric, getattr(report, "better", 1))
     return Conclusion(sentence, outcome, metric, bars, tuple(advice_of(run, report, outcome, counts)))
 
 

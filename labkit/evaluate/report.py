@@ -279,7 +279,7 @@ class ClassificationReport(TableReport):
     @property
     def verdict(self) -> str:
         """That a baseline has the better F1; empty where none has."""
-        return first_line(self.compare(self.baselines), "f1") if self.baselines else ""
+        return first_line(self.compare(self.baselines), list(self.baselines), "f1") if self.baselines else ""
 
     def _heading(self) -> str:
         left_out = [

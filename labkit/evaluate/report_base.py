@@ -177,7 +177,9 @@ class RowReport(TableReport):
     @property
     def verdict(self) -> str:
         """That a baseline has the better main score; empty where none has."""
-        return first_line(self.compare(self.baselines), self.main, self.better) if self.baselines else ""
+        if not self.baselines:
+            return ""
+        return first_line(self.compare(self.baselines), list(self.baselines), self.main, self.better)
 
     def _heading(self) -> str:
         left_out = int((~self.counted).sum())

@@ -145,7 +145,7 @@ def test_every_task_and_architecture_has_a_form_without_english(comments):
                 assert english(panel.root) == [], (task, which)
                 seen |= {task, which}
         panel.close()
-    assert seen == {*models, *tasks}
+    assert seen == {*models, *tasks} - {"distill"}  # it needs a teacher, which lk.distill(run, …) names
 
 
 def settle(lab: Lab) -> None:

@@ -28,6 +28,7 @@ from labkit.tasks import tasks
 from labkit.tasks.classify import Classify
 from labkit.train.experiment import Experiment, Training
 from labkit.train.optimizer import Optimizer
+from labkit.train.privacy import Privacy
 from labkit.viz import media
 from labkit.viz.words import TABLE, help_of, label_of, word
 
@@ -85,7 +86,7 @@ def test_every_setting_has_a_name_and_help_in_both_languages(config: Config):
 
 
 def test_no_name_is_left_over():
-    used = {field.name for config in CONFIGS for field in dataclasses.fields(config)}
+    used = {field.name for config in (*CONFIGS, Privacy) for field in dataclasses.fields(config)}
     assert set(LABELS) - used == set()
     assert {f"into_{modality}" for modality in MODALITIES} <= set(TABLE)
     assert {f"model_{name}" for name in models} | {f"task_{name}" for name in tasks} <= set(TABLE)

@@ -53,3 +53,21 @@ def test_asking_is_answered_at_once_but_not_without_limit():
         time.sleep(0.001)
     ticker.discard(member)
     assert 4 <= member.calls <= 1 / LEAST + 1
+
+
+def test_a_member_that_fails_does_not_stop_the_others():
+    class Failing(Member):
+        def refresh(self) -> bool:
+            super().refresh()
+            raise ValueError("a panel that fails")
+
+    ticker, failing, other = Ticker(), Failing(1), Member(3)
+    ticker.add(failing)
+    ticker.add(other)
+    assert other.done.wait(10) and failing.calls
+    before = failing.calls
+    ticker.add(failing)  # it may be asked again
+    end = time.monotonic() + 10
+    while failing.calls == before and time.monotonic() < end:
+        time.sleep(0.01)
+    assert failing.calls > before

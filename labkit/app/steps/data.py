@@ -290,12 +290,10 @@ class Data(Panel):
             decimal: the decimal mark; "" to detect it.
         """
         columns = {} if source in SAMPLES and not Path(source).exists() else _peeked(source)
-        if (
-            chosen is not None and chosen == Chosen(chosen.goal) and columns
-        ):  # no column is named: show those that fit
-            chosen = for_goal(chosen.goal, columns)
         goal = chosen or (guess(columns) if columns else Chosen())
         given = options or (goal.options() if columns else {})
+        if columns and goal == Chosen(goal.goal):  # lk.load detects the columns: show those that fit
+            goal = for_goal(goal.goal, columns)
         given |= {"decimal": decimal} if decimal else {}
         try:
             return Loaded(source, columns, goal, _usable_rows(source, given, usable, labelled))
