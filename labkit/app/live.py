@@ -195,6 +195,7 @@ class LivePanel:
             "" if rate is None else compact(rate, RATE_FIGURES),
             description=self._word("change_rate"),
             placeholder="2e-5",
+            continuous_update=False,
         )
         self.rate.style.description_width, self.rate.layout.width = "auto", "260px"
         self.set = self._button("set", self._set)

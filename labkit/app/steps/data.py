@@ -91,7 +91,10 @@ class Data(Panel):
             accept=",".join(FILES), multiple=False, description=self.word("choose_file")
         )
         self.drop = FileDrop(label=self.word("drop_file"))
-        self.path = widgets.Text(description=self.word("path"), placeholder="reviews.csv")
+        # a value that is typed is sent whole, before the button that reads it: values in parts wait for the kernel
+        self.path = widgets.Text(
+            description=self.word("path"), placeholder="reviews.csv", continuous_update=False
+        )
         self.about = self.html()
         self.goal = widgets.ToggleButtons(
             options=[

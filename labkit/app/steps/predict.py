@@ -125,10 +125,14 @@ class Predict(Panel):
 
     def build(self) -> None:
         self.text, self.pair = (
-            widgets.Textarea(description=self.word(key), rows=3, layout={"width": "98%"})
+            widgets.Textarea(
+                description=self.word(key), rows=3, layout={"width": "98%"}, continuous_update=False
+            )
             for key in ("your_text", "second_text")
         )
-        self.numbers = widgets.Text(description=self.word("your_features"), layout={"width": "98%"})
+        self.numbers = widgets.Text(
+            description=self.word("your_features"), layout={"width": "98%"}, continuous_update=False
+        )
         self.drop = Drop(label=self.word("drop_picture"))
         self.drop.on_msg(self.guarded(self._dropped))
         hear_while_busy(self.drop)
@@ -157,7 +161,10 @@ class Predict(Panel):
         self.with_card = widgets.Checkbox(False, description=self.word("with_card"), indent=False)
         self.with_card.tooltip = self.word("with_card_help")
         self.use = widgets.Textarea(
-            placeholder=self.word("intended_use_place"), description=self.word("intended_use"), rows=3
+            placeholder=self.word("intended_use_place"),
+            description=self.word("intended_use"),
+            rows=3,
+            continuous_update=False,
         )
         self.use.layout.width, self.use.style.description_width = "480px", "auto"
         self.use.layout.display = "none"

@@ -93,7 +93,9 @@ class Asking:
 
     def area(self, key: str, rows: int = 3) -> widgets.Textarea:
         """A place for a long text."""
-        return widgets.Textarea(description=self.word(key), rows=rows, layout={"width": "98%"})
+        return widgets.Textarea(
+            description=self.word(key), rows=rows, layout={"width": "98%"}, continuous_update=False
+        )
 
     def true(self, asked: tuple[Any, ...]) -> Html:
         """The true answer, while the input is a row of the data."""

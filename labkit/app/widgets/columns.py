@@ -49,7 +49,7 @@ class ColumnForm:
         how, name = given.column, visible(given.column.name, 60)
         if how.kind not in ("category", "boolean"):
             empty = self.panel.word("missing_value") if given.missing else ""
-            return widgets.Text(given.usual, description=name, placeholder=empty)
+            return widgets.Text(given.usual, description=name, placeholder=empty, continuous_update=False)
         if how.kind == "boolean":
             options = [(self.panel.word("yes"), "true"), (self.panel.word("no"), "false")]
         else:
