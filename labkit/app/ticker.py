@@ -12,6 +12,8 @@ _LOG = logging.getLogger("labkit.app")
 #: Seconds between two refreshes, and the least when somebody asks for one at once.
 PERIOD = 0.5
 LEAST = 0.1
+#: Refreshes that may fail one after the other before a member is left out.
+TRIES = 10
 
 
 class Refreshed(Protocol):
@@ -25,6 +27,7 @@ class Ticker:
 
     def __init__(self) -> None:
         self._members: list[Refreshed] = []
+        self._failures: dict[int, int] = {}  # in a row, by the id of the member
         self._lock = threading.Lock()
         self._asked = threading.Event()
         self._thread: threading.Thread | None = None
@@ -56,9 +59,11 @@ class Ticker:
             for member in members:
                 try:
                     goes_on = member.refresh()
-                except Exception:  # one panel's failure must not stop the others
+                    self._failures.pop(id(member), None)
+                except Exception:  # a busy store, say: one panel's failure must not stop the others
                     _LOG.exception("%s", type(member).__name__)
-                    goes_on = False
+                    self._failures[id(member)] = failures = self._failures.get(id(member), 0) + 1
+                    goes_on = failures < TRIES
                 if not goes_on:
                     self._dismiss(member)
             time.sleep(LEAST)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from labkit.app.ticker import LEAST, Ticker
+from labkit.app.ticker import LEAST, TRIES, Ticker
 
 
 class Member:
@@ -55,19 +55,31 @@ def test_asking_is_answered_at_once_but_not_without_limit():
     assert 4 <= member.calls <= 1 / LEAST + 1
 
 
-def test_a_member_that_fails_does_not_stop_the_others():
+def test_a_member_that_fails_is_tried_again_and_does_not_stop_the_others():
     class Failing(Member):
         def refresh(self) -> bool:
-            super().refresh()
-            raise ValueError("a panel that fails")
+            if self.calls < self.left - 1:
+                self.calls += 1
+                raise ValueError("a store that is busy")
+            return super().refresh()
 
-    ticker, failing, other = Ticker(), Failing(1), Member(3)
+    ticker, failing, other = Ticker(), Failing(3), Member(2)
     ticker.add(failing)
     ticker.add(other)
-    assert other.done.wait(10) and failing.calls
-    before = failing.calls
-    ticker.add(failing)  # it may be asked again
-    end = time.monotonic() + 10
-    while failing.calls == before and time.monotonic() < end:
+    assert other.done.wait(10) and failing.done.wait(10)
+
+
+def test_a_member_that_always_fails_is_left_out(monkeypatch):
+    class Failing(Member):
+        def refresh(self) -> bool:
+            self.calls += 1
+            raise ValueError("a panel that cannot be shown")
+
+    monkeypatch.setattr("labkit.app.ticker.PERIOD", LEAST)
+    ticker, failing = Ticker(), Failing(0)
+    ticker.add(failing)
+    end = time.monotonic() + 20
+    while failing.calls < TRIES and time.monotonic() < end:
         time.sleep(0.01)
-    assert failing.calls > before
+    time.sleep(5 * LEAST)
+    assert TRIES <= failing.calls <= TRIES + 1
