@@ -24,9 +24,6 @@ if (worker := os.environ.get("PYTEST_XDIST_WORKER", "")) and hasattr(os, "sched_
     os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 # Set in the environment, so that kernels and worker processes started by a test have them too.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault(
-    "LABKIT_DTYPE", "float32"
-)  # pipelines are compared with others; tests of half width name it
 ROOT = str(Path(__file__).parent.parent)  # they also test this checkout, not what may be installed
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir("compiled")))

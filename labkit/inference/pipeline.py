@@ -24,13 +24,13 @@ from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
 from labkit.inference.pretrained import config_of
 from labkit.models import layers, weights
-from labkit.models.base import Capability, Modality, ModelConfig
+from labkit.models.base import Capability, ModelConfig
 from labkit.profile.compiler import compiler_options
 from labkit.tasks import tasks
-from labkit.tasks.base import Head, ProblemType, Task
+from labkit.tasks.base import Head, Task
 from labkit.tasks.decoding import Generation
 from labkit.train.compilation import use_compilation_cache
-from labkit.train.context import load_model, with_precision
+from labkit.train.context import load_model
 from labkit.train.experiment import Experiment
 from labkit.train.processors import Processor
 
@@ -83,8 +83,8 @@ class Pipeline(ABC):
             folder alone never decides which code runs.
         dtype: what it computes in. "float32"; "bfloat16", which on a CPU is products of bfloat16 numbers with
             sums in float32; or "auto", the ``dtype`` of the model's config, where that is "auto" too bfloat16
-            on accelerators, and on a CPU for texts where it was measured to be faster, unless numbers are
-            predicted. The variable ``LABKIT_DTYPE`` of the environment takes the place of "auto".
+            on accelerators and float32 on a CPU. The variable ``LABKIT_DTYPE`` of the environment takes the place
+            of "auto".
 
     Raises:
         ConfigError: the settings of the folder are invalid, or name a plugin that is not allowed; an unknown
@@ -182,9 +182,7 @@ class Pipeline(ABC):
     def _precise(self, model: ModelConfig) -> ModelConfig:
         """The config with the data type that is computed in."""
         if self.dtype == "auto":
-            task = None if self.experiment is None else self.experiment.task
-            exact = model.modality != Modality.TEXT or (task and task.problem_type is ProblemType.NUMBER)
-            return model if exact else with_precision(model)
+            return model
         if self.dtype != model.dtype and "dtype" not in model.values():
             raise ConfigError(
                 _("dtype = {dtype!r}: this model computes in {own}; leave dtype out."),

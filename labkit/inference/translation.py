@@ -12,7 +12,7 @@ import numpy as np
 from labkit.core.errors import ConfigError
 from labkit.i18n import _
 from labkit.inference.pipeline import GenerationPipeline
-from labkit.models.base import Capability, ModelConfig
+from labkit.models.base import Capability
 from labkit.tasks.decoding import Generation, step_of, write
 from labkit.tasks.seq2seq import Seq2Seq
 
@@ -26,11 +26,6 @@ class TranslationPipeline(GenerationPipeline):
     """
 
     task, pretrained, noun = Seq2Seq, Capability.SEQ2SEQ, _("source text")
-
-    def _precise(self, model: ModelConfig) -> ModelConfig:
-        """As of all pipelines, but "auto" is what the config says: one token at a time, stacked layers are not faster
-        at half width."""
-        return model if self.dtype == "auto" else super()._precise(model)
 
     def translate(self, texts: str | Sequence[str], **settings: object) -> Any:
         """The target texts of source texts, of which the ends are lost beyond the length of the training.
