@@ -213,7 +213,7 @@ def test_a_model_is_uploaded_to_a_branch(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_a_run_is_exported_and_uploaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def export(run: Any, folder: Path) -> Path:
+    def export(run: Any, folder: Path, card: Any = None) -> Path:
         folder.mkdir()
         (folder / "config.json").write_text("{}")
         return folder

@@ -118,7 +118,7 @@ def test_a_run_becomes_runs_on_subsets_that_are_long_enough(reviews, tmp_path):
     cnn = lk.models["textcnn"](preset="tiny")
     run = lk.fit(reviews, cnn, folder=tmp_path, name="cnn", background=False, epochs=1, batch_size=16, buckets=1,
                  max_length=16, vocabulary=200)  # fmt: skip
-    found = run.more_labels(sizes=4)
+    found = run.more_labels(sizes=4, orders=1)
     made = [each for each in lk.runs(tmp_path) if ": " in each.name]
     assert sorted(len(each.rows["train"]) for each in made) == found.law.sizes.tolist()
     assert {each.name.partition(":")[0] for each in made} == {"cnn"}
