@@ -28,7 +28,7 @@ class Candidate:
         kind: one of :data:`KINDS`.
         experiment: TOML of what a run does; empty until a search space has drawn its settings.
         space: place of the search space that it comes from; None for one that was given.
-        values: the settings that the space drew, or was asked for.
+        values: the settings that were drawn from the search space.
         run: id of its run.
         status: waiting, training, paused, pruned, finished or failed.
         rungs: steps at which it is compared with the others.

@@ -94,7 +94,7 @@ class Space:
             require("optuna")
 
     def draw(self) -> list[dict[str, Any]]:
-        """The settings of every candidate; not for "optuna", which is asked one by one."""
+        """The settings of every candidate; "optuna" suggests them one at a time instead."""
         names, seed = list(self.settings), self.seed
         if self.sampler == "sobol":
             power = math.ceil(math.log2(self.samples))
