@@ -65,6 +65,7 @@ class Ticker:
                     self._failures[id(member)] = failures = self._failures.get(id(member), 0) + 1
                     goes_on = failures < TRIES
                 if not goes_on:
+                    self._failures.pop(id(member), None)  # it may come back, or another have its id
                     self._dismiss(member)
             time.sleep(LEAST)
             self._asked.wait(PERIOD - LEAST)
