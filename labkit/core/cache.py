@@ -44,6 +44,12 @@ def cache_dir(*parts: str) -> Path:
     return path
 
 
+def lab_folder(folder: str | Path | None = None) -> Path:
+    """The lab folder: ``folder``, else ``LABKIT_FOLDER``, else ``.labkit`` in the working directory. It is not
+    made."""
+    return Path(folder or os.environ.get("LABKIT_FOLDER") or ".labkit").absolute()
+
+
 def writable_cache() -> AbstractContextManager[None]:
     """:func:`writable` for the cache."""
     return writable(_("cache folder"), cache_root(), "LABKIT_CACHE")

@@ -18,6 +18,14 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "mpi": ("mpi4py",),
     "optuna": ("optuna",),
     "privacy": ("dp_accounting",),
+    "pdf": ("pypdf",),
+    "tensorboard": ("tensorboardX",),
+    "mlflow": ("mlflow",),
+    "trackio": ("trackio",),
+    "wandb": ("wandb",),
+    "quantize": ("qwix",),
+    "onnx": ("onnx", "onnxruntime"),
+    "speech": ("espeakng_loader",),
 }
 
 

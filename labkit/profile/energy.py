@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -83,6 +84,13 @@ class EnergyMeter:
         if (joules := _accelerators()) is not None:
             found["nvml"] = joules
         return found
+
+
+def added_to(before: Any, energy: Energy) -> dict[str, Any]:
+    """An energy and what was used before, as a record of JSON; ``before``: such a record, or None."""
+    if isinstance(before, Mapping) and {"low", "high", "source"} <= set(before):
+        energy = Energy(float(before["low"]), float(before["high"]), str(before["source"])) + energy
+    return {"low": energy.low, "high": energy.high, "source": energy.source}
 
 
 def _wrap(place: Path) -> float:
