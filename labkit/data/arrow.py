@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from labkit.data import memmap
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 BATCH = 10_000  # rows in a table, at most
 _BYTES = 1 << 25  # bytes in a table, at most, unless a single row has more
+LEAST_BYTES = 256  # bytes of an array that is known by its bytes, not as text
 _OFTEN = 8  # tables after which Arrow gives the memory back that it does not use
 
 
@@ -107,11 +108,42 @@ def _taken(parts: list[pa.RecordBatch], ends: np.ndarray, rows: np.ndarray, sche
     which = np.searchsorted(ends, rows, side="right") - 1
     cuts = np.flatnonzero(np.diff(which, prepend=-1, append=len(parts)))
     found = [
-        parts[which[start]].take(pa.array(rows[start:end] - ends[which[start]]))
+        _rows_of(parts[which[start]], rows[start:end] - ends[which[start]])
         for start, end in pairwise(cuts.tolist())
     ]
     table = pa.Table.from_batches(found, schema)
     return table if order is None else table.combine_chunks().take(pa.array(np.argsort(order)))
+
+
+def _rows_of(part: pa.RecordBatch, rows: np.ndarray) -> pa.RecordBatch:
+    """Some rows, in ascending order; pictures and sounds as wholes, where Arrow takes list by list."""
+    first, last = int(rows[0]), int(rows[-1]) + 1
+    index, columns = pa.array(rows - first), []
+    for values in part.slice(first, last - first).columns:
+        found = stacked(values) if nested(values.type) else None
+        if found is None or found[0].nbytes < LEAST_BYTES:
+            columns.append(values.take(index))
+        else:
+            columns.append(as_lists(found[rows - first], values.type))
+    return pa.RecordBatch.from_arrays(columns, schema=part.schema)
+
+
+def as_lists(array: np.ndarray, kind: pa.DataType) -> pa.Array:
+    """An array as nested lists of a type that :func:`stacked` reads; the numbers are not copied."""
+    kinds = [kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind]
+    while nested(kinds[-1]):
+        kinds.append(kinds[-1].value_type)
+    made = pa.array(array.reshape(-1), kinds.pop())
+    for length, each in zip(reversed(array.shape[1:]), reversed(kinds), strict=True):
+        if pa.types.is_fixed_size_list(each):
+            made = pa.FixedSizeListArray.from_arrays(made, type=each)
+        else:
+            wide = np.int32 if pa.types.is_list(each) else np.int64
+            ends = pa.array(np.arange(0, len(made) + 1, length, wide))
+            made = (pa.ListArray if wide is np.int32 else pa.LargeListArray).from_arrays(
+                ends, made, type=each
+            )
+    return pa.ExtensionArray.from_storage(kind, made) if isinstance(kind, pa.BaseExtensionType) else made
 
 
 def column(dataset: Dataset, name: str) -> pa.ChunkedArray:
@@ -141,27 +173,86 @@ def written(values: pa.ChunkedArray) -> Iterator[bytes]:
     """``repr`` of each value as UTF-8. Pictures and sounds, nested lists of small integers, need no Python
     objects."""
     for chunk in values.chunks:
-        made = _written_lists(chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk)
+        made = _written_lists(chunk)
         yield from made or (repr(value).encode("utf-8", "surrogatepass") for value in chunk.to_pylist())
 
 
-def _written_lists(lists: pa.Array) -> Iterator[bytes] | None:
-    """The same for lists of one shape without missing values; None for anything else."""
+def contents(values: pa.ChunkedArray) -> Iterator[bytes]:
+    """What tells each value from others: pictures and sounds by their type, shape and bytes, anything else written
+    out (:func:`written`), and small arrays too, so that older splits stay what they were."""
+    for chunk in values.chunks:
+        for part in _alike(chunk):
+            if (found := large(part)) is None:
+                yield from written(pa.chunked_array([part]))
+            else:
+                head, rows = found
+                yield from (head + row.tobytes() for row in rows)
+
+
+def digest(columns: Iterable[pa.ChunkedArray]) -> bytes:
+    """SHA-256 of :func:`contents` of a column, the same however it is cut into pieces."""
+    kinds, numbers = hashlib.sha256(), hashlib.sha256()
+    for part in (part for column in columns for chunk in column.chunks for part in _alike(chunk)):
+        if (found := large(part)) is None:
+            for value in written(pa.chunked_array([part])):
+                kinds.update(b"%d %b" % (len(value), value))
+        else:
+            kinds.update(found[0] * len(part))
+            numbers.update(np.ascontiguousarray(found[1]))
+    return kinds.digest() + numbers.digest()
+
+
+def _alike(values: pa.Array) -> Iterator[pa.Array]:
+    """Values in pieces of one shape, so that it plays no part which others are in a piece: all together, or each."""
+    single = nested(values.type) and stacked(values) is None and len(values) > 1
+    yield from (values.slice(place, 1) for place in range(len(values))) if single else (values,)
+
+
+def large(values: pa.Array) -> tuple[bytes, np.ndarray] | None:
+    """Pictures and sounds as type and shape, and their numbers [n, k]; None for anything that is known as text."""
+    found = stacked(values) if nested(values.type) else None
+    if found is None or found[0].nbytes < LEAST_BYTES:
+        return None
+    found = found.astype(found.dtype.newbyteorder("<"), copy=False)
+    return f"{found.dtype.str} {found.shape[1:]} ".encode(), found.reshape(len(found), -1)
+
+
+def stacked(lists: pa.Array) -> np.ndarray | None:
+    """Nested lists of one shape and of integers of 8 or 16 bits, without missing values, as one array; None for
+    anything else. Nothing is copied."""
+    if isinstance(lists, pa.ExtensionArray):
+        lists = lists.storage
     shape, count = [], len(lists)
     while (
         pa.types.is_list(lists.type)
         or pa.types.is_large_list(lists.type)
         or pa.types.is_fixed_size_list(lists.type)
     ):
-        least, most = pc.min_max(pc.list_value_length(lists)).values()
-        if lists.null_count or not most.as_py() or least.as_py() != most.as_py():
+        if lists.null_count or not len(lists) or (length := _length(lists)) is None:
             return None
-        shape.append(most.as_py())
+        shape.append(length)
         lists = lists.flatten()
     if not shape or lists.null_count or lists.type not in (pa.uint8(), pa.int8(), pa.uint16(), pa.int16()):
         return None
-    values = lists.to_numpy().reshape(count, -1)
-    digits, marks = _digits(values.dtype.str), _marks(tuple(shape))
+    return lists.to_numpy().reshape(count, *shape)
+
+
+def _length(lists: pa.Array) -> int | None:
+    """The length of all lists of an array, if it is the same and above 0."""
+    if pa.types.is_fixed_size_list(lists.type):
+        return lists.type.list_size or None
+    ends = np.frombuffer(lists.buffers()[1], np.int32 if pa.types.is_list(lists.type) else np.int64)
+    sizes = np.diff(ends[lists.offset : lists.offset + len(lists) + 1])
+    return int(sizes[0]) if sizes[0] and (sizes == sizes[0]).all() else None
+
+
+def _written_lists(lists: pa.Array) -> Iterator[bytes] | None:
+    """The same for lists of one shape without missing values; None for anything else."""
+    found = stacked(lists)
+    if found is None:
+        return None
+    values, shape = found.reshape(len(found), -1), found.shape[1:]
+    digits, marks = _digits(values.dtype.str), _marks(shape)
     closing = marks.astype(digits.dtype) << (8 * (digits.itemsize - 1))
     values = values.view(f"u{values.itemsize}")
     return (_joined(digits[row] | closing, len(shape)) for row in values)

@@ -64,7 +64,7 @@ def cells_of(features: np.ndarray, columns: Sequence[Column], names: Sequence[st
     found = []
     for how in source_columns(columns, names):
         places = tuple(place[name] for name in how.features)
-        found.append(Cell(how.name, _written(how, features[list(places)]), places, how.kind))
+        found.append(Cell(how.name, written(how, features[list(places)]), places, how.kind))
     return found
 
 
@@ -78,16 +78,17 @@ def _values(train: Dataset, how: Column) -> ColumnValues:
     if how.kind == "category":
         usual = how.words[int(table.sum(0).argmax())]
         return ColumnValues(how, usual, "", "", bool((table.sum(1) == 0).any()))
+    table = table[:, 0]  # without an indicator of missing values
     values = table[np.isfinite(table)]
     low, usual, high = (
-        _written(how, np.array([edge]))
+        written(how, np.array([edge]))
         for edge in (np.quantile(values, (0, 0.5, 1), method="inverted_cdf") if len(values) else [np.nan] * 3)
     )
     ends = ("", "") if how.kind == "boolean" else (low, high)
     return ColumnValues(how, usual, *ends, missing=len(values) < len(table))
 
 
-def _written(how: Column, values: np.ndarray) -> str:
+def written(how: Column, values: np.ndarray) -> str:
     """The cell of a column whose features have these values."""
     if how.kind == "category":
         return how.words[int(values.argmax())] if (values > 0).any() else ""

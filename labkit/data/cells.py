@@ -86,7 +86,10 @@ class Column(Config):
     kind: str = option(
         "number", "Type of the values. Dates are days since 1970-01-01, durations seconds.", choices=KINDS
     )
-    features: tuple[str, ...] = option((), "Feature names: one, or one per category (one-hot).")
+    features: tuple[str, ...] = option(
+        (),
+        "Feature names: one, and perhaps one that is 1 where it is missing; or one per category (one-hot).",
+    )
     words: tuple[str, ...] = option((), "Categories in the order of the features.")
     decimal: str = option(
         "", "Decimal mark of numbers stored as text; empty if no comma occurs.", choices=("", ".", ",")

@@ -51,10 +51,21 @@ class Choice:
     number: tuple[str, ...] = ()
     separator: str | None = None
     answer: str | None = None
+    tags: str | None = None
+    messages: str | None = None
+    transcript: str | None = None
     features: bool | tuple[str, ...] = False
     groups: tuple[str, ...] = ()
+    indicators: bool | None = None
+    time: str | None = None
+    series: str | None = None
+    step: str | None = None
+    user: str | None = None
+    item: str | None = None
+    title: str | None = None
     decimal: str | None = None
     rate: int = 0
+    masked: bool = False  # pictures with a mask each
     on_bad: str = "error"
     missing: str = "error"
     kind: str = "text"
@@ -84,11 +95,61 @@ class Choice:
                 answer=self.answer,
                 label=self.label or self.number,
             )
+        if self.tags and (self.label or self.number or self.answer or self.features):
+            raise ConfigError(
+                _("tags = {tags!r} excludes label, number, answer and features."), tags=self.tags
+            )
+        if self.messages and (
+            self.text is not None or self.label or self.number or self.answer or self.tags or self.features
+        ):
+            raise ConfigError(
+                _("messages = {messages!r} excludes text, label, number, answer, tags and features."),
+                messages=self.messages,
+            )
+        if self.masked and (self.label or self.number or self.answer or self.tags):
+            raise ConfigError(
+                _(
+                    "pictures with masks have a class for every pixel: leave label, number, answer and tags out."
+                )
+            )
+        if self.transcript and (self.label or self.number or self.answer or self.features or self.tags):
+            raise ConfigError(
+                _("transcript = {transcript!r} excludes label, number, answer, tags and features."),
+                transcript=self.transcript,
+            )
+        if self.indicators and not self.features:
+            raise ConfigError(_("indicators=True needs features: pass features=True or their names."))
+        if self.user or self.item or self.title:
+            self._check_interactions()
+            return
+        if self.time is None and (self.series or self.step):
+            raise ConfigError(_("series and step are of time series: name the time column with time=…."))
+        if self.time is not None and (self.label or self.answer or self.text is not None or self.features):
+            raise ConfigError(
+                _("time = {time!r} reads time series, whose value columns are number=…: leave text, label, answer and "
+                  "features out."),
+                time=self.time,
+            )  # fmt: skip
+        if self.time is not None and not self.number:
+            raise ConfigError(
+                _("time = {time!r} needs the value columns of the series: number=…."), time=self.time
+            )
         if self.features and self.text is not None:
             raise ConfigError(
                 _("give either text = {text!r} or features = {features!r}, not both."),
                 text=self.text,
                 features=self.features,
+            )
+
+    def _check_interactions(self) -> None:
+        """Raise :class:`ConfigError` where columns of interactions are missing, or others are given."""
+        if not (self.user and self.item and self.time):
+            raise ConfigError(_("interactions need the columns user=…, item=… and time=…."))
+        if self.label or self.answer or self.text is not None or self.features or self.number or self.series:
+            raise ConfigError(
+                _(
+                    "user and item read interactions: leave text, label, number, answer, features and series out."
+                )
             )
 
 

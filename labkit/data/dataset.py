@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from labkit.core import html
 from labkit.core.errors import DataError, nearest, os_reason
-from labkit.data.arrow import batches, numbers, text_columns, written
+from labkit.data.arrow import batches, contents, digest, large, numbers, text_columns
 from labkit.data.report import Note, Report, visible
 from labkit.data.schema import Spec, check_splits, describe
 from labkit.i18n import _
@@ -69,18 +69,19 @@ class SplitDataset:
             self.schema.modality,
             self.schema.classes,
             *([self.schema.problem_type] if self.schema.problem_type != "class" else []),
+            *([self.schema.mask_classes] if self.schema.mask_classes else []),
         ]
-        digest = hashlib.sha256(json.dumps(about).encode())
+        whole = hashlib.sha256(json.dumps(about).encode())
         for name, dataset in self.splits.items():
-            digest.update(json.dumps([name, len(dataset)]).encode())
-            digest.update(numbers(dataset, "label", "<i4"))
+            whole.update(json.dumps([name, len(dataset)]).encode())
+            whole.update(numbers(dataset, "label", "<i4"))
             for part in text_columns(dataset):
-                digest.update(_digest_text(dataset, part))
+                whole.update(_digest_text(dataset, part))
             rest = [name for name in dataset.column_names if name not in ("label", "row")]
             if self.schema.modality == "text":
                 rest = [name for name in rest if name == "target"]
-            digest.update(_digest_values(dataset, rest) if rest else b"")
-        return digest.hexdigest()
+            whole.update(_digest_values(dataset, rest) if rest else b"")
+        return whole.hexdigest()
 
     def with_splits(
         self, splits: Mapping[str, Dataset], notes: Report | Iterable[Note] = (), *, spec: Spec | None = None
@@ -253,11 +254,16 @@ def _digest_text(dataset: Dataset, name: str) -> bytes:
 
 
 def _digest_values(dataset: Dataset, names: list[str]) -> bytes:
-    """SHA-256 of the rows as dicts."""
-    digest = hashlib.sha256()
-    keys = [repr(name).encode() for name in names]
-    for table in batches(dataset, names):
-        for values in zip(*map(written, table.columns), strict=True):
+    """SHA-256 of the rows as dicts, and of columns of pictures or sounds by themselves."""
+    first = next(batches(dataset, names, 1), None)
+    whole = [name for name in names if first is not None and large(first.column(name).chunk(0)) is not None]
+    rest, whole_digest = [name for name in names if name not in whole], hashlib.sha256()
+    keys = [repr(name).encode() for name in rest]
+    for table in batches(dataset, rest) if rest or not whole else ():
+        for values in zip(*map(contents, table.columns), strict=True):
             pairs = (b"%b: %b" % pair for pair in zip(keys, values, strict=True))
-            digest.update(b"{%b}" % b", ".join(pairs))
-    return digest.digest()
+            whole_digest.update(b"{%b}" % b", ".join(pairs))
+    for name in whole:
+        own = digest(table.column(0) for table in batches(dataset, [name]))
+        whole_digest.update(b"%b: %b" % (repr(name).encode(), own))
+    return whole_digest.digest()

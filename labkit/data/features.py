@@ -81,7 +81,8 @@ def tabular(
 
     Args:
         parts: split → table.
-        choice: ``features`` names the columns to use, or is True for all that can be used; ``decimal``.
+        choice: ``features`` names the columns to use, or is True for all that can be used but ``groups``;
+            ``indicators``; ``decimal``.
         taken: columns of the targets.
         rows: split → row numbers, for the report.
         report: takes what is refused, repaired or counted.
@@ -93,7 +94,11 @@ def tabular(
     first = "train" if "train" in parts else next(iter(parts))
     table = parts[first].table
     named = not isinstance(choice.features, bool)
-    names = list(choice.features) if named else [name for name in names_of(table) if name not in taken]  # type: ignore[arg-type]
+    names = (
+        list(choice.features)
+        if named
+        else [name for name in names_of(table) if name not in taken and name not in choice.groups]
+    )  # type: ignore[arg-type]
     check_columns(table, names, first)
     plain = {split: _plain(part) for split, part in parts.items()}
     words = without_digits(table.data.table) if _is_wide(table) else set[str]()
@@ -129,7 +134,8 @@ def tabular(
             _("no column is usable as a feature; the columns are {listed}."),
             listed=visible(listed, 400) or _("none"),
         )
-    columns = _named_features(found, report)
+    lacking = _lacking(table, found, report) if choice.indicators else set[str]()
+    columns = _named_features(found, report, lacking)
     made: dict[str, Part] = {}
     fitted: dict[str, tuple[float, float]] = {}  # by the first split, which is train where there is one
     for split, part in parts.items():
@@ -140,7 +146,7 @@ def tabular(
             found = _features(part.table, how, rows[split], split, report, bad[split], written)
             if how.kind not in ("category", "boolean"):
                 fitted[how.name] = precision.note_lost(
-                    *found.values(), how.name, split, report, fitted.get(how.name)
+                    found[how.features[0]], how.name, split, report, fitted.get(how.name)
                 )
             values |= found
         made[split] = replace(part, table=_joined(part.table, taken, values, choice.groups))
@@ -259,8 +265,21 @@ def _identifier(
     return None
 
 
-def _named_features(columns: list[Column], report: Report) -> tuple[Column, ...]:
-    """The columns with names for their features, no two alike."""
+def _lacking(table: Dataset, columns: list[Column], report: Report) -> set[str]:
+    """The columns, other than categories, that lack values in a table; each gets an indicator, which is reported."""
+    found = set[str]()
+    for how in columns:
+        if how.kind == "category":  # a missing one has no feature that is 1
+            continue
+        values, wrong = read(with_class_names(table, how.name), how)
+        if (count := int(np.count_nonzero(np.isnan(values) & ~wrong))) and count < len(values):
+            found.add(how.name)
+            report.add("counted", _("indicator of missing values added"), column=how.name)
+    return found
+
+
+def _named_features(columns: list[Column], report: Report, lacking: Collection[str]) -> tuple[Column, ...]:
+    """The columns with names for their features, no two alike; those that are ``lacking`` values get an indicator."""
     taken = {how.name for how in columns}
     done: set[str] = set()
     named = {}
@@ -272,9 +291,12 @@ def _named_features(columns: list[Column], report: Report) -> tuple[Column, ...]
         wanted = [how.name]
         if how.kind == "category":  # names of columns in Arrow end at a NUL
             wanted = [f"{how.name}={word}".replace("\0", "␀") for word in how.words]
+        elif how.name in lacking:
+            wanted.append(f"{how.name} missing")
         names = []
         for name in wanted:
-            names.append(free_name(name, done, report))
+            others = taken if name != how.name else set()
+            names.append(free_name(name, done | others, report))
             done.add(names[-1])
         named[how.name] = how.replace(features=tuple(names))
     return tuple(named[how.name] for how in columns)
@@ -309,7 +331,8 @@ def _features(
 def encoded(how: Column, values: np.ndarray) -> dict[str, np.ndarray]:
     """Name → values of the features, f64[n], of a column as :func:`labkit.data.cells.read` gives it."""
     if how.kind != "category":
-        return {how.features[0]: values}
+        missing = {name: np.isnan(values).astype(np.float64) for name in how.features[1:]}
+        return {how.features[0]: values, **missing}
     return {name: (values == place).astype(np.float64) for place, name in enumerate(how.features)}
 
 

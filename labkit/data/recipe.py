@@ -109,6 +109,8 @@ def _is_plain(value: object, inner: bool = False) -> bool:
 def fits(value: object, kind: object) -> bool:
     """Whether a plain value is of the type of an annotation. A number is no truth value, a list may stand for
     any sequence, and a whole number for one with a fraction."""
+    if kind is Any:
+        return True
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         return any(fits(value, one) for one in inner)
@@ -118,13 +120,13 @@ def fits(value: object, kind: object) -> bool:
         return inner[0] in (str, Any)  # one name for a list of them
     if isinstance(value, list | tuple):
         several = isinstance(origin, type) and issubclass(origin, Sequence)
-        return kind is Any or (several and all(fits(item, inner[0]) for item in value))
+        return several and all(fits(item, inner[0]) for item in value)
     if isinstance(value, Mapping):
-        return kind is Any or (isinstance(origin, type) and issubclass(origin, Mapping))
+        return isinstance(origin, type) and issubclass(origin, Mapping)
     if kind is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     named = isinstance(kind, type) and isinstance(value, kind)
-    return kind is Any or (named and (kind is bool) == isinstance(value, bool))
+    return named and (kind is bool) == isinstance(value, bool)
 
 
 def _settings_class(name: str) -> type[Config] | None:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labkit.core.config import checked_seed, known_settings
+from labkit.core.errors import DataError
 from labkit.data import croissant, memmap, recipe
 from labkit.data.dataset import SplitDataset
 from labkit.data.prepare import classes, corrections, pii, split
 from labkit.data.prepare import dedupe as duplicates
 from labkit.data.prepare.clean import TextCleaner
 from labkit.data.report import Note
+from labkit.data.series import BY_TIME
 from labkit.i18n import _
 
 if TYPE_CHECKING:
@@ -87,12 +89,14 @@ class Rows(SplitDataset):
 
     def dedupe(self, **settings: Any) -> Rows:
         """Remove duplicate texts; see :func:`~labkit.data.prepare.dedupe.dedupe`."""
+        self._check_whole("dedupe")
         return duplicates.dedupe(self, **settings)._did("dedupe", settings)
 
     @recipe.recorded
     @known_settings
     def sample(self, n: int, seed: int = 0) -> Rows:
         """Sample ``n`` rows of each split (or all if fewer) without replacement, in their original order."""
+        self._check_whole("sample")
         drawn, seed = {}, checked_seed(seed)
         for name, dataset in self.splits.items():
             order = np.random.Generator(np.random.Philox(seed)).permutation(len(dataset))
@@ -106,6 +110,16 @@ class Rows(SplitDataset):
             _("{left:,} of {total:,} rows, seed {seed}", left=left, total=len(self), seed=seed),
         )
         return self.with_splits(drawn, [note])._did("sample", {"n": n, "seed": seed})
+
+    def _check_whole(self, step: str) -> None:
+        """Raise :class:`DataError` for time series, of which a step would take rows away."""
+        if self.schema.modality in BY_TIME:
+            raise DataError(
+                _(
+                    "rows.{step}() would leave gaps in series or histories; load the times that you need instead."
+                ),
+                step=step,
+            )
 
     def _did(self, step: str, settings: dict[str, Any]) -> Rows:
         """The same rows, their source naming one more step, so that an experiment can do it again."""

@@ -14,13 +14,14 @@ from labkit.core.errors import DataError
 from labkit.data import memmap
 from labkit.data.arrow import batches, numbers, text_columns
 from labkit.data.cells import Column
+from labkit.data.time_steps import TimeStep
 from labkit.i18n import _
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 #: What an example can be, and what can be known of it.
-MODALITIES = ("text", "image", "features", "audio")
+MODALITIES = ("text", "image", "features", "audio", "series", "interactions")
 PROBLEM_TYPES = ("class", "labels", "number")
 
 
@@ -49,7 +50,15 @@ class Spec(Config):
     )
     modality: str = option("text", "Modality of the examples.", choices=MODALITIES)
     rate: int = option(0, "Sampling rate of sounds in Hz.", low=0)
+    transcript: str = option("", "Source column of the transcripts of sounds; empty for none.")
     features: tuple[Column, ...] = option((), "Source columns of the features and their encoding.")
+    mask_classes: tuple[str, ...] = option((), "Names of the classes of pixels, of pictures with masks.")
+    time: str = option("", "Source column of the times of series.")
+    series: str = option("", "Source column that names the series; empty for a single one.")
+    user: str = option("", "Source column of the users of interactions.")
+    item: str = option("", "Source column of their items.")
+    title: str = option("", "Source column of the titles of items; empty for none.")
+    step: TimeStep | None = option(None, "Step between two values of a series.")
     sizes: dict[str, int] = option(help="Split → number of rows.", factory=dict)
     counts: dict[str, dict[str, int]] = option(help="Split → class name → number of rows.", factory=dict)
     unlabelled: dict[str, int] = option(help="Split → number of rows without a label (-1).", factory=dict)
@@ -114,6 +123,7 @@ def check_splits(spec: Spec, splits: Mapping[str, Dataset]) -> None:
     """Raise :class:`DataError` where a split lacks a normalised column, or a label is not the id of a class."""
     needed = ["label", "row", *("text", "text_pair")[: len(spec.text)]]
     needed += ["target"] if spec.problem_type != "class" else []
+    needed += ["mask"] if spec.mask_classes else []
     for name, dataset in splits.items():
         if missing := [wanted for wanted in needed if wanted not in dataset.column_names]:
             raise DataError(

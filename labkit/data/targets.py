@@ -129,6 +129,9 @@ def _of_columns(
             if problem_type == "number":
                 bad[split] |= precision.settle(cells, found, rows[split], name, split, report)
                 fitted[name] = precision.note_lost(found, name, split, report, fitted.get(name))
+            if choice.time is not None:  # an unknown value of a series is one of its steps
+                values[split][:, place] = found
+                continue
             missing |= np.isnan(found)
             values[split][:, place] = np.nan_to_num(found)
         known[split][~missing] = 0

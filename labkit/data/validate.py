@@ -26,7 +26,9 @@ from labkit.data.columns import (
     note_alike,
     text_columns,
 )
+from labkit.data.conversations import PAIR, conversation_column, prompt_columns, with_conversations
 from labkit.data.features import tabular
+from labkit.data.interactions import read_interactions
 from labkit.data.io.arrow_cache import MIXED, ROW, Part, as_text
 from labkit.data.labels import (
     Labels,
@@ -37,10 +39,14 @@ from labkit.data.labels import (
     read_labels,
     renamed,
 )
+from labkit.data.masks import with_masks
 from labkit.data.report import Note, Report, visible
 from labkit.data.rows import Rows
 from labkit.data.schema import Spec
+from labkit.data.series import SeriesRows, finished_series, note_unused, read_series
+from labkit.data.tags import TEXT, tag_columns, with_tags
 from labkit.data.targets import OUTSIDE, as_column, read_targets, wants_targets
+from labkit.data.transcripts import transcript_column, with_transcripts
 from labkit.i18n import _, joined
 from labkit.i18n.labels import split_name
 
@@ -73,15 +79,39 @@ def make_rows(
     note_alike(names_of(first), report)
     for name, part in parts.items():
         check_columns(part.table, choice.groups, name)
+    if choice.user is not None:
+        return _interactions(parts, choice, starts, source, report, total, settled)
+    rows = {name: _row_numbers(part.table, starts[name]) for name, part in parts.items()}
+    unusable: dict[str, np.ndarray] = {}
+    if (tagged := tag_columns(first, choice, report)) is not None:
+        parts, unusable = with_tags(parts, tagged, rows, report)
+        choice = replace(choice, text=TEXT, label=False, tags=None)
+        first = next(iter(parts.values())).table
+    elif (talks := conversation_column(first, choice, report)) is not None:
+        parts, unusable = with_conversations(parts, talks, rows, report)
+        choice = replace(choice, text=(TEXT, PAIR), label=False, messages=None)
+        first = next(iter(parts.values())).table
+    elif (prompts := prompt_columns(first, choice, report)) is not None:
+        choice = replace(choice, text=prompts, label=False)
+    if (spoken := transcript_column(first, choice, report)) is not None:
+        parts, unusable = with_transcripts(parts, spoken, rows, report)
+        choice = replace(choice, label=False, transcript=None)
+        first = next(iter(parts.values())).table
+    mask_classes: tuple[str, ...] = ()
+    if choice.masked:
+        parts, unusable, mask_classes = with_masks(parts, choice, rows, report)
+        choice = replace(choice, label=False, classes=None)
+        first = next(iter(parts.values())).table
     text = text_columns(first, choice, report) if choice.kind == "text" else ()
     label = label_column(parts, text, choice, report)
-    rows = {name: _row_numbers(part.table, starts[name]) for name, part in parts.items()}
     parts = _with_answers(parts, choice, text, rows, report)
     _check_mixed(report, (*text, *choice.number, *_labels(label, choice)))
     texts, bad = {}, {}
     for name, part in parts.items():
         check_columns(part.table, (*text, *([label] if name == "train" and label else [])), name)
         texts[name], bad[name] = _read_texts(part.table, text, rows[name], name, report)
+        if name in unusable:
+            bad[name] |= unusable[name]
         strict = label is None and not choice.number and not isinstance(choice.label, tuple)
         check_answers(part.table, text, texts[name], rows[name], name, report, bad[name], strict)
     problem_type, values = "class", dict.fromkeys(parts)
@@ -100,8 +130,11 @@ def make_rows(
     columns: tuple[Column, ...] = ()
     if choice.features:
         parts, columns = tabular(parts, choice, used, rows, report, bad)
+    series = read_series(parts, choice, rows, report, bad) if choice.time is not None else None
     raise_refused(report, choice.on_bad, total)
     told = ", ".join(used) or None
+    if series is not None:
+        return _series(series, parts, values, rows, used, choice, source, report.merge(settled))
     _settle_missing(ids, rows, bad, told, choice, report)
     splits = {
         name: _finished(
@@ -117,9 +150,45 @@ def make_rows(
         problem_type=problem_type,
         modality=choice.kind,
         rate=choice.rate,
+        transcript=spoken or "",
         features=columns,
+        mask_classes=mask_classes,
     )
     return Rows(splits, spec, report.merge(settled), source)
+
+
+def _interactions(
+    parts: Mapping[str, Part], choice: Choice, starts: Mapping[str, int], source: dict[str, Any], report: Report,
+    total: int, settled: Iterable[Note],
+) -> Rows:  # fmt: skip
+    """Rows of interactions of users with items, in the order of time."""
+    rows = {name: _row_numbers(part.table, starts[name]) for name, part in parts.items()}
+    bad = {name: np.zeros(len(part.table), bool) for name, part in parts.items()}
+    splits = read_interactions(parts, choice, rows, report, bad)
+    raise_refused(report, choice.on_bad, total)
+    _check_left(splits, (), report)
+    spec = Spec(
+        modality="interactions", user=choice.user or "", item=choice.item or "", title=choice.title or "",
+        time=choice.time or "",
+    )  # fmt: skip
+    return Rows(splits, spec, report.merge(settled), source)
+
+
+def _series(
+    found: SeriesRows, parts: Mapping[str, Part], values: Mapping[str, Any], rows: Mapping[str, np.ndarray],
+    names: tuple[str, ...], choice: Choice, source: dict[str, Any], report: Report,
+) -> Rows:  # fmt: skip
+    """Rows of time series, in the order of series and time."""
+    note_unused(next(iter(parts.values())).table, choice, names, report)
+    splits = {
+        split: finished_series(found, split, values[split], rows[split], names, report) for split in parts
+    }
+    _check_left(splits, (), report)
+    spec = Spec(
+        label=", ".join(names), classes=names, problem_type="number", modality="series", time=choice.time or "",
+        series=choice.series or "", step=found.step,
+    )  # fmt: skip
+    return Rows(splits, spec, report, source)
 
 
 def _with_answers(

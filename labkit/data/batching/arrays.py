@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -14,8 +14,9 @@ from labkit.core.config import Config, option
 from labkit.core.errors import DataError
 from labkit.data import precision
 from labkit.data.arrow import batches, column
-from labkit.data.batching.base import Batch, Batches, mixed
+from labkit.data.batching.base import Batch, OneShapeBatches
 from labkit.data.cells import Column
+from labkit.data.masks import UNKNOWN
 from labkit.data.schema import Spec
 from labkit.data.targets import targets_of
 from labkit.i18n import _
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import datasets
 
 _OWN = ("label", "row")  # columns of every split
+_KNOWN = ("target", "mask")  # columns of what is predicted
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +88,7 @@ def stack(dataset: datasets.Dataset, spec: Spec) -> Arrays:
     types = {
         name: _storage(kind)
         for name, kind in zip(*_schema(dataset), strict=True)
-        if name not in (*_OWN, "target")
+        if name not in (*_OWN, *_KNOWN)
     }
     nested = [name for name, kind in types.items() if _is_list(kind)]
     flat = [name for name, kind in types.items() if _is_number(kind)] if spec.modality == "features" else []
@@ -130,6 +132,7 @@ class Standard(Config):
     mean: tuple[float, ...] = option((), "Mean of each feature.")
     scale: tuple[float, ...] = option((), "Standard deviation of each feature; 1 for constant features.")
     columns: tuple[Column, ...] = option((), "Source columns of the features and their encoding.")
+    edges: tuple[float, ...] = option((), "Quantiles of each standardised number, where a model needs them.")
 
     @classmethod
     def fit(cls, train: Arrays) -> Self:
@@ -163,6 +166,13 @@ class Standard(Config):
                 raise DataError(self._beyond(arrays.row[row], place, arrays.inputs[row, place]))
         return replace(arrays, inputs=np.where(np.isfinite(inputs), inputs, 0).astype(np.float32))
 
+    def cardinalities(self) -> tuple[int, ...]:
+        """Categories of each column in the order of its features; 0 for a feature that is a number."""
+        categories = {how.features[0]: how.features for how in self.columns if how.kind == "category"}
+        coded = {name for names in categories.values() for name in names[1:]}
+        starts = self.names or ("",) * len(self.mean)
+        return tuple(len(categories.get(name, ())) for name in starts if name not in coded)
+
     def _beyond(self, row: int, place: int, value: float) -> str:
         name = repr(self.names[place]) if self.names else f"number {place}"
         if np.isinf(value):
@@ -183,7 +193,7 @@ class Standard(Config):
         )  # fmt: skip
 
 
-class ArrayBatches(Batches):
+class ArrayBatches(OneShapeBatches):
     """Batches of examples of one shape.
 
     A batch is ``{"inputs": [b, …] of the arrays' data type, "label": i32[b], "weight": f32[b], "index":
@@ -219,28 +229,9 @@ class ArrayBatches(Batches):
         self.arrays = arrays
 
     @property
-    def steps_per_epoch(self) -> int:
-        """Batches in an epoch, the same in each."""
-        return -(-self.examples // self.batch_size)
-
-    @property
     def shapes(self) -> list[tuple[int, ...]]:
         """The one shape (b, …) of ``inputs``; none where there are no examples."""
         return [(self.batch_size, *self.arrays.shape)] if self.examples else []
-
-    @property
-    def padding_share(self) -> float:
-        """Share of an epoch's places that hold no example; 0 to 1."""
-        places = self.steps_per_epoch * self.batch_size
-        return 1 - self.examples / places if places else 0.0
-
-    def _planned(self, epoch: int) -> np.ndarray:
-        """Rows of every batch of an epoch i32[steps, b] (-1: filler)."""
-        order = np.full((self.steps_per_epoch, self.batch_size), -1, np.int32)
-        order.flat[: self.examples] = (
-            self._rows[mixed(self._bits(epoch), self.examples)] if self.shuffle else self._rows
-        )
-        return order
 
     def _batch(self, plan: np.ndarray, place: int) -> Batch:
         return self.gather(plan[place])
@@ -250,6 +241,50 @@ class ArrayBatches(Batches):
         inputs = self.arrays.inputs.take(index, 0, mode="clip")  # "clip" is the fast mode; -1 becomes 0
         inputs[index < 0] = 0
         return {"inputs": inputs, **self._known(index)}
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedArrays(Arrays):
+    """n pictures with a mask each: ``mask`` u8[n, height, width], :data:`labkit.data.masks.UNKNOWN` where the class of
+    a pixel is not known."""
+
+    mask: np.ndarray = field(kw_only=True)
+
+
+@dataclass(frozen=True, eq=False)
+class VectorArrays(Arrays):
+    """n examples as the vectors that a backbone makes of them: ``inputs`` is f32[n, d]."""
+
+
+class VectorBatches(ArrayBatches):
+    """As :class:`ArrayBatches`, with ``vectors`` f32[b, d] in place of ``inputs``."""
+
+    def gather(self, index: np.ndarray) -> Batch:
+        """The batch of some examples (-1: none)."""
+        batch = super().gather(index)
+        return {"vectors": batch.pop("inputs"), **batch}
+
+
+class MaskBatches(ArrayBatches):
+    """As :class:`ArrayBatches`, with ``mask`` u8[b, height, width]."""
+
+    def __init__(
+        self,
+        arrays: MaskedArrays,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        *,
+        weights: np.ndarray | None = None,
+    ):
+        super().__init__(arrays, batch_size, seed, shuffle, weights=weights, labelled_only=False)
+        self.masks = arrays.mask
+
+    def gather(self, index: np.ndarray) -> Batch:
+        """The batch of some examples (-1: none)."""
+        mask = self.masks.take(index, 0, mode="clip")
+        mask[index < 0] = UNKNOWN
+        return {**super().gather(index), "mask": mask}
 
 
 def _schema(dataset: datasets.Dataset) -> tuple[list[str], list[pa.DataType]]:

@@ -130,6 +130,17 @@ class Batches(ABC):
         """The batches of the first epoch, in order."""
         return (self.at(step) for step in range(self.steps_per_epoch))
 
+    def array_shape(self, name: str, array: np.ndarray, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape that an array of a batch has where the batch has one of :attr:`shapes`.
+
+        Args:
+            name: of the array.
+            array: the one in any batch.
+            shape: one of :attr:`shapes`; several are buckets [b, t].
+        """
+        several = len(self.shapes) > 1
+        return tuple(shape) if several and array.ndim == 2 and name != "target" else array.shape
+
     def _plan(self, epoch: int) -> Any:
         """The plan of an epoch; the last two are kept."""
         plans = self.plans
@@ -160,6 +171,28 @@ class Batches(ABC):
             target = self._target.take(index, 0, mode="clip")
             known["target"] = target * real[..., None].astype(np.float32)
         return known
+
+
+class OneShapeBatches(Batches):
+    """Base class of batches of one shape: the plan of an epoch has the examples of every batch i32[steps, b] (-1:
+    filler)."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch, the same in each."""
+        return -(-self.examples // self.batch_size)
+
+    @property
+    def padding_share(self) -> float:
+        """Share of an epoch's places that hold no example; 0 to 1."""
+        places = self.steps_per_epoch * self.batch_size
+        return 1 - self.examples / places if places else 0.0
+
+    def _planned(self, epoch: int) -> np.ndarray:
+        order = np.full((self.steps_per_epoch, self.batch_size), -1, np.int32)
+        mine = self._rows[mixed(self._bits(epoch), self.examples)] if self.shuffle else self._rows
+        order.flat[: self.examples] = mine
+        return order
 
 
 def mixed(bits: np.random.BitGenerator, count: int) -> np.ndarray:

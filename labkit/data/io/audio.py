@@ -25,6 +25,8 @@ FACTOR = 50_000
 #: Amount of a sample that is no integer at most; what is above 1 is clipped, as players do with loud
 #: recordings.
 LOUDEST = 8.0
+#: Natural logarithms of energy below the loudest that frames of speech keep (43 dB), and what they are divided by.
+RANGE, SPREAD = 10.0, 3.0
 
 
 #: Number of a format in a WAV file → its name, for those that are not read.
@@ -237,3 +239,26 @@ class Sound(Config):
 def frames_of(rate: int) -> dict[str, int]:
     """Frames of 25 ms, one every 10 ms."""
     return {"window": round(0.025 * rate), "hop": round(0.01 * rate)}
+
+
+@dataclass(frozen=True)
+class Spectra(Config):
+    """How the sounds of speech become frames; kept with the model."""
+
+    rate: int = option(RATE, "Sampling rate in Hz.", low=1_000, high=192_000)
+    bands: int = option(40, "Number of mel bands.", low=1, high=1_000)
+
+    def __call__(self, wave: np.ndarray) -> np.ndarray:
+        """The frames of one sound f32[samples], f32[frames, bands], one every 10 ms.
+
+        Digital silence at the end, with which sounds are padded, is left out; at least one frame remains. What is
+        more than 43 dB below the loudest is cut to that, and each band has mean 0 over the sound: neither loudness nor
+        the response of a microphone or telephone line remains.
+        """
+        heard = np.flatnonzero(wave)
+        wave = wave[: heard[-1] + 1] if len(heard) else wave[:1]
+        # Equal loudness first: the floor inside ``log_mel`` is absolute.
+        wave = wave * (0.5 / max(float(np.abs(wave).max()), 1e-4))
+        seen = log_mel(wave, self.rate, bands=self.bands, **frames_of(self.rate))[0]
+        seen = np.maximum(seen, seen.max() - RANGE)
+        return ((seen - seen.mean(0)) / SPREAD).astype(np.float32)

@@ -32,6 +32,7 @@ from labkit.data.io.arrow_cache import (
     with_features,
 )
 from labkit.data.io.compressed import OPENERS, ending, unpacked
+from labkit.data.io.conll import conll_sentences, conll_table
 from labkit.data.io.csv import Dialect, named, note_encoding, read_csv
 from labkit.data.io.encoding import LOST, detect
 from labkit.data.io.excel import read_excel
@@ -149,6 +150,19 @@ def _numbered_texts(name: str, texts: list[str], start: int) -> pa.Table:
     )
 
 
+def read_conll(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Table]:
+    """Sentences in CoNLL format, columns ``tokens`` and ``tags``, a portion at a time."""
+    encoding = detect(path, dialect.encoding)
+    note_encoding(encoding, reading.report)
+    with encoding.open(path) as file:
+        found = conll_sentences(file, path.name)
+        while part := list(itertools.islice(found, PORTION)):
+            yield conll_table(part, reading.records)
+            reading.records += len(part)
+    if not reading.records:
+        raise DataError(_("{file!r} has 0 rows: it is empty."), file=path.name)
+
+
 def read_parquet(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Table]:
     """Parquet, a portion of a row group at a time; class names that ``datasets`` stored are kept."""
     try:
@@ -176,6 +190,7 @@ READERS: dict[str, Reader] = {
     ".parquet": read_parquet, ".pq": read_parquet,
     ".xlsx": read_excel, ".xlsm": read_excel,
     ".txt": read_lines,
+    ".conll": read_conll, ".bio": read_conll, ".iob": read_conll, ".iob2": read_conll,
 }  # fmt: skip
 #: Options of reading that each reader looks at.
 OPTIONS: dict[Reader, tuple[str, ...]] = {
@@ -183,6 +198,7 @@ OPTIONS: dict[Reader, tuple[str, ...]] = {
     read_json: ("encoding", "names"),
     read_excel: ("names", "sheet"),
     read_lines: ("encoding", "names"),
+    read_conll: ("encoding",),
 }
 #: Endings of files that are not text → what their first bytes say.
 _CONTENT = {

@@ -30,7 +30,7 @@ from labkit.data.io.compressed import OPENERS
 from labkit.data.io.csv import Dialect
 from labkit.data.io.encoding import LOST, detect
 from labkit.data.io.files import READERS, read_shards
-from labkit.data.io.media import PICTURES, SOUNDS, Shape, medium_of, read_media, settled
+from labkit.data.io.media import PICTURES, SOUNDS, Shape, medium_of, read_masked, read_media, settled
 from labkit.data.report import CAP, Note, Report, visible
 from labkit.i18n import _
 
@@ -43,6 +43,9 @@ SPLITS = {
 }  # fmt: skip
 MEDIA = (*PICTURES, *SOUNDS)
 TABLES = tuple(kind for kind in READERS if kind != ".txt")
+#: Usual names of the folders of pictures and of their masks.
+IMAGES = ("images", "image", "imgs", "img", "pictures", "photos", "图片", "图像")
+MASKS = ("masks", "mask", "segmentation", "annotations", "labels", "掩码", "标注")
 #: Columns that usually name a file, where its ending is left out.
 FILES = frozenset({
     "file", "file_name", "filename", "file_path", "filepath", "path", "image", "image_path", "image_file",
@@ -61,6 +64,7 @@ class Found:
         shape: what pictures or sounds are brought to.
         notes: files that are not read.
         tables: False for pictures or sounds by class, to which the options of tables mean nothing.
+        masked: whether each picture has a mask.
     """
 
     parts: Parts
@@ -68,6 +72,7 @@ class Found:
     shape: Shape = field(default_factory=Shape)
     notes: tuple[Note, ...] = ()
     tables: bool = True
+    masked: bool = False
 
 
 def canonical(name: str) -> str:
@@ -84,11 +89,12 @@ def in_order(splits: dict[str, Any]) -> dict[str, Any]:
 def read_folder(folder: Path, dialect: Dialect, shape: Shape, tables: bool = False) -> Found:
     """What a folder holds; the first of these that there is:
 
-    1. a table for each split, or one table, whose column names pictures or sounds in the folder;
-    2. a folder for each class with pictures or sounds, also within train/, test/ …;
-    3. a table for each split, or one table;
-    4. a folder for each class with texts;
-    5. a plain text for each split, or one.
+    1. a folder of pictures and one of their masks, also within train/, test/ …;
+    2. a table for each split, or one table, whose column names pictures or sounds in the folder;
+    3. a folder for each class with pictures or sounds, also within train/, test/ …;
+    4. a table for each split, or one table;
+    5. a folder for each class with texts;
+    6. a plain text for each split, or one.
 
     Args:
         folder: the folder.
@@ -99,6 +105,8 @@ def read_folder(folder: Path, dialect: Dialect, shape: Shape, tables: bool = Fal
     Raises:
         DataError: the folder holds none of these, pictures and sounds, or two files for one split.
     """
+    if found := _masked(folder, shape):
+        return found
     named = _split_tables(folder, TABLES)
     media = _classes(folder, MEDIA)
     by_class = bool(media) and not (named and _single_class(media))
@@ -318,6 +326,79 @@ def _of_classes(
     return parts, [*report.notes, *_left(folder, used)]
 
 
+# --- pictures with masks -------------------------------------------------------------------------------------------
+
+
+def _masked(folder: Path, shape: Shape) -> Found | None:
+    """Pictures with masks; None where the folder holds none.
+
+    Raises:
+        DataError: ``masks`` names a folder that is missing.
+    """
+    pairs = _mask_folders(folder, shape.masks)
+    if not pairs:
+        if shape.masks is not None:
+            raise DataError(
+                _("the folder {folder!r} has no pictures with masks in a folder {masks!r} beside them."),
+                folder=folder.name, masks=shape.masks,
+            )  # fmt: skip
+        return None
+    shape = settled(_below(next(iter(pairs.values()))[0], PICTURES), shape)
+    parts: Parts = {split: partial(_read_masked, *both, shape) for split, both in pairs.items()}
+    used = {path for both in pairs.values() for place in both for path in _below(place, PICTURES)}
+    return Found(parts, "image", shape, _left(folder, used), tables=False, masked=True)
+
+
+def _mask_folders(folder: Path, wanted: str | None) -> dict[str, tuple[Path, Path]]:
+    """Split → the folders of its pictures and of its masks."""
+    if both := _pair(folder, wanted):
+        images, masks = map(_split_folders, both)
+        shared = {split: (images[split], masks[split]) for split in images if split in masks}
+        return in_order(shared) if shared else {"train": both}
+    inside = {split: _pair(child, wanted) for split, child in _split_folders(folder).items()}
+    return in_order({split: both for split, both in inside.items() if both})
+
+
+def _pair(folder: Path, wanted: str | None) -> tuple[Path, Path] | None:
+    """The folder of pictures and that of masks in a folder, where there are both."""
+    inside = {child.name.lower(): child for child in _folders(folder)}
+    names = MASKS if wanted is None else (wanted.lower(),)
+    masks = next((inside[name] for name in names if name in inside), None)
+    images = next((inside[name] for name in IMAGES if name in inside), None)
+    if images is None and wanted is not None and masks is not None and len(inside) == 2:
+        images = next(child for child in inside.values() if child != masks)
+    if images is None or masks is None or images == masks:
+        return None
+    return (images, masks) if _below(images, PICTURES) and _below(masks, PICTURES) else None
+
+
+def _read_masked(images: Path, masks: Path, shape: Shape) -> Part:
+    """The pictures of a folder with the masks of the same name, or with "_mask" behind it."""
+    files, report = _below(images, PICTURES), Report()
+    index = {_stem(path, masks): path for path in _below(masks, PICTURES)}
+    names = [path.relative_to(images).as_posix() for path in files]
+    found = [index.get(stem := _stem(path, images)) or index.get(f"{stem}_mask") for path in files]
+    there = [place for place, mask in enumerate(found) if mask is not None]
+    gone = [place for place, mask in enumerate(found) if mask is None]
+    report.add("refused", _("picture without a mask"), gone, column="file", detail=[names[n] for n in gone])
+    left = [path.relative_to(masks).as_posix() for path in index.values() if path not in set(found)]
+    report.add("counted", _("mask without a picture"), [None] * len(left), detail=left)
+    if not there:
+        raise DataError(
+            _("no file in {masks!r} has the name of a picture in {images!r}, such as {name!r}."),
+            masks=masks.name, images=images.name, name=names[0],
+        )  # fmt: skip
+    about = pa.table({"file": [names[n] for n in there], ROW: pa.array(there, pa.int64())})
+    part = read_masked(
+        [files[n] for n in there], [path for path in found if path], shape, about, _names(about)
+    )
+    return Part(part.table, report.merge(part.report), len(files))
+
+
+def _stem(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).with_suffix("").as_posix().casefold()
+
+
 # --- files that a table names --------------------------------------------------------------------------------------
 
 
@@ -382,7 +463,9 @@ def named_files(
     heads = {
         name: [] if head is None else head.column(place).to_pylist() for place, name in enumerate(columns)
     }
-    if any(name.casefold() in TEXT and not looks_like_files(heads[name]) for name in columns):
+    if not shape.transcribed and any(
+        name.casefold() in TEXT and not looks_like_files(heads[name]) for name in columns
+    ):
         return None
     likely = [name for name in columns if looks_like_files(heads[name]) or name.casefold() in FILES]
     index = _Index(folder) if likely else None

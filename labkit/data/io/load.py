@@ -91,8 +91,18 @@ def load(
     number: str | Sequence[str] | None = None,
     separator: str | None = None,
     answer: str | None = None,
+    tags: str | None = None,
+    messages: str | None = None,
+    transcript: str | None = None,
     features: bool | Sequence[str] = False,
     groups: str | Sequence[str] | None = None,
+    indicators: bool | None = None,
+    time: str | None = None,
+    series: str | None = None,
+    step: str | None = None,
+    user: str | None = None,
+    item: str | None = None,
+    title: str | None = None,
     decimal: str | None = None,
     split: str | Sequence[str] | None = None,
     on_bad: str = "error",
@@ -106,6 +116,7 @@ def load(
     escapechar: str | None = None,
     sheet: str | None = None,
     size: int | Sequence[int] | None = None,
+    masks: str | None = None,
     seconds: float | None = None,
     rate: int | None = None,
     **options: object,
@@ -120,7 +131,8 @@ def load(
             Parquet, Excel, plain text with a text a line; also .gz, .bz2, .xz, .zst, or a .zip of one file);
             of a folder with such a file for each split (train.csv, test.csv, …), with a folder of texts
             (.txt), pictures (.png, .jpg …) or sounds (.wav) for each class (pos/, neg/; also inside train/,
-            test/), with a table that names pictures, sounds or texts in it; or written by :meth:`Rows.save`.
+            test/), with pictures in images/ and a mask for each in masks/ (also inside train/, test/), with a
+            table that names pictures, sounds or texts in it; or written by :meth:`Rows.save`.
             Or the address of such a file (https://…); the name of a sample (``labkit samples``); or a hub
             name, "organisation/name". A path wins over a sample.
         text: text column, or two columns for pairs. Default: detected by common names, otherwise the column
@@ -131,14 +143,33 @@ def load(
         classes: class names in the order of their ids, or label → name (``{"0": "bad", "1": "good"}``).
             Default: those of a ``ClassLabel`` column, otherwise the sorted labels of train (numerically if
             numbers).
-        number: regression target column(s), instead of ``label``.
+        number: regression target column(s), instead of ``label``; of time series their value column(s).
         separator: separator between several labels in one text column, such as "comedy;drama".
         answer: answer column of question answering, with ``text=(question, paragraph)``: the answer texts, whose
             places are in ``answer_start`` or are searched in the paragraphs; or answers as in SQuAD.
+        tags: column with a tag for every word (lists, or texts divided by spaces) of token classification; ``text``
+            names that of the words ("tokens"). Files in CoNLL format (.conll, .bio, .iob, .iob2) have both.
+        messages: column of conversations for instruction tuning: lists of ``{"role": …, "content": …}`` with the roles
+            system, user and assistant (also ``from`` and ``value``, human and gpt), or such lists as JSON. Pairs of a
+            prompt and a response are ``text=("prompt", "response")``, ``label=False``. Default: detected.
+        transcript: column with the words spoken in each sound, for speech recognition; the table names the sound files.
+            Sounds with a transcript are never cut: one longer than ``seconds`` (default: the longest, at most 30) is
+            refused.
         features: input columns (numbers, dates, categories), instead of ``text``; True for all usable columns
-            except identifiers. Categories are one-hot encoded.
+            except identifiers and ``groups``. Categories are one-hot encoded.
         groups: columns of a table to keep though the model does not read them, for scores by group, such as "sex"
-            (texts, pictures and sounds keep all columns).
+            (texts, pictures and sounds keep all columns), or for a split by site or by time.
+        indicators: for columns of numbers, dates and booleans that lack values in train, add a feature that is 1
+            where the value is missing. A missing value itself is read as the mean of train. Default: False, but for
+            samples with many missing values.
+        time: time column of a table of time series, whose values are ``number``: dates, or numbers. Rows are put in
+            the order of time; a time that occurs twice is refused, a missing step is an unknown value.
+        series: column that names the series, where there are several.
+        step: time between two values: "hour", "15 minutes", "day", "business day", "week", "month", a number where
+            times are numbers, or "rows" for the order of the rows alone. Default: detected.
+        user, item: columns of a table of interactions, with ``time``: who chose or rated what, and when. A rating is
+            not read: every row counts as a choice.
+        title: column of the titles of items.
         decimal: decimal mark, "." or ",", of ambiguous numbers such as "1,234".
         split: load only this split or these; for a single table, its name (default: "train").
         on_bad: unusable rows (ragged, not JSON, empty text, label outside ``classes``, answer that does not
@@ -154,6 +185,9 @@ def load(
         sheet: of an Excel file; left out: the first that has rows.
         size: image folders: side in pixels, or (height, width), to resize to. Default: the common size if
             there is one, otherwise the most common shorter side, at most 128.
+        masks: name of the subfolder with the masks of a folder of pictures. Default: "masks" or another usual name
+            beside "images". A mask has the name of its picture and a value for every pixel; ``classes`` names the
+            values.
         seconds, rate: sound folders: length in seconds (default: the 95th percentile, at most 10) and
             sampling rate in Hz (16,000).
         options: of a sample, such as ``min_score`` of movie-reviews.
@@ -169,16 +203,17 @@ def load(
         "escapechar": escapechar, "sheet": sheet,
     }  # fmt: skip
     file = {name: value for name, value in file.items() if value not in (None, True)}
-    shape = {"size": size, "seconds": seconds, "rate": rate}
+    shape = {"size": size, "masks": masks, "seconds": seconds, "rate": rate}
     media = {name: value for name, value in shape.items() if value is not None}
     hub = {name: value for name, value in (("revision", revision), ("subset", subset)) if value is not None}
     label = label if label is None or isinstance(label, str | bool) else tuple(label)
     columns = features if isinstance(features, bool) else _names(features)
     choice = Choice(
         text=text, label=label, classes=classes, on_bad=on_bad, missing=missing, separator=separator, features=columns,
-        answer=answer, decimal=decimal, number=() if number is None else _names(number),
-        groups=() if groups is None else _names(groups),
-        kind="features" if features else "text",
+        answer=answer, tags=tags, messages=messages, transcript=transcript, decimal=decimal,
+        number=() if number is None else _names(number),
+        groups=() if groups is None else _names(groups), indicators=indicators, time=time, series=series, step=step,
+        user=user, item=item, title=title, kind=_kind(user, time, features),
     )  # fmt: skip
     usual = Choice()
     said = {
@@ -287,6 +322,13 @@ def _is_tuples(x: Any) -> bool:
     return isinstance(x, list | tuple) and bool(x) and isinstance(x[0], list | tuple)
 
 
+def _kind(user: str | None, time: str | None, features: object) -> str:
+    """What the rows of a table are, by the columns that were named."""
+    if user is not None:
+        return "interactions"
+    return "series" if time is not None else "features" if features else "text"
+
+
 def _names(given: str | Iterable[str]) -> tuple[str, ...]:
     """One name or several as a tuple."""
     return (given,) if isinstance(given, str) else tuple(given)
@@ -332,14 +374,18 @@ def _from_name(
         if (path / MARK).is_file():
             _no_use({key: value for key, value in source.items() if key not in ("source",)}, _("saved rows"))
             return open_rows(path)
-        tables = choice.text is not None or bool(choice.features)
-        found = _found(path, dialect(**file), shape_of(**media), tables)
+        tables = choice.text is not None or bool(choice.features) or choice.time is not None
+        found = _found(
+            path, dialect(**file), shape_of(**media, transcribed=choice.transcript is not None), tables
+        )
         if found.kind == "text":
             _no_use(media, f"{name!r}, which is no folder of pictures or sounds")
         if not found.tables:
             _no_use(file, f"the folder {name!r} of files by class")
         kind = choice.kind if found.kind == "text" else found.kind
-        choice = replace(choice, kind=kind, rate=found.shape.rate if kind == "audio" else 0)
+        choice = replace(
+            choice, kind=kind, masked=found.masked, rate=found.shape.rate if kind == "audio" else 0
+        )
         return _checked(make_rows(_read(found.parts, wanted), choice, source, found.notes))
     _no_use(media, f"{name!r}, which is no folder of pictures or sounds")
     _no_use(file, _("{name!r}, which is not a local file", name=name))
@@ -458,10 +504,17 @@ def _sample(name: str, choice: Choice, wanted: Any, options: dict[str, Any], sou
         split: lambda table=table: Part(table.rename_column("row", ROW), Report(), len(table) + len(notes))
         for split, table in raw.splits.items()
     }
+    label = raw.label or None if raw.labelled else False
     told = Choice(**{
         **vars(choice), "kind": raw.kind, "text": choice.text or (raw.text if raw.kind == "text" else None),
-        "label": raw.label or None if choice.label is None else choice.label, "classes": choice.classes or raw.classes,
+        "label": label if choice.label is None else choice.label, "classes": choice.classes or raw.classes,
         "number": choice.number or raw.number, "features": choice.features or raw.encoded,
+        "tags": choice.tags or raw.tags or None, "transcript": choice.transcript or raw.transcript or None,
+        "rate": raw.rate,
+        "groups": tuple(dict.fromkeys((*raw.groups, *choice.groups))),
+        "masked": raw.masked,
+        "indicators": raw.indicators if choice.indicators is None else choice.indicators,
+        "time": choice.time or raw.time or None, **raw.interactions,
     })  # fmt: skip
     return make_rows(_read(parts, wanted), told, source, notes)
 

@@ -16,6 +16,7 @@ from labkit.core.cache import fingerprint, sha256_file
 from labkit.core.errors import ConfigError, DataError
 from labkit.data.io.arrow_cache import ROW, Part, Reading, cached
 from labkit.data.io.audio import RATE, read_wav
+from labkit.data.masks import COLOUR, MASK, mask_column
 from labkit.i18n import _
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ MOST_PIXELS = 50_000_000
 LARGEST = 128
 #: Seconds of a sound that are kept, unless ``seconds`` says how many: at most.
 LONGEST = 10.0
+#: The same of sounds with transcripts, of which none may be cut.
+LONGEST_SPEECH = 30.0
 _PORTION = 64  # files decoded at a time
 
 
@@ -36,18 +39,25 @@ _PORTION = 64  # files decoded at a time
 class Shape:
     """What the files of a folder are brought to.
 
-    ``size``: (height, width) of pictures, ``grey``: without colours; ``seconds``: length of sounds, and
-    ``rate``: their samples a second. What is None is found out.
+    ``size``: (height, width) of pictures, ``grey``: without colours; ``masks``: name of the folder of their masks;
+    ``seconds``: length of sounds, and ``rate``: their samples a second; ``transcribed``: they have transcripts, so that
+    none may be cut. What is None is found out.
     """
 
     size: tuple[int, int] | None = None
     grey: bool | None = None
+    masks: str | None = None
     seconds: float | None = None
     rate: int = RATE
+    transcribed: bool = False
 
 
 def shape_of(
-    size: int | Sequence[int] | None = None, seconds: float | None = None, rate: int | None = None
+    size: int | Sequence[int] | None = None,
+    seconds: float | None = None,
+    rate: int | None = None,
+    masks: str | None = None,
+    transcribed: bool = False,
 ) -> Shape:
     """The arguments of ``load``, checked. Raises :class:`ConfigError`."""
     sides = (size, size) if isinstance(size, int) else size
@@ -62,7 +72,7 @@ def shape_of(
         raise ConfigError(_("seconds = {seconds!r} must be above 0 and at most 600."), seconds=seconds)
     if rate is not None and not 1000 <= rate <= 192_000:
         raise ConfigError(_("rate = {rate!r} must be from 1,000 to 192,000 Hz."), rate=rate)
-    return Shape(both, None, seconds, rate or RATE)
+    return Shape(both, None, masks, seconds, rate or RATE, transcribed)
 
 
 def medium_of(files: Sequence[Path]) -> str:
@@ -76,7 +86,7 @@ def medium_of(files: Sequence[Path]) -> str:
 def settled(files: Sequence[Path], shape: Shape) -> Shape:
     """``shape`` with what these files say of it; they are looked at, pictures by their heads alone."""
     if medium_of(files) == "audio":
-        return shape if shape.seconds else replace(shape, seconds=_usual_length(files, shape.rate))
+        return shape if shape.seconds else replace(shape, seconds=_usual_length(files, shape))
     sizes, grey = Counter[tuple[int, int]](), True
     for path in files:
         if (seen := _looked_at(path)) is not None:
@@ -103,6 +113,24 @@ def read_media(files: Sequence[Path], shape: Shape, about: pa.Table, source: Seq
     key = ["pictures and sounds", repr(shape), fingerprint(_bytes(about), *map(sha256_file, files))]
     reader = _pictures if medium_of(files) == "image" else _sounds
     return cached(key, lambda reading: reader(_Files(files, source, about, reading), shape))
+
+
+def read_masked(
+    files: Sequence[Path], masks: Sequence[Path], shape: Shape, about: pa.Table, source: Sequence[str]
+) -> Part:
+    """Pictures with their masks, brought to a settled ``shape``: columns ``image``, uint8 [height, width, 1 or 3], and
+    ``mask``, the raw values int32 [height, width] (:mod:`labkit.data.masks`).
+
+    Args:
+        files, masks: a mask for each picture.
+        shape, about, source: see :func:`read_media`.
+
+    Raises:
+        DataError: none of the files can be read.
+    """
+    hashes = map(sha256_file, (*files, *masks))
+    key = ["pictures with masks", repr(shape), fingerprint(_bytes(about), *hashes)]
+    return cached(key, lambda reading: _with_masks(_Files(files, source, about, reading), masks, shape))
 
 
 def _bytes(table: pa.Table) -> bytes:
@@ -194,6 +222,35 @@ def _pictures(files: _Files, shape: Shape) -> Iterator[pa.Table]:
         files.reading.report.add("counted", _("images resized"), detail=detail)
 
 
+def _with_masks(files: _Files, masks: Sequence[Path], shape: Shape) -> Iterator[pa.Table]:
+    from datasets import Features
+
+    assert shape.size is not None and shape.grey is not None
+    size, grey = shape.size, shape.grey
+    held: list[np.ndarray] = []
+
+    def values(number: int) -> np.ndarray | None:
+        try:
+            data = files.paths[number].read_bytes()
+            pixels, mask = decode(data, None, grey), decode_mask(masks[number].read_bytes())
+            if pixels.shape[:2] != mask.shape:
+                raise DataError(
+                    _("a picture of {high} x {wide} pixels with a mask of {mask_high} x {mask_wide}"),
+                    high=pixels.shape[0], wide=pixels.shape[1], mask_high=mask.shape[0], mask_wide=mask.shape[1],
+                )  # fmt: skip
+        except DataError as error:
+            files.note("refused", str(error), number)
+            return None
+        held.append(fitted_mask(mask, size))
+        return pixels if pixels.shape[:2] == size else decode(data, size, grey)
+
+    for table in files.tables("image", (*size, 1 if grey else 3), values):
+        column, kind = mask_column(np.stack(held))
+        held.clear()
+        features = Features({**Features.from_arrow_schema(table.schema), MASK: kind})
+        yield pa.Table.from_arrays([*table.columns, column], schema=features.arrow_schema)
+
+
 def _looked_at(path: Path) -> tuple[tuple[int, int], bool] | None:
     """(height, width) of a picture and whether it is grey, from its head alone; None where it is none."""
     from PIL import Image
@@ -250,6 +307,49 @@ def decode(data: bytes, size: tuple[int, int] | None = None, grey: bool = False)
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
+def decode_mask(data: bytes) -> np.ndarray:
+    """A file of a mask as raw values int32 [height, width]: the numbers of a grey or palette image, the colours of
+    another (:data:`labkit.data.masks.COLOUR`).
+
+    Raises:
+        DataError: it is not a complete image, has more than 50 million pixels, or is stored with loss.
+    """
+    import io
+
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the size is checked here
+            with Image.open(io.BytesIO(data)) as picture:
+                if picture.size[0] * picture.size[1] > MOST_PIXELS:
+                    raise Image.DecompressionBombError
+                kind = picture.format
+                grey = picture.mode in ("1", "L", "P", "I", "I;16", "I;16B", "LA")
+                values = np.asarray(picture.convert("L") if picture.mode == "LA" else
+                                    picture if grey else picture.convert("RGB"))  # fmt: skip
+    except Image.DecompressionBombError:
+        raise DataError(_("image larger than {most} million pixels"), most=MOST_PIXELS // 1000000) from None
+    except Exception as error:  # decoders raise whatever their formats bring
+        raise DataError(_("not a complete image ({type})"), type=type(error).__name__) from error
+    if kind == "JPEG":
+        raise DataError(_("a mask in JPEG, which changes its values: store masks as PNG"))
+    if grey:
+        return values.astype(np.int32)
+    red, green, blue = (values[..., channel].astype(np.int32) for channel in range(3))
+    return COLOUR + (red << 16) + (green << 8) + blue
+
+
+def fitted_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A mask cut and scaled as :func:`decode` does with its picture; each pixel keeps a value of the mask."""
+    from PIL import Image, ImageOps
+
+    if mask.shape == tuple(size):
+        return mask
+    fitted = ImageOps.fit(Image.fromarray(mask, mode="I"), (size[1], size[0]), Image.Resampling.NEAREST)
+    return np.asarray(fitted, np.int32)
+
+
 def _eight_bits(picture: PILImage.Image) -> Any:
     """A picture of 16 or 32 bits as one of 8, which Pillow would clip."""
     from PIL import Image
@@ -264,15 +364,17 @@ def _eight_bits(picture: PILImage.Image) -> Any:
 # --- sounds --------------------------------------------------------------------------------------------------------
 
 
-def _usual_length(files: Sequence[Path], rate: int) -> float:
-    """Seconds that 95 % of the sounds do not exceed, at most :data:`LONGEST`."""
+def _usual_length(files: Sequence[Path], shape: Shape) -> float:
+    """Seconds that 95 % of the sounds do not exceed, at most :data:`LONGEST`; with transcripts that none exceeds, at
+    most :data:`LONGEST_SPEECH`."""
     lengths = []
     for path in files:
         try:
-            lengths.append(len(read_wav(path, rate)))
+            lengths.append(len(read_wav(path, shape.rate)))
         except DataError:
             continue
-    return min(LONGEST, max(float(np.quantile(lengths, 0.95)) / rate, 0.1)) if lengths else 1.0
+    share, most = (1.0, LONGEST_SPEECH) if shape.transcribed else (0.95, LONGEST)
+    return min(most, max(float(np.quantile(lengths, share)) / shape.rate, 0.1)) if lengths else 1.0
 
 
 def _sounds(files: _Files, shape: Shape) -> Iterator[pa.Table]:
@@ -284,6 +386,13 @@ def _sounds(files: _Files, shape: Shape) -> Iterator[pa.Table]:
             wave = read_wav(files.paths[number], shape.rate)
         except DataError as error:
             files.note("refused", str(error), number)
+            return None
+        if len(wave) > samples and shape.transcribed:
+            detail = _(
+                "{n_wave:.2f} s; the limit is {seconds:.2f} s (change with seconds=…)",
+                n_wave=len(wave) / shape.rate, seconds=samples / shape.rate,
+            )  # fmt: skip
+            files.note("refused", _("sound too long for its transcript to be kept"), number, detail)
             return None
         if len(wave) > samples:
             detail = _(

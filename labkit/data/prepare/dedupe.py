@@ -22,7 +22,7 @@ from scipy import sparse
 from labkit.core.config import known_settings
 from labkit.core.errors import ConfigError, DataError, nearest
 from labkit.data import memmap
-from labkit.data.arrow import batches, column, numbers, text_columns, written
+from labkit.data.arrow import batches, column, contents, numbers, text_columns, written
 from labkit.data.dataset import SplitDataset, Table
 from labkit.data.recipe import recorded
 from labkit.data.report import Note
@@ -161,20 +161,20 @@ def norms(split: Dataset) -> Iterator[str]:
     """What is equal in exact copies: the normalised texts; without texts the values of all source columns."""
     names = text_columns(split)
     if not names:
-        yield from (line.decode("utf-8", "surrogatepass") for line in _plain(split))
+        yield from (line.decode("utf-8", "surrogatepass") for line in _plain(split, written))
     for part in batches(split, names) if names else ():
         for line in zip(*(texts.to_pylist() for texts in part.columns), strict=True):
             yield "\n".join(map(normalise, line))
 
 
-def _plain(split: Dataset) -> Iterator[bytes]:
+def _plain(split: Dataset, told: Callable[[pa.ChunkedArray], Iterator[bytes]] = contents) -> Iterator[bytes]:
     """The values of all source columns of each row, for rows without texts."""
     names = [name for name in split.column_names if name not in ("label", "row", "target", "file")]
     if not names:
         yield from [b""] * len(split)
         return
     for part in batches(split, names):
-        yield from map(b"\n".join, zip(*map(_values, part.columns), strict=True))
+        yield from map(b"\n".join, zip(*(_values(values, told) for values in part.columns), strict=True))
 
 
 def digests(split: Dataset, salt: str = "", words: int = 1) -> np.ndarray:
@@ -243,10 +243,10 @@ def _normal_texts(texts: pa.ChunkedArray) -> list[bytes]:
     return found
 
 
-def _values(values: pa.ChunkedArray) -> Iterator[bytes]:
-    """Values written out; of an image its bytes, for copies may have been read from different paths."""
+def _values(values: pa.ChunkedArray, told: Callable[[pa.ChunkedArray], Iterator[bytes]]) -> Iterator[bytes]:
+    """What identifies values; of an image its bytes, for copies may have been read from different paths."""
     if not pa.types.is_struct(values.type):
-        return written(values)
+        return told(values)
     plain = values.to_pylist()
     return (repr(v["bytes"] if v and v.get("bytes") is not None else v).encode() for v in plain)
 

@@ -6,9 +6,9 @@ equal texts always go the same way, so that splitting does not leak.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from labkit.core.errors import ConfigError, DataError, nearest
 from labkit.data import memmap
 from labkit.data.arrow import batches, numbers
 from labkit.data.dataset import SplitDataset, Table
+from labkit.data.prepare import external
 from labkit.data.prepare.dedupe import (
     conflicts,
     dedupe,
@@ -29,6 +30,7 @@ from labkit.data.prepare.dedupe import (
 )
 from labkit.data.recipe import recorded
 from labkit.data.report import Note
+from labkit.data.series import BY_TIME, check_order, cut_times
 from labkit.i18n import _, joined, ngettext
 from labkit.i18n.labels import split_name
 
@@ -102,7 +104,7 @@ class Leakage(Config):
 
 def leakage(rows: SplitDataset) -> Leakage:
     """Count the rows of each other split whose text (normalised as for exact duplicates) is in train too."""
-    if "train" not in rows.splits:
+    if "train" not in rows.splits or rows.schema.modality in BY_TIME:  # those are divided by time
         return Leakage(tuple(SplitLeakage(name, len(split), 0) for name, split in rows.splits.items()))
     return _leakage(rows, {name: _draws(split) for name, split in rows.splits.items()})
 
@@ -172,6 +174,12 @@ def split(
     seed: int = 0,
     accept_leakage: bool = False,
     in_order: bool = False,
+    site: str | None = None,
+    test_sites: Sequence[Any] = (),
+    validation_sites: Sequence[Any] = (),
+    time: str | None = None,
+    test_from: str | float | None = None,
+    validation_from: str | float | None = None,
 ) -> Table:
     """Carve validation and test out of train.
 
@@ -179,6 +187,8 @@ def split(
     train when there are labelled ones, unless their text or group has a label elsewhere: they go with it. A
     class gets a row in every split while it has as many different texts (or groups) as there are splits; a
     rarer one is in train first, then in test, and the report says where it is missing.
+
+    Time series and interactions are always cut by time, at the same times for all: the latest for test.
 
     Args:
         validation: a fraction of the labelled rows of train (0.1), or a number of rows (500); 0 carves none.
@@ -190,13 +200,20 @@ def split(
         accept_leakage: go on when more than 1 % of a split is also in train.
         in_order: cut the table instead, train first, then validation, then test: for a running text, which
             rows dealt out would tear to pieces. ``stratify``, ``group`` and ``seed`` play no part then.
+        site: a column of sites, such as hospitals, of which some are test or validation as a whole: whether the
+            model is of use where it was not trained. What is not named is split as without it.
+        test_sites, validation_sites: values of ``site``.
+        time: a column of numbers or dates: train is earlier than validation, and this than test. Sizes are
+            fractions or numbers of the latest rows; rows of one time stay together.
+        test_from, validation_from: the first time of a split, instead of its size.
 
     Returns:
         Rows with the splits train, validation, test, in the order of the source, and notes in the report.
 
     Raises:
-        ConfigError: a size that is neither a fraction nor a number of rows, or too large.
-        DataError: no train split, an unknown ``group``, too few rows or groups, or leakage.
+        ConfigError: a size that is neither a fraction nor a number of rows, or too large; settings that exclude
+            each other.
+        DataError: no train split, an unknown ``group``, ``site`` or ``time``, too few rows or groups, or leakage.
     """
     if "train" not in rows.splits:
         raise DataError(
@@ -205,6 +222,16 @@ def split(
     asked = {"validation": validation, "test": test}
     for name, size in asked.items():
         _check_size(name, size)
+    sites, starts = (
+        {name: value for name, value in given.items() if value is not None and value != ()}
+        for given in (
+            {"test": tuple(test_sites), "validation": tuple(validation_sites)},
+            {"test": test_from, "validation": validation_from},
+        )
+    )
+    _check_way(
+        {"group": group, "site": site, "time": time, "in_order": in_order or None}, bool(sites), bool(starts)
+    )
     wanted = {name: asked[name] for name in _EVALUATION if asked[name] and name not in rows.splits}
     notes = [
         Note(
@@ -220,7 +247,19 @@ def split(
     ]
     seed = checked_seed(seed)
     draws: dict[str, np.ndarray] = {}
-    if wanted and in_order:
+    if rows.schema.modality in BY_TIME:
+        check_order(rows.splits)
+        rows = _cut_series(rows, wanted)
+        check_order(rows.splits)
+        return rows.with_splits(rows.splits, notes)
+    if site is not None:
+        rows = external.by_site(rows, site, sites)
+        wanted = {name: size for name, size in wanted.items() if name not in rows.splits}
+    if time is not None:
+        wanted = {name: size for name, size in wanted.items() if name not in starts}
+        count = len(rows.splits["train"])
+        rows = external.in_time(rows, time, _sizes(wanted, count) if wanted else {}, starts)
+    elif wanted and in_order:
         rows = _cut(rows, wanted)
     elif wanted:
         rows, draws = _carved(rows, wanted, stratify, group, seed)
@@ -232,6 +271,20 @@ def split(
         for part in leaks
     ]
     return rows.with_splits(rows.splits, notes)
+
+
+def _check_way(ways: dict[str, object], sites: bool, starts: bool) -> None:
+    """Raise :class:`ConfigError` for ways to split that exclude each other, and for settings without their column."""
+    given = [name for name, value in ways.items() if value is not None]
+    if len(given) > 1 and set(given) != {"group", "site"}:
+        raise ConfigError(
+            _("{first} and {second} are different ways to split; give one of them."),
+            first=given[0],
+            second=given[1],
+        )
+    for there, name in ((sites, "site"), (starts, "time")):
+        if there and name not in given:
+            raise ConfigError(_("give {name}=…, the column, too."), name=name)
 
 
 def _cut(rows: Table, wanted: dict[str, float]) -> Table:
@@ -254,6 +307,28 @@ def _cut(rows: Table, wanted: dict[str, float]) -> Table:
     return rows.with_splits(
         splits,
         [Note(None, None, "counted", _("split"), _("{shown} rows; in their original order", shown=shown))],
+    )
+
+
+def _cut_series(rows: Table, wanted: dict[str, float]) -> Table:
+    """The rows with the latest times cut off train, at the same times for all series or users."""
+    if not wanted:
+        return rows
+    train = rows.splits["train"]
+    times = np.asarray(numbers(train, "time", np.float64))
+    parts = cut_times(times, _sizes(wanted, len(np.unique(times))))
+    if empty := [name for name, part in parts.items() if not part.any()]:
+        raise DataError(
+            _("no rows remain for {missing}: {what}, too few or too uneven for these sizes."),
+            missing=split_name(empty[0]), what=_("{n_rows:,} rows", n_rows=len(train)),
+        )  # fmt: skip
+    carved = {name: memmap.chosen(train, np.flatnonzero(part)) for name, part in parts.items()}
+    splits = {**rows.splits, **carved}
+    splits = {name: splits[name] for name in sorted(splits, key=_place)}
+    shown = ", ".join(f"{name} {len(part):,}" for name, part in splits.items())
+    return rows.with_splits(
+        splits,
+        [Note(None, None, "counted", _("split"), _("{shown} rows; in the order of time", shown=shown))],
     )
 
 

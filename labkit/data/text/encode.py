@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _FORMAT = 1
 _CHUNK = 20_000  # rows tokenised at a time, at most
-_BYTES = 4_000_000  # of a table tokenised at a time, as nearly as its first rows tell
+_BYTES = 2_000_000  # of a table tokenised at a time, as nearly as its first rows tell
 _DAY = 86_400.0  # seconds after which a half-written entry is surely left over
 
 
