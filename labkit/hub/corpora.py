@@ -24,8 +24,29 @@ GENRES = (
     "news", "editorial", "reviews", "religion", "hobbies", "lore", "belles_lettres", "government", "learned",
     "fiction", "mystery", "science_fiction", "adventure", "romance", "humor",
 )  # fmt: skip
+#: Files of the sample small-talk by topic: SHA-256 and bytes. Others repeat ten pairs, or are long code.
+SMALL_TALK = {
+    "ai": ("620a65787a56641db4a03e1419a7578e813967218cf6721e3ea4ef90844916aa", 8340),
+    "botprofile": ("1a694c5288f3f8f87d027d2f98dae71d02efa88e28853a6e5d27e6dbce907294", 1385),
+    "computers": ("a222c5a432efe4289e6c5edf1c3d99fd26c48df99db0ff893d1d5ab569f5b750", 3744),
+    "emotion": ("510a018938c1880dd0f67e1ae458e26878c91a570daef5a84fb83713c89f0989", 10337),
+    "food": ("68eab2497721d03044d520b70c27d8a0d8ba8e505b3265fb3a1ff3e1a64c7124", 1266),
+    "gossip": ("d6f1b1613ed70821fc1c427bdd00395f58b77ff57d76fbe4ab8cb2038cf15c9b", 2119),
+    "greetings": ("0dd7eb8dcee8e2a38cd1a137bcfbd7f3eb732cddfa1bd396fac5a24b063a4d55", 1035),
+    "history": ("0ff4beeb6ef9b641dc12e1039a149c6a03eb8f2e183702fad2b0997fcc1d63e3", 795),
+    "humor": ("d2aa03a63f0e8e054589f642788afbc41b8c76f5d734c50901a9a63b359ea06b", 3522),
+    "literature": ("9361ff1478273d811259ca307a1e6be23a5e08e776a5bc5d9524fb13deb886f1", 4077),
+    "money": ("2911d9766625ff5c2feb3d784f2951b2ebd5e9658547efce7568d0282c49274b", 2375),
+    "movies": ("075ca9d91a527206c635c88bf0353323826a25a6f2057be1bc71888af389f842", 1387),
+    "politics": ("c436d5efedea6f715a8a811423a8edf396097771eb11e43b1f0a43a6aee7c2f0", 1399),
+    "psychology": ("5047c211d35f715af4fbc3398f111135e99d34afcd0905a661c40bdeb1413a58", 4227),
+    "science": ("3c259799bba36c67a1601fc264ec01ab051e9e63950734ce1ef644e022081fe7", 2397),
+    "sports": ("8d1bcc632cad4058e3b8490daa15dcd7c2a51790a7b9140b252600b794590403", 2113),
+    "trivia": ("3a9de77e6d82803d1ea3eba48cf6543c884908f4c4f50501fed69f88112994dc", 19836),
+}
 _HEADING = re.compile(r"(chapter|volume) [ivxlc\d]+", re.IGNORECASE)
 _END = re.compile(r"finis|the end|a note on the text", re.IGNORECASE)
+_BASE = re.compile(r"[a-z]+\$?|--|``|''|[^\w\s]")
 _NO_SPACE_AFTER = {"``", "(", "[", "/"}
 _NO_SPACE_BEFORE = {"''", ")", "]", ",", ".", ";", ":", "?", "!", "/"}
 _DOUBLED = {",", ";", ":", "?", "!"}  # marks that the corpus writes twice
@@ -73,6 +94,13 @@ def brown(place: Path) -> Found:
         else:
             apart = True
     return rows, []
+
+
+def base_tag(tag: str) -> str:
+    """A tag of the Brown corpus without what it says of titles, headlines, citations, foreign words and merged words:
+    NN of ``nn-tl``, DT of ``dt+bez``."""
+    found = _BASE.match(tag.removeprefix("fw-"))
+    return (found.group() if found else tag).upper()
 
 
 def sentence(words: Iterable[str]) -> str:
@@ -127,3 +155,22 @@ def _entries(content: str) -> Iterator[tuple[str, str, str]]:
         place += len(content[place:]) - len(content[place:].lstrip())
         label = table.pop("")["domain"]
         yield from ((label, key, forms[0]) for key, forms in table.items())
+
+
+def small_talk(place: Path) -> Found:
+    """Pairs of a prompt and its first response, by topic; equal pairs once."""
+    import yaml
+
+    rows, notes, seen, number = list[dict[str, Any]](), list[Note](), set[tuple[str, str]](), 0
+    for topic in SMALL_TALK:
+        for talk in yaml.safe_load((place / f"{topic}.yml").read_text("utf-8"))["conversations"]:
+            pair = tuple(" ".join(str(each).split()) for each in talk[:2])
+            if len(pair) < 2 or not all(pair):
+                notes.append((number, "no response"))
+            elif pair in seen:
+                notes.append((number, "duplicate"))
+            else:
+                seen.add(pair)
+                rows.append({"row": number, "prompt": pair[0], "response": pair[1], "topic": topic})
+            number += 1
+    return rows, notes

@@ -3,12 +3,13 @@ source."""
 
 from __future__ import annotations
 
+import csv
+import datetime
 import email
 import gzip
 import inspect
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from email.header import decode_header, make_header
 from email.message import Message
 from pathlib import Path
@@ -17,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labkit.core.errors import DataError, nearest
-from labkit.hub import corpora
+from labkit.hub import corpora, earth, help_pages, speech, tables
 from labkit.hub.corpora import Note
 from labkit.hub.questions import built
+from labkit.hub.raw_table import RawTable
 from labkit.hub.samples import SAMPLES, Progress, folder
 from labkit.i18n import _
 
@@ -29,25 +31,6 @@ if TYPE_CHECKING:
 CLOTHES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class RawTable:
-    """Rows of a sample as they come.
-
-    ``splits`` has the columns named by ``text`` (two for pairs) and ``label`` (class names), ``row`` (int64,
-    the number of the row in the source, from 0 in every split) and others of the sample. ``notes`` are the
-    dropped rows: (row, reason); a sample of several splits has none.
-    """
-
-    splits: dict[str, Dataset]
-    text: str | tuple[str, str]
-    label: str
-    classes: tuple[str, ...]
-    kind: str = "text"
-    notes: list[Note] = field(default_factory=list)
-    encoded: bool = False  # a table of categories too, which are encoded as features
-    number: tuple[str, ...] = ()  # columns of numbers to predict, where there is no label
 
 
 def table(name: str, *, progress: Progress = None, **options: object) -> RawTable:
@@ -69,14 +52,37 @@ def table(name: str, *, progress: Progress = None, **options: object) -> RawTabl
             compas        no, yes                        5 numbers, categories, among them ``sex``, ``race``
             german-credit good, bad                      7 numbers, categories, among them ``sex``
             law-school    failed, passed                 ``LSAT``, ``UGPA``, ``ZFYA``, ``Race``, ``Sex``
+            heart         healthy, disease               6 numbers, 7 categories, many missing; ``site``: four
+                                                         hospitals, not a feature; indicators of missing values
+            actg175       no, yes                        9 numbers, 12 categories at the start of a trial of HIV drugs;
+                                                         ``treatment`` among them
+            default       no, yes                        ``balance``, ``income``, ``student``; simulated
             fashion-mnist ten kinds of clothes           ``image``: uint8 [28, 28]; splits ``train`` and ``test``
+            blue-marble   ``mask``: sea, land, lake      ``image``: uint8 [64, 64, 3]; ``longitude``, ``latitude``;
+                                                         splits by longitude; option ``tiles``: "mixed" for those with
+                                                         two classes at least
             austen        six novels                     a paragraph a row in reading order; ``chapter``
             brown         15 genres                      a sentence a row in reading order; ``document``,
                                                          ``paragraph``, ``tagged`` (word/tag); option
                                                          ``questions``: pairs of a question, built by
                                                          templates, and its paragraph, with ``answer``,
                                                          ``answer_start``, ``asks``
+            brown-tags    none                           ``text``: words; ``tags``: a part of speech for every word;
+                                                         ``genre``, ``document``
+            small-talk    none                           pairs: ``text`` prompt, ``text_pair`` response; ``topic``
             ui-zh         17 programs                    pairs: ``text`` English, ``text_pair`` Chinese; ``context``
+            libreoffice-  9 parts of LibreOffice         pairs: ``text`` English, ``text_pair`` Chinese; ``page``;
+            help                                         option ``to``: "zh", or "en" for pairs from Chinese to
+                                                         English; ``max_words``: keep pairs of at most so many English
+                                                         words; ``passages``: "en" or "zh", paragraphs in one
+                                                         language with ``page``, ``title`` and ``heading``
+            bike-share    ``bikers``: a number           time series: an hour a row, ``time``; weather
+            movielens                                    ratings of films: ``user``, ``movie``, ``title``, ``rating``,
+                                                         ``time``
+            spoken-words                                 sounds: ``transcript``, ``group``, ``voice``; splits ``train``,
+                                                         ``validation`` and ``synthetic`` of synthetic voices, ``test``
+                                                         of a person; options ``rows``, ``words``, ``seed``
+            trading-volume ``log_volume``: a number       time series: a trading day a row, ``time``; return, volatility
             ============= ============================== ==============================================================
         progress: as for :func:`labkit.hub.samples.folder`.
 
@@ -297,11 +303,98 @@ def _brown(place: Path, questions: bool = False) -> RawTable:
     return RawTable({"train": data}, "text", "label", corpora.GENRES, notes=notes)
 
 
+def _brown_tags(place: Path) -> RawTable:
+    """A sentence a row: its words with their parts of speech."""
+    from datasets import Dataset
+
+    rows, notes = corpora.brown(place)
+    pairs = [[word.rpartition("/") for word in row["tagged"].split()] for row in rows]
+    columns = {
+        "row": [row["row"] for row in rows],
+        "tokens": [[word for word, _slash, _tag in each] for each in pairs],
+        "tags": [[corpora.base_tag(tag) for _word, _slash, tag in each] for each in pairs],
+        "genre": [row["label"] for row in rows],
+        "document": [row["document"] for row in rows],
+    }
+    return RawTable({"train": Dataset.from_dict(columns)}, "tokens", "", (), notes=notes, tags="tags")
+
+
+def _small_talk(place: Path) -> RawTable:
+    """Pairs of a prompt and a response."""
+    from datasets import Dataset
+
+    rows, notes = corpora.small_talk(place)
+    columns = {name: [row[name] for row in rows] for name in ("row", "prompt", "response", "topic")}
+    return RawTable(
+        {"train": Dataset.from_dict(columns)}, ("prompt", "response"), "", (), notes=notes, labelled=False
+    )
+
+
 def _ui_zh(place: Path) -> RawTable:
     rows, notes = corpora.phrases(place)
     data = _dataset(rows, text_pair="string", context="string")
     classes = tuple(sorted({row["label"] for row in rows}))
     return RawTable({"train": data}, ("text", "text_pair"), "label", classes, notes=notes)
+
+
+def _libreoffice_help(place: Path, to: str = "zh", max_words: int = 0, passages: str = "") -> RawTable:
+    classes = tuple(sorted(help_pages.PROGRAMS.values()))
+    if passages:
+        rows, notes = help_pages.passages(place, passages)
+        data = _dataset(rows, page="string", title="string", heading="string")
+        return RawTable({"train": data}, "text", "label", classes, notes=notes)
+    rows, notes = help_pages.translations(place, to, max_words)
+    data = _dataset(rows, text_pair="string", page="string")
+    return RawTable({"train": data}, ("text", "text_pair"), "label", classes, notes=notes)
+
+
+def _bike_share(place: Path) -> RawTable:
+    """An hour a line, with the day of the year 2011 and the hour; hours without a rental are not in the table."""
+    rows = _lines_of(place / "bike-share.csv")
+    start = datetime.datetime(2011, 1, 1)
+    times = [start + datetime.timedelta(days=int(row["day"]) - 1, hours=int(row["hr"])) for row in rows]
+    columns = {
+        name: np.array([float(row[name]) for row in rows]) for name in ("temp", "hum", "windspeed", "bikers")
+    }
+    data = _numbers_at([time.isoformat(" ", "minutes") for time in times], columns)
+    return RawTable({"train": data}, "", "", (), kind="series", number=("bikers",), time="time")
+
+
+def _trading_volume(place: Path) -> RawTable:
+    """A trading day a line."""
+    rows = _lines_of(place / "trading-volume.csv")
+    names = ("DJ_return", "log_volume", "log_volatility")
+    columns = {name: np.array([float(row[name]) for row in rows]) for name in names}
+    data = _numbers_at([row["date"] for row in rows], columns)
+    return RawTable({"train": data}, "", "", (), kind="series", number=("log_volume",), time="time")
+
+
+def _movielens(place: Path) -> RawTable:
+    """A rating a line."""
+    from datasets import Dataset
+
+    rows = _lines_of(place / "ratings.csv")
+    columns: dict[str, Any] = {
+        name: [row[name] for row in rows] for name in ("user", "movie", "title", "genres")
+    }
+    columns |= {
+        "rating": [float(row["rating"]) for row in rows],
+        "time": [int(row["timestamp"]) for row in rows],
+    }
+    data = Dataset.from_dict({"row": np.arange(len(rows)), **columns})
+    named = {"user": "user", "item": "movie", "title": "title"}
+    return RawTable({"train": data}, "", "", (), kind="interactions", interactions=named, time="time")
+
+
+def _lines_of(path: Path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _numbers_at(times: list[str], columns: dict[str, np.ndarray]) -> Dataset:
+    from datasets import Dataset
+
+    return Dataset.from_dict({"row": np.arange(len(times)), "time": times, **columns})
 
 
 _READERS: dict[str, Callable[..., RawTable]] = {
@@ -315,10 +408,21 @@ _READERS: dict[str, Callable[..., RawTable]] = {
     "compas": _compas,
     "german-credit": _german,
     "law-school": _law,
+    "heart": tables.heart,
+    "actg175": tables.actg175,
+    "default": tables.default,
     "fashion-mnist": _fashion,
+    "blue-marble": earth.blue_marble,
     "austen": _austen,
     "brown": _brown,
+    "brown-tags": _brown_tags,
+    "small-talk": _small_talk,
     "ui-zh": _ui_zh,
+    "libreoffice-help": _libreoffice_help,
+    "bike-share": _bike_share,
+    "spoken-words": speech.spoken_words,
+    "movielens": _movielens,
+    "trading-volume": _trading_volume,
 }
 
 

@@ -13,6 +13,7 @@ import io
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -20,7 +21,8 @@ import tarfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -52,7 +54,8 @@ class Source:
     Args:
         take: name in the sample → path in the source. ``"a.zip!b.txt"`` is a file in an archive in the
             archive; a path with ``*`` concatenates all matching files into one, one per line, in the
-            archive's order; where the name ends in ``/*`` each goes into that folder under its own name.
+            archive's order; where the name ends in ``/*`` each goes into that folder under its own name, where
+            it ends in ``/**`` under its path below the part of the pattern before the first ``*``.
             Files in ``raw/`` are for ``finish`` and then deleted.
         size: bytes to download, for the progress bar.
         finish: called with the folder of the members when they are there, to make those the source lacks.
@@ -308,8 +311,11 @@ def extract(archive: Path, take: Mapping[str, str], members: Mapping[str, Member
                 extract(nested, targets, members, into)
                 nested.unlink()
             else:
-                apart = target.endswith("/*")  # files of their own
-                target = target[:-1] + PurePosixPath(name).name if apart else target
+                apart = target.endswith("*")  # files of their own
+                if target.endswith("/**"):
+                    target = target[:-2] + name.removeprefix(pattern.partition("*")[0])
+                elif apart:
+                    target = target[:-1] + PurePosixPath(name).name
                 limit = members[target].size if target in members else NESTED_LIMIT
                 _append(stream, inside(into, target, SampleError), limit, line="*" in pattern and not apart)
             break  # a stream can be read once
@@ -407,20 +413,65 @@ def _bytes_in(folder: Path) -> int:
 def run_client(command: list[str], work: Path) -> None:
     """Run a client with all its temporary files in ``work``, so that they can be counted and leave with it."""
     environment = {**os.environ, "TMPDIR": str(work), "TEMP": str(work), "TMP": str(work)}
-    done = subprocess.run(
-        command,
-        cwd=work,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-    )
-    if done.returncode:
+    client = subprocess.Popen(
+        command, cwd=work, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, errors="replace", start_new_session=os.name == "posix",
+    )  # fmt: skip
+    try:
+        while True:
+            try:
+                said, complaint = client.communicate(timeout=0.2)
+                break
+            except subprocess.TimeoutExpired:
+                check_cancelled()
+    except BaseException:
+        _end(client)
+        raise
+    if client.returncode:
         raise SampleError(
-            _reason(done.stderr + done.stdout)
-            or _("{command} exited with code {returncode}", command=command[0], returncode=done.returncode)
+            _reason(complaint + said)
+            or _("{command} exited with code {returncode}", command=command[0], returncode=client.returncode)
         )
+
+
+def _end(client: subprocess.Popen[str]) -> None:
+    """End a client with the processes that it has started."""
+    with suppress(ProcessLookupError):
+        if os.name == "posix":
+            os.killpg(client.pid, signal.SIGKILL)
+        else:
+            client.kill()
+    client.communicate()
+
+
+class Cancelled(SampleError):
+    """A download was cancelled."""
+
+
+#: What cancels the downloads of this thread (or task); None: nothing.
+_CANCEL: ContextVar[threading.Event | None] = ContextVar("labkit_cancel", default=None)
+
+
+@contextmanager
+def cancelled_by(event: threading.Event) -> Iterator[None]:
+    """Within it, downloads of this thread end with :class:`Cancelled` once ``event`` is set; they leave no file."""
+    token = _CANCEL.set(event)
+    try:
+        yield
+    finally:
+        _CANCEL.reset(token)
+
+
+def canceller() -> threading.Event | None:
+    """What cancels the downloads of this thread."""
+    return _CANCEL.get()
+
+
+def check_cancelled() -> None:
+    """Raise :class:`Cancelled` where the downloads of this thread are cancelled."""
+    event = _CANCEL.get()
+    if event is not None and event.is_set():
+        raise Cancelled(_("The download was cancelled."))
 
 
 def _reason(output: str) -> str:

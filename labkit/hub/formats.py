@@ -9,6 +9,7 @@ blocks are read by the package gguf.
 
 from __future__ import annotations
 
+import csv
 import json
 import struct
 import zlib
@@ -19,6 +20,8 @@ from typing import Any
 import numpy as np
 
 from labkit.core.errors import SampleError
+from labkit.hub.legacy_torch import read_legacy
+from labkit.hub.r_data import frame_of_r
 from labkit.i18n import _
 
 #: What reading a damaged file raises, of the packages gguf and NumPy.
@@ -143,6 +146,21 @@ def austen(place: Path) -> None:
         (place / f"{name}.txt").write_bytes(("\n".join(lines) + "\n").encode())
 
 
+def movielens(place: Path) -> None:
+    """``raw/Rdata.rdb`` of dslabs → ``ratings.csv``, a rating a line."""
+    found = next(each for each in objects_of_r((place / "raw/Rdata.rdb").read_bytes()) if b"movieId" in each)
+    frame = frame_of_r(found)
+    names = ("userId", "movieId", "title", "year", "genres", "rating", "timestamp")
+    with open(place / "ratings.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["user", "movie", "title", "year", "genres", "rating", "timestamp"])
+        for line in zip(*(frame[name] for name in names), strict=True):
+            written = (
+                "" if value is None else f"{value:g}" if isinstance(value, float) else value for value in line
+            )
+            writer.writerow(list(written))
+
+
 def brown(place: Path) -> None:
     """The 500 documents and the list of their genres in ``raw/`` → ``brown.txt``, documents in order.
 
@@ -248,3 +266,36 @@ def vgg16_trunk(place: Path) -> None:
     pixels = {"range": [0, 255], "channels": "BGR", "mean": [104.007, 116.669, 122.679], "scale": 1.0}
     config = {"model_type": "vgg", "stages": stages, "base_width": 64, "head_width": 0, "pixels": pixels}
     write_json(place / "config.json", config)
+
+
+def efficientnet_lite0(place: Path) -> None:
+    """``raw/weights.pth``, a PyTorch file of before version 1.6 → convolutions with their batch norms folded in.
+
+    The parameters have labkit's own names, ``stem/kernel``, ``blocks/0/depthwise/bias`` …; the layer of the 1000
+    classes is dropped.
+    """
+    stored = read_legacy(place / "raw/weights.pth")
+    tensors: dict[str, np.ndarray] = {}
+
+    def fold(own: str, name: str, norm: str) -> None:
+        """A convolution [o, c, i, j] and the norm after it as kernel [i, j, c, o] and bias [o]."""
+        scale, shift, mean, var = (
+            stored[f"{norm}.{part}"].astype(np.float64)
+            for part in ("weight", "bias", "running_mean", "running_var")
+        )
+        slope = scale / np.sqrt(var + 1e-3)
+        kernel = stored[f"{name}.weight"].astype(np.float64).transpose(2, 3, 1, 0)
+        tensors[f"{own}/kernel"] = np.ascontiguousarray(kernel * slope, "<f4")
+        tensors[f"{own}/bias"] = (shift - mean * slope).astype("<f4")
+
+    fold("stem", "_conv_stem", "_bn0")
+    for number in range(16):
+        block, own = f"_blocks.{number}", f"blocks/{number}"
+        if number:
+            fold(f"{own}/expand", f"{block}._expand_conv", f"{block}._bn0")
+        fold(f"{own}/depthwise", f"{block}._depthwise_conv", f"{block}._bn1")
+        fold(f"{own}/project", f"{block}._project_conv", f"{block}._bn2")
+    fold("top", "_conv_head", "_bn1")
+    write_tensors(place / "model.safetensors", tensors)
+    pixels = {"range": [0, 255], "channels": "RGB", "mean": [127, 127, 127], "scale": 0.0078125}
+    write_json(place / "config.json", {"model_type": "efficientnet-lite0", "pixels": pixels})

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from labkit.core.errors import WeightsError, nearest
 from labkit.core.safety import UNSAFE
 from labkit.hub import adapters, modelscope, samples
+from labkit.hub.download import Cancelled, canceller
 from labkit.hub.tensors import CURE
 from labkit.i18n import _
 
@@ -87,11 +89,41 @@ def _from_hub(repo: str, revision: str) -> Path:
     try:
         return Path(
             huggingface_hub.snapshot_download(
-                repo, revision=revision, allow_patterns=["*.safetensors", "*.json", "*.txt", "*.jinja"]
+                repo, revision=revision, allow_patterns=["*.safetensors", "*.json", "*.txt", "*.jinja"],
+                **_cancellable(),
             )
-        )
+        )  # fmt: skip
+    except Cancelled:
+        _remove_incomplete(repo)
+        raise
     except Exception as error:  # the hub's client raises its own, its HTTP library's and the system's errors
         raise _unreachable(repo, revision, error) from error
+
+
+def _cancellable() -> dict[str, Any]:
+    """Arguments of the hub's client by which a download ends when it is cancelled: its progress bar is moved with every
+    portion that arrives."""
+    event = canceller()
+    if event is None:
+        return {}
+    from huggingface_hub.utils import tqdm
+
+    class Bar(tqdm):  # type: ignore[misc, valid-type]
+        def update(self, n: float | None = 1) -> bool | None:
+            if event.is_set():
+                raise Cancelled(_("The download was cancelled."))
+            return super().update(n)
+
+    return {"tqdm_class": Bar}
+
+
+def _remove_incomplete(repo: str) -> None:
+    """Remove what a cancelled download has left in the cache of the hub's client."""
+    from huggingface_hub import constants
+
+    place = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / "blobs"
+    for left in place.glob("*.incomplete"):
+        left.unlink(missing_ok=True)
 
 
 def _unreachable(repo: str, revision: str, error: Exception) -> WeightsError:

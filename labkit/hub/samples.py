@@ -30,8 +30,9 @@ from labkit.core import html
 from labkit.core.cache import cache_dir, cache_root, sha256_file
 from labkit.core.errors import SampleError, nearest
 from labkit.core.safety import offline
+from labkit.hub import catalog_pictures, catalog_tables
 from labkit.hub.catalog import TABLE, Sample
-from labkit.hub.download import Carrier, Report, Several, Source
+from labkit.hub.download import Cancelled, Carrier, Report, Several, Source, check_cancelled
 from labkit.i18n import _, joined
 
 Progress = Callable[[int, int], None] | bool | None
@@ -57,7 +58,9 @@ class Samples(dict[str, Sample]):
         return html.table(_HEAD, _cells())
 
 
-SAMPLES = samples = Samples({sample.name: sample for sample in TABLE})
+SAMPLES = samples = Samples(
+    {sample.name: sample for sample in (*TABLE, *catalog_tables.TABLE, *catalog_pictures.TABLE)}
+)
 _HEAD = ("name", "kind", "size", "cached", "licence", "source", "what it is")
 
 
@@ -134,6 +137,7 @@ def fill_sample(sample: Sample, progress: Progress) -> None:
     for left in place.parent.glob(f".{sample.name}-*"):  # by a process that was killed
         shutil.rmtree(left, ignore_errors=True)
     for source, mirror in _ways(sample, reasons):
+        check_cancelled()
         work = Path(tempfile.mkdtemp(prefix=f".{sample.name}-", dir=place.parent))
         try:
             complete = _gather(sample, source, mirror, work, progress)
@@ -141,6 +145,8 @@ def fill_sample(sample: Sample, progress: Progress) -> None:
                 os.replace(place, work / "old")
             os.replace(complete, place)
             return
+        except Cancelled:
+            raise
         except _FAILURES as error:
             where = mirror / " + ".join(source.files) if mirror else source.label
             reasons.append(_("{source}: {error}", source=where, error=error))

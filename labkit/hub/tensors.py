@@ -65,6 +65,16 @@ class Tensors(Mapping[str, np.ndarray]):
             )  # fmt: skip
         return opened.get_tensor(name)
 
+    def whole_numbers(self, name: str) -> np.ndarray:
+        """A tensor of 8-bit whole numbers, which quantised weights of labkit have. Raises :class:`WeightsError` for
+        another."""
+        if (kind := self.kind(name)[1]) not in ("I8", "U8"):
+            raise WeightsError(
+                _("the weights in {folder} cannot be read: {name} has the dtype {kind}; supported: {known}."),
+                folder=self.folder, name=name, kind=kind, known="I8, U8",
+            )  # fmt: skip
+        return self._where[name].get_tensor(name)
+
     def checked(self, name: str, largest: float = LARGEST) -> np.ndarray:
         """A tensor whose values are finite and usable; see :func:`check_values`."""
         check_values(array := self[name], name, self.folder, largest)

@@ -29,6 +29,7 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 from labkit.core.cache import cache_dir, fingerprint
 from labkit.core.errors import ConfigError, DataError, LabkitError, SampleError
 from labkit.core.safety import offline, public_address
+from labkit.hub.download import check_cancelled
 from labkit.i18n import _
 
 MOST = 2 << 30  # bytes
@@ -282,6 +283,7 @@ def _kept(answer: http.client.HTTPResponse, where: str, most: int, until: float)
     try:
         with os.fdopen(handle, "wb") as file:
             while block := answer.read1(1 << 20):
+                check_cancelled()
                 file.write(block)
                 if file.tell() > most:
                     raise SampleError(
