@@ -37,6 +37,8 @@ class Modality(StrEnum):
     IMAGE = "image"
     FEATURES = "features"
     AUDIO = "audio"
+    SERIES = "series"
+    INTERACTIONS = "interactions"
 
 
 class Capability(StrEnum):
@@ -47,6 +49,10 @@ class Capability(StrEnum):
     BIDIRECTIONAL = "bidirectional"  # hidden states of tokens that read both ways
     SPANS = "spans"  # such hidden states, from which a linear layer reads spans
     SEQ2SEQ = "seq2seq"  # a target text from a source text
+    NEXT_ITEM = "next item"  # scores of all items after a history of items
+    WINDOW = "window"  # one vector of a window of each value of a series
+    PIXELS = "pixels"  # one vector of every pixel
+    FRAMES = "frames"  # hidden states of the frames of a sound
 
 
 class DrawingPart(NamedTuple):
@@ -75,6 +81,7 @@ class ModelConfig(Config, ABC):
     Attributes:
         modality: what an example is.
         capabilities: what the model computes, and so which tasks can train it.
+        flattens: whether a model of features reads pictures and sounds too, as rows of numbers.
         packs: whether a row of a batch can hold several texts.
         pools_last: whether a text's vector is that of its last token.
         attends: whether the model has ``attention(ids, mask, types)``, the weights of every layer and head.
@@ -97,6 +104,7 @@ class ModelConfig(Config, ABC):
     modality: ClassVar[Modality]
     rates: Rates  # default learning rates
     capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.POOLED})
+    flattens: ClassVar[bool] = True
     packs: ClassVar[bool] = True
     pools_last: ClassVar[bool] = False
     attends: ClassVar[bool] = False
@@ -131,6 +139,10 @@ class ModelConfig(Config, ABC):
     vocab_size: int | None = None  # None: that of the tokenizer
     max_length: int = 0  # maximum tokens per text; 0: reads no texts
     input_shape: tuple[int, ...] | None = None  # None: that of the data
+    cardinalities: tuple[int, ...] | None = None  # None: those of the data
+    quantile_bins: int = 0  # bins of every number of a table, whose edges come from the training rows
+    edges: tuple[float, ...] | None = None  # of these bins; None: those of the data
+    embeds_columns: bool = False  # whether numbers and categories of a table are read apart
     dtype: str = "auto"  # what layers compute in
 
     def __init__(self, *values: object, **named: object):
@@ -138,7 +150,11 @@ class ModelConfig(Config, ABC):
         given = {field.name: value for field, value in zip(fields, values, strict=False)}
         if twice := given.keys() & named.keys():
             raise TypeError(f"{type(self).__name__} got several values for {', '.join(sorted(twice))}")
-        given = {name: value for name, value in {**given, **named}.items() if value is not None}
+        given = {
+            name: tuple(value) if isinstance(value, list) else value  # as in code and TOML
+            for name, value in {**given, **named}.items()
+            if value is not None
+        }
         complete = self.completed(given)
         if missing := [name for name, value in complete.items() if value is dataclasses.MISSING]:
             raise ConfigError(
@@ -201,6 +217,12 @@ class ModelConfig(Config, ABC):
         """Layers without a head: the ``layer_ids`` of parameters go up to this."""
         return self.depth
 
+    @property
+    def fixed_vectors(self) -> bool:
+        """Whether the vector of an example is the same in training and evaluation while the parameters stay: there is
+        no dropout and no normalisation by the batch."""
+        return False
+
     def count(self) -> int:
         """Number of parameters (running statistics are none); nothing is allocated."""
         shapes = nnx.eval_shape(lambda: nnx.state(self.build(nnx.Rngs(0)), nnx.Param))
@@ -225,6 +247,11 @@ class ModelConfig(Config, ABC):
     def vector_activations(self, batch: Mapping[str, Any]) -> Activations | None:
         """The same where only the pooled vectors are read."""
         return self.activations(batch)
+
+    @property
+    def shortest(self) -> int:
+        """Tokens of a row that the model computes on at least; shorter rows are padded."""
+        return 1
 
     @property
     def special_tokens(self) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ operation that reads the bits, and no bit goes through memory.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,8 +45,8 @@ def gain(key: PRNGKeyArray | None, rate: float) -> float:
     return 1.0 if key is None else LEVELS / (LEVELS - _cut(rate))
 
 
-def drops(key: PRNGKeyArray | None, rate: float, shape: tuple[int, ...]) -> Bool[Array, "*s"]:
-    """Which elements dropout zeroes."""
+def drops(key: PRNGKeyArray | None, rate: float, shape: tuple[Any, ...]) -> Bool[Array, "*s"]:
+    """Which elements dropout zeroes; sizes of ``shape`` may be symbolic, without a key."""
     if key is None or _cut(rate) == 0:
         return jnp.zeros((), bool)
     *lead, last = shape

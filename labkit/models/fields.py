@@ -59,6 +59,12 @@ def attention_dropout(default: float) -> Any:
     )
 
 
+def cardinalities() -> Any:
+    """Categories of the columns of a table; None until the data are known."""
+    text = _("Number of categories of each column, 0 for a number. Default: those of the data.")
+    return option(None, text, low=0, high=1_000_000)
+
+
 def dtype() -> Any:
     """What layers compute in."""
     text = _("Compute dtype of the layers. auto: bfloat16 on GPU and TPU, float32 on CPU.")

@@ -301,13 +301,26 @@ def attend(
     dropout, and on a CPU neither form is measurably faster. ``short``: products of bfloat16, see
     :func:`labkit.models.lean.attention`.
     """
-    if (
-        jax.default_backend() == "gpu"
-        and query.dtype.itemsize == 2
-        and (rng is None or round(rate * 65536) == 0)
-    ):
-        return jax.nn.dot_product_attention(query, key, value, mask=bias == 0, implementation="cudnn")
+    dropped = rng is not None and round(rate * 65536) > 0
+    if jax.default_backend() == "gpu" and fused_kernel_takes(query, key, dropped):
+        try:
+            return jax.nn.dot_product_attention(query, key, value, mask=bias == 0, implementation="cudnn")
+        except (RuntimeError, NotImplementedError, ValueError):
+            pass  # cuDNN is missing or too old, or the GPU is
     return lean.attention(query, key, value, bias, rng, rate, short)
+
+
+def fused_kernel_takes(
+    query: Float[Array, "b q h k"], key: Float[Array, "b t h k"], dropped: bool = False
+) -> bool:
+    """Whether cuDNN's fused attention takes these shapes and types: sixteen bits, heads of at most 128 numbers in
+    multiples of 8, rows of an even length (with a mask), and no dropout on the probabilities, of which its seed
+    would be fixed at compilation."""
+    wide, lengths = query.shape[-1], (query.shape[1], key.shape[1])
+    half = query.dtype in (jnp.bfloat16, jnp.float16) and key.dtype == query.dtype
+    return (
+        half and not dropped and wide <= 128 and wide % 8 == 0 and not any(length % 2 for length in lengths)
+    )
 
 
 #: Cosine and sine of the angle of every position, f32[b, t, 1, k] each; None where positions are learned.

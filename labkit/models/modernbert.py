@@ -28,6 +28,7 @@ from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, Dra
 from labkit.models.bert import sentence
 from labkit.models.encoder import EMBEDDED, EncoderConfig, EncoderOutput
 from labkit.models.foreign import HIDDEN_ACTS
+from labkit.profile.activations import Activations, transformer
 
 # Sizes: Warner et al. 2024, table 4. heads = width / 64.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -199,6 +200,14 @@ class ModernBertConfig(EncoderConfig):
     def vocabulary(self) -> int:
         """Entries of the vocabulary."""
         return self.vocab_size or VOCABULARY
+
+    def activations(self, batch: Mapping[str, Any]) -> Activations:
+        """What a forward pass computes and keeps of a batch, by formula."""
+        return transformer(
+            batch["ids"].shape, self.depth, self.width, self.mlp_width, self.heads, dtype=self.dtype, remat=self.remat,
+            activation=self.activation, gated=True, dropout=self.dropout > 0,
+            attention_dropout=self.attention_dropout > 0,
+        )  # fmt: skip
 
     def build(self, rngs: nnx.Rngs) -> ModernBert:
         """A model with fresh parameters: truncated normal (:func:`layers.spread`; embeddings 0.02), norm

@@ -75,6 +75,14 @@ class TextCnnConfig(ModelConfig):
         """Width of the pooled vector: that of the last stage."""
         return self.filters
 
+    @property
+    def shortest(self) -> int:
+        """Tokens of a row that leaves one place after the last stage."""
+        length = 1
+        for _unused in range(self.depth):
+            length = length * self.pool + self.kernel - 1
+        return length
+
     def activations(self, batch: Mapping[str, Any]) -> Activations:
         """What a forward pass computes and keeps of a batch, by formula."""
         (rows, length), size = batch["ids"].shape, number_bytes(self.dtype)
@@ -129,7 +137,7 @@ class Stage(nnx.Module):
         lowest = jnp.finfo(dtype).min
         y = _at_least(jnp.where(_first(windows, y.shape[1]), y, lowest), pool, lowest)
         count = y.shape[1] // pool
-        y = y[:, : count * pool].reshape(len(y), count, pool, -1).max(2)
+        y = y[:, : count * pool].reshape(y.shape[0], count, pool, -1).max(2)
         length = jnp.maximum(windows // pool, 1)
         return jnp.where(_first(length, count), y, 0), length
 

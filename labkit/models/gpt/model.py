@@ -377,7 +377,8 @@ class Gpt(nnx.Module):
         place = jnp.arange(length)[None] if segments is None else segments.position
         x = layers.dropout(self._placed(ids, place), self.config.dropout, first)
         if segments is None:
-            bias = jnp.where(np.tri(length, dtype=bool), 0.0, LOWEST)[None, None]
+            column = jnp.arange(length)
+            bias = jnp.where(column[:, None] >= column, 0.0, LOWEST)[None, None]
         else:
             bias = layers.segment_bias(segments.segment, causal=True)
         turn = rotation(self.config, place)

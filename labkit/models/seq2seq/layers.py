@@ -149,6 +149,22 @@ class DecoderLayer(EncoderLayer):
 
         return self.added(x, self.cross_norm, part, rng)
 
+    def looks(
+        self,
+        x: Float[Array, "b t d"],
+        bias: Float[Array, "b 1 t t"],
+        memory: Float[Array, "b s d"],
+        memory_bias: Float[Array, "b 1 1 s"],
+    ) -> Float[Array, "b h t s"]:
+        """Probabilities of the attention of every token to the memory, for ``x`` (for visualisation)."""
+        y = self.attended(x, bias, None, None)
+        (query,) = self.cross.project(self.cross_norm(y) if self.norm_first else y, "query")
+        (key,) = self.cross.project(memory, "key")
+        scores = jnp.einsum(
+            "bqhk,bthk->bhqt", query * query.shape[-1] ** -0.5, key, preferred_element_type=jnp.float32
+        )
+        return jax.nn.softmax(scores + memory_bias, axis=-1)
+
     def step(
         self,
         x: Float[Array, "b t d"],

@@ -276,10 +276,7 @@ class Transformer(nnx.Module):
         first, second, third = (None,) * 3 if key is None else jax.random.split(key, 3)
         memory = self.encode(source, source_mask, key=first)
         x = self._embedded(target, second)
-        bias = jnp.where(
-            target_mask[:, None, None, :] & np.tri(x.shape[1], dtype=bool)[None, None], 0.0, LOWEST
-        )
-        rest = bias, memory.astype(x.dtype), layers.padding_bias(source_mask)
+        rest = _before(target_mask), memory.astype(x.dtype), layers.padding_bias(source_mask)
         x = layers.scan(self.decoder, x, *rest, key=third, unroll=self.config.unroll, remat=self.config.remat)
         return Decoded(self._last(x, "decoder_norm"), memory)
 
@@ -291,6 +288,26 @@ class Transformer(nnx.Module):
         x, bias = self._embedded(ids, first), layers.padding_bias(mask)
         x = layers.scan(self.encoder, x, bias, key=second, unroll=self.config.unroll, remat=self.config.remat)
         return self._last(x, "encoder_norm")
+
+    def cross_attention(
+        self,
+        source: Int[Array, "b s"],
+        source_mask: Bool[Array, "b s"],
+        target: Int[Array, "b t"],
+        target_mask: Bool[Array, "b t"],
+    ) -> Float[Array, "b L h t s"]:
+        """Probabilities of the attention of every target token to the source, of every layer and head of the
+        decoder; column i of the targets is what is read when the token after it is predicted."""
+        memory = self.encode(source, source_mask)
+        x = self._embedded(target, None)
+        rest = _before(target_mask), memory.astype(x.dtype), layers.padding_bias(source_mask)
+        graph, params = nnx.split(self.decoder)
+
+        def one(x: Array, layer: PyTree[Array]) -> tuple[Array, Array]:
+            module = nnx.merge(graph, layer)
+            return module(x, *rest), module.looks(x, *rest)
+
+        return jnp.moveaxis(jax.lax.scan(one, x, params)[1], 0, 1)
 
     def logits(self, hidden: Float[Array, "*s d"]) -> Float[Array, "*s v"]:
         """Scores, float32, of every piece of the vocabulary: products with the shared table."""
@@ -408,3 +425,8 @@ class Transformer(nnx.Module):
                     "no parameters."),
                 length=length, longest=longest,
             )  # fmt: skip
+
+
+def _before(mask: Bool[Array, "b t"]) -> Float[Array, "b 1 t t"]:
+    """The bias of attention to real tokens up to each."""
+    return jnp.where(mask[:, None, None, :] & np.tri(mask.shape[1], dtype=bool)[None, None], 0.0, LOWEST)

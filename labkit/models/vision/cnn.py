@@ -259,11 +259,22 @@ class Cnn(nnx.Module):
                 they remember (:class:`labkit.models.norms.BatchNorm`).
             real: the examples that are not padding; None for all. Only they enter the statistics.
         """
+        return self.from_map(
+            self._map(conv.scaled(inputs, self.config.dtype), key is not None, real), key=key
+        )
+
+    def feature_map(self, inputs: Num[Array, "b y x c"]) -> Float[Array, "b Y X o"]:
+        """See :class:`labkit.models.conv.FeatureMaps`."""
+        return self._map(conv.scaled(inputs, self.config.dtype), False, None)
+
+    def from_map(self, x: Float[Array, "b Y X o"], *, key: PRNGKeyArray | None = None) -> Pooled:
+        """One vector of every last map; ``key`` switches dropout on."""
         activate = ACTIVATIONS[self.config.activation]
-        x = self._map(conv.scaled(inputs, self.config.dtype), key is not None, real)
+        if not self.config.blocks:
+            x = conv.POOLS[self.config.pooling](x)
         if not self.config.dense:
             return Pooled(conv.global_mean(x))
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         keys = [None] * len(self.dense) if key is None else list(jax.random.split(key, len(self.dense)))
         for layer, own in zip(self.dense, keys, strict=True):
             x = layers.dropout(activate(layer(x)), self.config.dropout, own)
@@ -274,9 +285,10 @@ class Cnn(nnx.Module):
     ) -> Float[Array, "b Y X o"]:
         if self.config.blocks:
             return self.residual(x, training, real)
-        for layer, norm in zip(self.convs, self.norms, strict=True):
+        for number, (layer, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            x = conv.POOLS[self.config.pooling](x) if number else x
             x = layer(x) if norm is None else norm(layer(x), training, real)
-            x = conv.POOLS[self.config.pooling](ACTIVATIONS[self.config.activation](x))
+            x = ACTIVATIONS[self.config.activation](x)
         return x
 
     def layer_ids(self, path: tuple[str, ...]) -> int:

@@ -140,6 +140,11 @@ class VggConfig(ModelConfig):
         """Layers with parameters, without a head: VGG-11 has 10, its eleventh is the head."""
         return sum(self.stages) + (2 if self.head_width else 0)
 
+    @property
+    def fixed_vectors(self) -> bool:
+        """Whether the vector of a picture is the same in training and evaluation."""
+        return not self.batch_norm and not (self.head_width and self.dropout)
+
     def activations(self, batch: Mapping[str, Any]) -> Activations:
         """What a forward pass computes and keeps of a batch, by formula."""
         rows, high, wide, channels = batch["inputs"].shape
@@ -288,18 +293,32 @@ class Vgg(nnx.Module):
                 they remember (:class:`labkit.models.norms.BatchNorm`).
             real: the examples that are not padding; None for all. Only they enter the statistics.
         """
+        return self.from_map(self._map(inputs, key is not None, real), key=key)
+
+    def feature_map(self, inputs: Num[Array, "b y x c"]) -> Float[Array, "b Y X o"]:
+        """See :class:`labkit.models.conv.FeatureMaps`."""
+        return self._map(inputs, False, None)
+
+    def _map(
+        self, inputs: Num[Array, "b y x c"], training: bool, real: Bool[Array, " b"] | None
+    ) -> Float[Array, "b Y X o"]:
         x = conv.scaled(inputs, self.config.dtype)
         if self.config.pixels == "imagenet":
             x = _published(x)
         layers, normalise = iter(self.convs), iter(self.norms)
-        for times in self.config.stages:
+        for number, times in enumerate(self.config.stages):
+            x = conv.max_pool(x) if number else x
             for _unused in range(times):
                 x = next(layers)(x)
-                x = jax.nn.relu(next(normalise)(x, key is not None, real) if self.config.batch_norm else x)
-            x = conv.max_pool(x)
+                x = jax.nn.relu(next(normalise)(x, training, real) if self.config.batch_norm else x)
+        return x
+
+    def from_map(self, x: Float[Array, "b Y X o"], *, key: PRNGKeyArray | None = None) -> Pooled:
+        """One vector of every last map; ``key`` switches dropout on."""
+        x = conv.max_pool(x)
         if not self.config.head_width:
             return Pooled(conv.global_mean(x))
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         keys = [None] * 2 if key is None else list(jax.random.split(key))
         for layer, own in zip(self.dense, keys, strict=True):
             x = parts.dropout(jax.nn.relu(layer(x)), self.config.dropout, own)
