@@ -9,6 +9,7 @@ from jaxtyping import Num
 
 from labkit.core.errors import ConfigError
 from labkit.core.shapes import Array, Float, Int, PRNGKeyArray
+from labkit.data.masks import UNKNOWN
 from labkit.i18n import _
 
 #: What may be done to pictures: a move by up to an eighth of the side (He et al., arXiv 1512.03385, 4.2, 4 of
@@ -44,6 +45,16 @@ def augment(inputs: Num[Array, "b ..."], kinds: str, key: PRNGKeyArray) -> Num[A
         turned = jax.random.bernoulli(mirror, 0.5, (count, 1, 1, 1))
         inputs = jnp.where(turned, inputs[:, :, ::-1], inputs)
     return inputs
+
+
+def augment_masked(
+    inputs: Num[Array, "b y x c"], mask: Num[Array, "b y x"], kinds: str, key: PRNGKeyArray
+) -> tuple[Num[Array, "b y x c"], Int[Array, "b y x"]]:
+    """The same for pictures and their masks, which move alike; pixels that a shift brings in have no known class."""
+    # A shift brings zeros in: 0 stands for unknown meanwhile.
+    marked = (mask.astype(jnp.int32) + 1)[..., None] % (UNKNOWN + 1)
+    moved = augment(marked, kinds, key)[..., 0]
+    return augment(inputs, kinds, key), (moved - 1) % (UNKNOWN + 1)
 
 
 def mixup(

@@ -20,6 +20,7 @@ from flax import nnx
 
 from labkit.core.config import Config, option
 from labkit.core.shapes import Array, Float
+from labkit.data.rows import Rows
 from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
 from labkit.models import weights
@@ -81,6 +82,12 @@ class ExampleFormat(StrEnum):
     STREAM = "stream"  # windows of the running text
     PASSAGES = "pairs"  # two passages of the running text
     SPANS = "spans"  # a question and a window over its paragraph
+    CONVERSATION = "conversation"  # messages of a user and responses
+    TAGS = "tags"  # a sentence with a tag for every word
+    MASKS = "masks"  # a picture with a class for every pixel
+    HISTORIES = "histories"  # items of a user in the order of time, and at each the one that follows
+    TRANSCRIPTS = "transcripts"  # a sound, and the characters of what is said in it
+    WINDOWS = "windows"  # a window over a time series, and the steps that follow it
 
     @property
     def running(self) -> bool:
@@ -90,12 +97,20 @@ class ExampleFormat(StrEnum):
     @property
     def by_row(self) -> bool:
         """Whether an example is a row of the table."""
-        return self in (ExampleFormat.ROW, ExampleFormat.TWO_TEXTS, ExampleFormat.TRANSLATION)
+        return self in (
+            ExampleFormat.ROW,
+            ExampleFormat.TWO_TEXTS,
+            ExampleFormat.TRANSLATION,
+            ExampleFormat.TAGS,
+            ExampleFormat.CONVERSATION,
+            ExampleFormat.MASKS,
+            ExampleFormat.TRANSCRIPTS,
+        )
 
     @property
     def truncates(self) -> bool:
         """Whether texts longer than ``max_length`` lose their end, and are reported."""
-        return self in (ExampleFormat.ROW, ExampleFormat.TWO_TEXTS)
+        return self in (ExampleFormat.ROW, ExampleFormat.TWO_TEXTS, ExampleFormat.TAGS)
 
 
 class MetricState(ABC):
@@ -130,12 +145,17 @@ class Task(Config, ABC):
         needs_pairs: whether each row must have two texts.
         needs_teacher: whether each training row must have the probabilities of a teacher.
         needs_answers: whether each row must have answers in its paragraph.
+        needs_tags: whether each row must have a tag for every word.
+        needs_masks: whether each picture must have a class for every pixel.
+        needs_transcripts: whether each row must be a sound with a transcript.
         pooled_vectors: whether the vectors of texts are themselves the result, rather than the input of a
         head.
         reads_special: whether an exported tokenizer reads special tokens within a text.
         writes: whether the model continues a text, so that an exported tokenizer adds nothing after a prompt.
         whole_length: whether an exported tokenizer truncates at the positions of the model, not at
         ``max_length``.
+        usual_preset: preset of an architecture that forms begin with; "": that of the architecture.
+        usual_trainable: which parameters forms train at first.
         shown: fields at the front of a form, in their order; the others are folded away.
         applies: field → modalities for which it says something; a field that is not listed applies to all.
         reading: fields that decide how rows are read.
@@ -149,11 +169,16 @@ class Task(Config, ABC):
     fresh_batch: ClassVar[int] = 32
     needs_pairs: ClassVar[bool] = False
     needs_answers: ClassVar[bool] = False
+    needs_tags: ClassVar[bool] = False
+    needs_masks: ClassVar[bool] = False
+    needs_transcripts: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = False
     pooled_vectors: ClassVar[bool] = False
     reads_special: ClassVar[bool] = False
     writes: ClassVar[bool] = False
     whole_length: ClassVar[bool] = False
+    usual_preset: ClassVar[str] = ""
+    usual_trainable: ClassVar[str] = "full"
     shown: ClassVar[tuple[str, ...]] = ("max_length",)
     applies: ClassVar[Mapping[str, tuple[Modality, ...]]] = OF_TEXTS
     reading: ClassVar[tuple[str, ...]] = ("max_length", "tokenizer", "vocabulary")
@@ -198,6 +223,10 @@ class Task(Config, ABC):
     @abstractmethod
     def restore(self, classes: tuple[str, ...], tokenizer: Tokenizer | None = None) -> Head:
         """The head of a model that is trained already."""
+
+    def for_rows(self, rows: Rows) -> Self:
+        """The same with settings that were left to the data filled in."""
+        return self
 
     @classmethod
     def idle(cls, modality: str) -> tuple[str, ...]:
@@ -272,6 +301,12 @@ class Head(ABC):
         """The targets [n, k] as the batches hold them; ``label`` i32[n] is -1 where one is not known."""
         return target
 
+    @property
+    def reads_vectors(self) -> bool:
+        """Whether the head can be trained on the vectors of examples, ``batch["vectors"]`` f32[b, d], which stay the
+        same where the backbone is not trained."""
+        return False
+
     def output_bias(self, params: dict[str, np.ndarray]) -> np.ndarray | None:
         """The bias of the last layer in the units of the predictions, f64[k]; None where float32 is enough."""
         return None
@@ -292,6 +327,15 @@ class Head(ABC):
 
     def finalize(self, params: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Trained parameters as they are stored; the model of :meth:`Task.restore` reads them."""
+        return params
+
+    def from_stored(self, params: dict[str, np.ndarray], stored: Head) -> dict[str, np.ndarray]:
+        """The inverse of :meth:`finalize`: parameters of a stored model as training continues from them.
+
+        Args:
+            params: flat, name (``backbone/…``, ``head/…``) → array; not changed.
+            stored: the head of that model, with the same outputs.
+        """
         return params
 
     def fitted(

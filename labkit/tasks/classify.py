@@ -145,7 +145,9 @@ class Classifier(nnx.Module):
         ``key`` switches dropout on. For packed rows the logits are [b, s, c], of no meaning in empty places.
         """
         backbone_key, head_key = (None, None) if key is None else jax.random.split(key)
-        if "inputs" in batch:
+        if "vectors" in batch:
+            pooled = batch["vectors"]
+        elif "inputs" in batch:
             pooled = self.backbone(batch["inputs"], key=backbone_key, real=batch["weight"] > 0).pooled
         elif "segment" in batch:
             segments = Segments(batch["segment"], batch["position"], batch["start"])
@@ -167,6 +169,11 @@ class PooledHead(Head):
         """Prefixes of parameters that nothing reads; they are not stored."""
         return ("backbone/output/",)
 
+    @property
+    def reads_vectors(self) -> bool:
+        """Whether the head can be trained on the vectors of examples: where training changes none at random."""
+        return self.config.augment == "none" and not self.config.mixup
+
     def init(self, model: ModelConfig, rngs: nnx.Rngs) -> Classifier:
         """The model of config ``model`` with a new head for these classes."""
         outputs = len(self.classes)
@@ -174,8 +181,12 @@ class PooledHead(Head):
         return Classifier(model.build(rngs), *how, rngs=rngs)
 
     def activations(self, model: ModelConfig, batch: Mapping[str, Any]) -> Activations | None:
-        """What the loss of a batch computes and keeps, by formula; None where the model has none."""
-        found, examples = model.vector_activations(batch), batch["weight"].size
+        """What the loss of a batch computes and keeps, by formula; None where the model has none, and where the batch
+        is vectors that the model has made before."""
+        found, examples = (
+            None if "vectors" in batch else model.vector_activations(batch),
+            batch["weight"].size,
+        )
         if found is None:
             return None
         return found + linear_head(

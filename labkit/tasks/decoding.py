@@ -104,7 +104,7 @@ def write(
     logits, cache = step(prompt, count, cache)
     ends = (ends,) if isinstance(ends, int) else tuple(ends)
     if how.beams > 1:
-        return _search(step, logits, cache, ends, how)
+        return _search(step, logits, cache, ends, how, count)
     first = _first(logits, cache, ends, how, count)
     drawn = draw(step, first, ends, how, key, how.max_new_tokens if upto is None else upto)
     return Written(drawn.ids, drawn.length, drawn.score)
@@ -192,7 +192,7 @@ def draw(
 
 
 def _search(
-    step: Step, logits: Array, cache: PyTree[Array], ends: tuple[int, ...], how: Generation
+    step: Step, logits: Array, cache: PyTree[Array], ends: tuple[int, ...], how: Generation, count: Array
 ) -> Written:
     """Beam search (Wu et al. 2016, arXiv 1609.08144, 7): the ``beams`` likeliest texts are followed."""
     rows, vocabulary = logits.shape
@@ -203,7 +203,8 @@ def _search(
     alone = jnp.where(jnp.arange(beams) == 0, 0.0, LOWEST)  # at first all beams are the same text
     first = (
         jnp.int32(0), logs, cache, jnp.full((rows, beams, most), max(ends[0], 0), jnp.int32),
-        jnp.zeros((rows, beams), bool), jnp.zeros((rows, beams), jnp.int32), jnp.broadcast_to(alone, (rows, beams)),
+        jnp.repeat(count == 0, beams).reshape(rows, beams), jnp.zeros((rows, beams), jnp.int32),
+        jnp.broadcast_to(alone, (rows, beams)),
     )  # fmt: skip
 
     def normalized(score: Array, length: Array) -> Array:

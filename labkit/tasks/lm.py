@@ -107,6 +107,14 @@ class LanguageModelling(Head):
         (rows, length), found = batch["ids"].shape, model.activations(batch)
         return found and found + token_logits(rows * (length - 1), model.width, model.vocabulary)
 
+    def token_weights(self, batch: Batch) -> Float[Array, "b t"]:
+        """The weight in the loss of every token but the first of a row, f32[b, t - 1]."""
+        if "segment" in batch:
+            before, own = batch["segment"][:, :-1], batch["segment"][:, 1:]
+            place = jnp.maximum(own - 1, 0)
+            return jnp.take_along_axis(batch["weight"], place, axis=1) * ((own == before) & (own > 0))
+        return batch["weight"][:, None] * batch["mask"][:, 1:]
+
     def loss(
         self, module: Decoder, batch: Batch, key: jax.Array | None
     ) -> tuple[Float[Array, ""], Float[Array, ""], TokenSums]:
@@ -116,13 +124,7 @@ class LanguageModelling(Head):
         A token weighs as much as its example.
         """
         hidden = module(batch, key=key)[:, :-1]
-        ids = batch["ids"]
-        if "segment" in batch:
-            before, own = batch["segment"][:, :-1], batch["segment"][:, 1:]
-            place = jnp.maximum(own - 1, 0)
-            weight = jnp.take_along_axis(batch["weight"], place, axis=1) * ((own == before) & (own > 0))
-        else:
-            weight = batch["weight"][:, None] * batch["mask"][:, 1:]
+        ids, weight = batch["ids"], self.token_weights(batch)
         flat = hidden.reshape(-1, hidden.shape[-1])
         smoothing = self.config.label_smoothing if key is not None else 0.0
         backbone = module.backbone

@@ -16,7 +16,7 @@ from labkit.data.precision import moments
 from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
 from labkit.models import weights
-from labkit.tasks.base import Batch, MetricState, ProblemType
+from labkit.tasks.base import Batch, Head, MetricState, ProblemType
 from labkit.tasks.classify import Classifier, PooledHead, Supervised, changed
 
 LOSSES = ("squared", "huber", "absolute")
@@ -173,6 +173,13 @@ class Regression(PooledHead):
         if "head/bias" not in params and np.all(np.abs(bias) <= 1e-6 * self.scale):
             finished.pop("head/bias")  # a head without bias can stay so
         return finished
+
+    def from_stored(self, params: dict[str, np.ndarray], stored: Head) -> dict[str, np.ndarray]:
+        """Parameters of a stored model with the last layer standardised by the training rows of this head."""
+        kernel = np.asarray(params["head/kernel"], np.float64) / self.scale
+        bias = np.asarray(params.get("head/bias", 0), np.float64) if stored.bias is None else stored.bias
+        offset = np.broadcast_to((bias - self.mean) / self.scale, kernel.shape[-1:])
+        return {**params, "head/kernel": kernel.astype(np.float32), "head/bias": offset.astype(np.float32)}
 
     def empty(self) -> MetricState:
         """The metric sums over no examples."""

@@ -10,7 +10,7 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 
-from labkit.core.shapes import Array, Float, Int
+from labkit.core.shapes import Array, Bool, Float, Int
 from labkit.profile.activations import Activations
 from labkit.tasks.base import MetricState
 from labkit.tasks.metrics import mean_loss
@@ -42,6 +42,32 @@ class TokenSums(MetricState):
         accuracy = int(host.right) / int(host.tokens) if host.tokens else float("nan")
         perplexity = math.exp(min(loss, 700.0)) if loss == loss else float("nan")
         return {"loss": loss, "perplexity": perplexity, "bits": loss / math.log(2), "accuracy": accuracy}
+
+
+def row_losses(
+    logits_of: Callable[[Any], Any],
+    hidden: Float[Array, "b t d"],
+    target: Int[Array, "b t"],
+    counted: Bool[Array, "b t"],
+) -> Float[Array, " b"]:
+    """The sum of -log probability of the counted tokens of each row, in nats; logits are made row by row.
+
+    Args:
+        logits_of: a function from hidden states [m, d] to logits float32 [m, v].
+        hidden: of the target tokens.
+        target: their true pieces.
+        counted: which of them are summed.
+    """
+
+    def one(row: tuple[Array, Array, Array]) -> Array:
+        hidden, target, counted = row
+        logits = logits_of(hidden)
+        losses = (
+            jax.nn.logsumexp(logits, axis=-1) - jnp.take_along_axis(logits, target[:, None], axis=-1)[:, 0]
+        )
+        return jnp.sum(jnp.where(counted, losses, 0))
+
+    return jax.lax.map(one, (hidden, target, counted))
 
 
 def token_logits(tokens: int, width: int, vocabulary: int) -> Activations:
