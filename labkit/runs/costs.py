@@ -11,9 +11,6 @@ from labkit.i18n.message import Message
 from labkit.runs.overview import data_of
 from labkit.runs.store import RunInfo
 
-#: Metrics of which less is better.
-LOWER = ("loss", "mae", "rmse")
-
 
 def _seconds(info: RunInfo) -> float | None:
     return info.ended - info.started if info.ended and info.started else None

@@ -18,10 +18,12 @@ from labkit.core.cache import writable
 from labkit.core.config import Config, dumps
 from labkit.core.errors import ConfigError, RunError, WeightsError
 from labkit.core.extras import require
+from labkit.core.shutdown import leave_before_exit
 from labkit.i18n import _
 from labkit.runs import liveness
 from labkit.runs.database import StoreError
 from labkit.runs.store import RunInfo, Store, make_room
+from labkit.train import warm_start
 from labkit.train.experiment import DataConfig, Experiment, own_experiment
 
 if TYPE_CHECKING:
@@ -60,12 +62,19 @@ class RunHandle:
         from labkit.tasks.metrics import SINGLE
 
         require("train")
+        if experiment.scenario is not None:
+            experiment.scenario.check_for(experiment.task.problem_type, rows.spec.classes)
 
         name = safety.title(experiment.name or models.name_of(experiment.model))
         run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         classes = list(rows.spec.classes[:SINGLE]) if experiment.task.problem_type else []
+        classes = list(rows.schema.mask_classes[:SINGLE]) if experiment.task.needs_masks else classes
         with _beside(store.folder, run_id) as content:
             rows.save(content / "data")
+            if experiment.train.warm_start:
+                source = warm_start.pinned(experiment.train.warm_start)
+                experiment = experiment.replace(train=experiment.train.replace(warm_start=source))
+                warm_start.copy_model(source, content)
             experiment = experiment.for_rows(rows)
             summary = {"classes": classes, "created_with": part_fingerprints(experiment)}
             info = store.create(run_id, name, content, experiment=dumps(experiment), summary=summary)
@@ -254,6 +263,7 @@ class RunHandle:
                 lambda e: make_room(self.id) if no_room(e) else "",
             )
             liveness.THREADS[str(self.store.folder), self.id] = thread
+            leave_before_exit(thread)
             thread.start()
         return self
 
@@ -409,6 +419,9 @@ def code_of(experiment: Experiment) -> str:
     rest |= given(experiment.task, type(experiment.task)())
     if data.accept_leakage:
         rest["accept_leakage"] = True
+    if experiment.scenario is not None:
+        scenario = given(experiment.scenario, type(experiment.scenario)())
+        rest["scenario"] = source_code.call("lk.Scenario", **scenario)
     if experiment.name:
         rest["name"] = experiment.name
     if experiment.callbacks:

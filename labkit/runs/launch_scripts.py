@@ -1,4 +1,4 @@
-"""Cluster scripts for multi-process runs: sbatch file, mpirun command, Kubernetes JobSet.
+"""Cluster files for multi-process runs: sbatch, mpirun, Kubernetes JobSet, Kubeflow TrainJob, Ray driver.
 
  labkit schedules nothing itself. The files start :mod:`labkit.runs.worker` so many times; ``jax.distributed``
 lets the processes find each other; whoever starts them again after a failure has the run go on from its
@@ -81,15 +81,63 @@ def jobset(info: RunInfo, processes: int, image: str, claim: str, lab: str = "/l
     Raises:
         ConfigError: a name that Kubernetes would not take.
     """
-    for what, name in (("claim", claim), ("image", image)):
+    _check_names(claim=claim, image=image)
+    name = _kubernetes_name(info)
+    return _filled(
+        _JOBSET, NUMBER=processes, COUNT=str(processes), ADDRESS=f"{name}-worker-0-0.{name}:{PORT}",
+        NAME=name, IMAGE=image, CLAIM=claim, LAB=lab, RUN=info.id,
+    )  # fmt: skip
+
+
+def trainjob(info: RunInfo, processes: int, image: str, claim: str, gpus: int = 0, lab: str = "/lab") -> str:
+    """A TrainJob of Kubeflow's trainer (2.2 or later), by its runtime ``jax-distributed``, whose variables the
+    processes read (:mod:`labkit.train.process_group`).
+
+    Args:
+        info, processes, image, claim, lab: as of :func:`jobset`.
+        gpus: of each pod.
+
+    Raises:
+        ConfigError: a name that Kubernetes would not take.
+    """
+    _check_names(claim=claim, image=image)
+    resources = _filled(_GPUS, GPUS=str(gpus)) if gpus else ""
+    return _filled(
+        _TRAINJOB, NAME=_kubernetes_name(info), IMAGE=image, NUMBER=processes, CLAIM=claim, LAB=lab, RUN=info.id,
+    ).replace("%RESOURCES%\n", resources)  # fmt: skip
+
+
+def ray(store: Store, info: RunInfo, processes: int, gpus: int = 0, cpus: int = 1) -> str:
+    """A Python file that starts the processes on a Ray cluster: ``python FILE`` on its head node, or as a Ray job.
+
+    Where a process dies, all are started again, up to three times. Ray itself initialises JAX for GPUs and TPUs
+    only; here the processes connect by themselves, on CPUs too.
+
+    Args:
+        store: the lab folder, on a file system that all nodes share.
+        info: the run.
+        processes: how many.
+        gpus, cpus: of each process.
+    """
+    return _filled(
+        _RAY, LAB=str(store.folder), RUN=info.id, NUMBER=processes, GPUS=gpus, CPUS=cpus,
+        COORDINATOR=COORDINATOR, COUNT=COUNT, INDEX=INDEX,
+    )  # fmt: skip
+
+
+def _check_names(**names: str) -> None:
+    for what, name in names.items():
         if not re.fullmatch(r"[A-Za-z0-9][\w./:@-]{0,252}", name):
             raise ConfigError(_("{what} = {name!r} is not a valid Kubernetes name."), what=what, name=name)
-    name = f"labkit-{_slug(info.name)[:20]}-{info.id[-6:]}".strip("-")
-    values: dict[str, str | int] = {
-        "NUMBER": processes, "COUNT": str(processes), "ADDRESS": f"{name}-worker-0-0.{name}:{PORT}",
-        "NAME": name, "IMAGE": image, "CLAIM": claim, "LAB": lab, "RUN": info.id,
-    }  # fmt: skip
-    return re.sub("@([A-Z]+)@", lambda found: json.dumps(values[found[1]]), _JOBSET)
+
+
+def _kubernetes_name(info: RunInfo) -> str:
+    return f"labkit-{_slug(info.name)[:20]}-{info.id[-6:]}".strip("-")
+
+
+def _filled(template: str, **values: str | int) -> str:
+    """A template with its ``@NAMES@`` replaced by values in JSON, which YAML and Python read too."""
+    return re.sub("@([A-Z]+)@", lambda found: json.dumps(values[found[1]]), template)
 
 
 _JOBSET = f"""\
@@ -133,6 +181,113 @@ spec:
                   persistentVolumeClaim:
                     claimName: @CLAIM@
 """
+
+
+_GPUS = """\
+    resourcesPerNode:
+      limits:
+        nvidia.com/gpu: @GPUS@
+"""
+_TRAINJOB = """\
+apiVersion: trainer.kubeflow.org/v1alpha1
+kind: TrainJob
+metadata:
+  name: @NAME@
+spec:
+  runtimeRef:
+    name: jax-distributed
+  trainer:
+    image: @IMAGE@
+    numNodes: @NUMBER@
+    command: ["python", "-m", "labkit.runs.worker", @LAB@, @RUN@]
+%RESOURCES%
+  runtimePatches:
+    - manager: labkit.dev/launch
+      trainingRuntimeSpec:
+        template:
+          spec:
+            replicatedJobs:
+              - name: node
+                template:
+                  spec:
+                    template:
+                      spec:
+                        containers:
+                          - name: node
+                            volumeMounts:
+                              - name: lab
+                                mountPath: @LAB@
+                        volumes:
+                          - name: lab
+                            persistentVolumeClaim:
+                              claimName: @CLAIM@
+"""
+_RAY = '''\
+"""Train a run of labkit on a Ray cluster: python FILE on its head node, or as a Ray job."""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+LAB, RUN, PROCESSES, RESTARTS = @LAB@, @RUN@, @NUMBER@, 3
+RESOURCES = {"CPU": @CPUS@, "GPU": @GPUS@}
+
+
+def with_parent():
+    """Have Linux end the process of training where the process of Ray that started it is killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+@ray.remote
+class Worker:
+    def address(self):
+        with socket.socket() as free:
+            free.bind(("", 0))
+            return f"{ray.util.get_node_ip_address()}:{free.getsockname()[1]}"
+
+    def train(self, coordinator, index):
+        variables = {@COORDINATOR@: coordinator, @COUNT@: str(PROCESSES), @INDEX@: str(index)}
+        command = [sys.executable, "-m", "labkit.runs.worker", LAB, RUN]
+        return subprocess.run(command, env={**os.environ, **variables}, preexec_fn=with_parent).returncode
+
+
+def attempt():
+    """Whether all processes ended well."""
+    group = placement_group([{name: count for name, count in RESOURCES.items() if count}] * PROCESSES, "SPREAD")
+    ray.get(group.ready())
+    workers = [
+        Worker.options(
+            num_cpus=RESOURCES["CPU"], num_gpus=RESOURCES["GPU"],
+            scheduling_strategy=PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index),
+        ).remote()
+        for index in range(PROCESSES)
+    ]
+    try:
+        address = ray.get(workers[0].address.remote())
+        codes = ray.get([worker.train.remote(address, index) for index, worker in enumerate(workers)])
+        print("exit codes", codes)
+        return not any(codes)
+    except ray.exceptions.RayError as error:
+        print(f"a process was lost: {error}")
+        return False
+    finally:
+        for worker in workers:
+            ray.kill(worker)
+        remove_placement_group(group)
+
+
+if __name__ == "__main__":
+    ray.init()
+    sys.exit(0 if any(attempt() for _ in range(RESTARTS + 1)) else 1)
+'''
 
 
 def _command(store: Store, info: RunInfo) -> str:

@@ -73,6 +73,8 @@ def _model(info: RunInfo) -> str:
 
 def data_of(info: RunInfo, language: str = "en") -> str:
     """The file, folder or sample that a run was trained on, in short."""
+    if tracker := info.summary.get("imported"):
+        return translate(_("imported from {tracker}", tracker=tracker), language)
     source = str(_section(info.experiment, "data").get("source", ""))
     return source.rstrip("/").rpartition("/")[2] or translate(_("rows from Python"), language)
 
@@ -81,6 +83,22 @@ def data_of(info: RunInfo, language: str = "en") -> str:
 def _section(experiment: str, name: str) -> dict[str, Any]:
     """A section of an experiment; a list of runs is read again whenever one of them changes."""
     return RunInfo("", "", Path(), experiment=experiment).settings(name)
+
+
+def flat_settings(info: RunInfo) -> dict[str, Any]:
+    """Every setting of the run's experiment, the names joined by dots."""
+    found: dict[str, Any] = {}
+
+    def walk(values: dict[str, Any], place: str) -> None:
+        for key, value in values.items():
+            if isinstance(value, dict):
+                walk(value, f"{place}{key}.")
+            else:
+                found[place + key] = value
+
+    walk(info.settings(), "")
+    found.pop("name", None)
+    return found
 
 
 def _age(seconds: float) -> str:

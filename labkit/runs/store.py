@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from labkit.core import file_lock, safety
-from labkit.core.cache import writable
+from labkit.core.cache import lab_folder, writable
 from labkit.core.errors import ConfigError, RunError, nearest
 from labkit.i18n import _, joined, plain, revive
 from labkit.runs import database, liveness, run_record, store_repair
@@ -145,7 +145,7 @@ class Store(Connected):
                   "lk.panels.Data(rows)."),
                 type=type(folder).__name__,
             )  # fmt: skip
-        self.folder = Path(folder or os.environ.get("LABKIT_FOLDER") or ".labkit").absolute()
+        self.folder = lab_folder(folder)
         with writable(_("lab folder"), self.folder, "LABKIT_FOLDER"):
             self.folder.mkdir(parents=True, exist_ok=True)
         super().__init__(self.folder / "runs.sqlite")

@@ -1,4 +1,9 @@
-"""Compilation caches: the persistent cache on disk, and the limit of programs in memory."""
+"""Compilation caches: the persistent cache on disk, and the limit of programs in memory.
+
+Equal steps of one process share their programs (labkit/train/shared_programs.py). A new process traces and lowers every
+step again, and only then finds its program in the cache. Whole executables are not stored on disk: where the key missed
+a change of code, a run would train by the old code in silence. And JAX reads them as pickles.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,7 @@ from pathlib import Path
 import jax
 
 from labkit.core.cache import cache_dir
+from labkit.train import shared_programs
 
 _HIT = "/jax/compilation_cache/cache_hits"
 _hits = threading.local()
@@ -40,6 +46,7 @@ def limit_programs(share: float = 0.5) -> bool:
         return False
     if used <= share * most:
         return False
+    shared_programs.clear()
     jax.clear_caches()
     gc.collect()
     return True

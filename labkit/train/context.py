@@ -18,13 +18,12 @@ from labkit.core import manifest
 from labkit.core.cache import write_atomic
 from labkit.core.config import dumps
 from labkit.core.errors import ConfigError, DataError, WeightsError
-from labkit.core.safety import small_text
 from labkit.data.batching.base import Batches
 from labkit.data.io.load import open_rows
 from labkit.data.rows import Rows
 from labkit.i18n import _
-from labkit.models import lora, peft, weights
-from labkit.models.base import Modality, ModelConfig, PublishedConfig
+from labkit.models import lora, packed, peft, weights
+from labkit.models.base import ModelConfig, PublishedConfig
 from labkit.models.bert import sentence
 from labkit.models.layers import compute_dtype
 from labkit.profile.cost import flops_of
@@ -32,6 +31,8 @@ from labkit.profile.hardware import mixed_pays
 from labkit.tasks.base import Head
 from labkit.train.default_rates import EPOCHS
 from labkit.train.experiment import Experiment, check_reads
+from labkit.train.model_facts import NAME as FACTS
+from labkit.train.model_facts import read_facts
 from labkit.train.optimizer import Optimizer
 from labkit.train.outcome import constant_of
 from labkit.train.private_plan import PrivatePlan
@@ -40,15 +41,17 @@ from labkit.train.processors import Processor, load_processor, processor_of, wit
 from labkit.train.sharding import Placement
 from labkit.train.step import Params, TrainStep, flatten
 from labkit.train.truncation import message, truncation
+from labkit.train.vectors import reusable, vectors_of
+from labkit.train.warm_start import start_experiment, start_folder
 
-#: Of a model folder: what an example is, its shape, and the names of the outputs.
-FACTS = "labkit.json"
 #: Folder in a model folder with the low-rank additions alone.
 ADAPTER = "adapter"
 #: Train metrics are reported about this many times an epoch.
 REPORTS = 20
 #: Steps of a run at most: they are counted in 32 bits on the device.
 STEPS = 2**31 - 1
+#: Names of outputs that a warning lists.
+SHOWN = 10
 #: Modules without weights that are kept.
 ABSTRACT = 8
 #: Updates in one call, at most, where a single one is shorter than the host takes to give the next …
@@ -77,12 +80,15 @@ class TrainContext:
     most: int  # updates in one call of the compiled step
     summary: dict[str, Any]  # what the store is told
     private: PrivatePlan | None = None  # of differentially private training
+    start: Path | None = None  # folder of the model of a warm start
 
     def weights(self) -> Params:
-        """The parameters to start from: the pretrained ones, or new ones by the seed."""
+        """The parameters to start from: those of another trained model, pretrained ones, or new ones by the seed."""
         rngs = nnx.Rngs(self.experiment.train.seed)
         module = self.head.init(self.computed, rngs)
-        if self.model.weights:
+        if self.start is not None:
+            _start_from(module, self.head, self.model, self.start)
+        elif self.model.weights:
             self.head.check_loaded(self.model.load(module.backbone))
             if self.head.pretrained(self.model)[0] and (folder := self.model.folder()) is not None:
                 self.head.start(module, folder, self.model)
@@ -146,13 +152,19 @@ def context_of(
     parts = parts or (placement.data if placement else 1)
     known = examples["train"]
     target = known.target if experiment.task.problem_type else None
-    head = experiment.task.build(rows.spec.classes, known.label, processor.tokenizer, target)
+    head = experiment.task.build(
+        processor.tags or rows.spec.classes, known.label, processor.tokenizer, target
+    )
     if target is not None:
         examples = {
             name: replace(part, target=head.batch_target(part.target, part.label))
             for name, part in examples.items()
         }
-    private = None
+    if reusable(experiment, head, model, examples):
+        say(_("computing the vectors of the pictures, once"))
+        compute = folder is not None
+        examples = {name: vectors_of(part, model, compute) for name, part in examples.items()}
+    start, private = start_folder(experiment, folder), None
     if train.privacy is not None:
         if placement is not None or group.count > 1:
             raise ConfigError(_("differentially private training runs on one device: set devices = 1."))
@@ -207,7 +219,7 @@ def context_of(
         "truncated": examples["train"].truncated,
         "truncation": (cut := truncation(processor, rows["train"], examples["train"])),
         "constant": constant_of(head, examples["train"], examples["validation"]),
-        "warnings": [*([message(cut)] if cut else []), *_fresh(experiment.model, head)],
+        "warnings": [*([message(cut)] if cut else []), *_fresh(experiment.model, head, start)],
         "train_rows": len(examples["train"]),
         "precision": model.dtype if model.dtype == "mixed" else str(compute_dtype(model.dtype)),
         "device": str(jax.devices()[0].device_kind),
@@ -220,12 +232,51 @@ def context_of(
         summary["warnings"] += private.notes(experiment.task, processor.modality, own)
     return TrainContext(
         experiment, head, sized, model, processor, batches, validation, rows["validation"], steps, most, summary,
-        private,
+        private, start,
     )  # fmt: skip
 
 
-def _fresh(model: ModelConfig, head: Head) -> list[str]:
-    """What to warn of where pretrained weights lack a part that the task reads."""
+def _start_from(module: Any, head: Head, model: ModelConfig, folder: Path) -> None:
+    """Put the weights of a trained model into a new module: the backbone, and the head where it has the same outputs.
+
+    Raises:
+        WeightsError: the model is of another architecture or size.
+    """
+    stored, its_head, _processor = load_model(start_experiment(folder), folder)
+    params = {"/".join(path): np.asarray(value) for path, value in weights.flatten(stored).items()}
+    if head.classes == its_head.classes:
+        params = head.from_stored(params, its_head)
+    else:
+        params = {name: value for name, value in params.items() if not name.startswith("head/")}
+    own = nnx.to_flat_state(nnx.state(module))
+    shapes = {"/".join(map(str, path)): tuple(leaf.shape) for path, leaf in own}
+    for name in sorted({*shapes, *params}):
+        given, wanted = params[name].shape if name in params else None, shapes.get(name)
+        if name.startswith("backbone/") and given != wanted:
+            raise WeightsError(
+                _("warm_start: the model in {folder} does not fit {type}: {name} has shape {given}, not {wanted}."),
+                folder=folder, type=type(model).__name__, name=name, given=given, wanted=wanted,
+            )  # fmt: skip
+    chosen = [
+        (path, leaf.replace(jnp.asarray(params[name], leaf.dtype)))
+        for path, leaf in own
+        if (name := "/".join(map(str, path))) in params and params[name].shape == shapes[name]
+    ]
+    nnx.update(module, nnx.from_flat_state(chosen))
+
+
+def _fresh(model: ModelConfig, head: Head, start: Path | None) -> list[str]:
+    """What to warn of where the weights that training starts from lack a part that the task reads."""
+    if start is not None:
+        if (classes := read_facts(start).classes) == head.classes:
+            return []
+        return [
+            _(
+                "The model of the warm start has the outputs {given}; here they are {wanted}: the head is randomly "
+                "initialised.",
+                given=", ".join(classes[:SHOWN]), wanted=", ".join(head.classes[:SHOWN]),
+            )
+        ]  # fmt: skip
     if not model.weights:
         return []
     parts = [part for part in model.fresh_parts() if f"backbone/{part}/" not in head.unused]
@@ -297,11 +348,8 @@ def shapes_of(batches: Batches, steps: TrainStep, stacked: int = 1) -> list[dict
     """What the batches look like, one of each shape, to compile for; ``stacked``: so many on a first axis."""
     first, found = batches.at(0), []
     for shape in batches.shapes:
-        several = len(batches.shapes) > 1  # then they are buckets [b, t]
         batch = {
-            name: jax.ShapeDtypeStruct(
-                tuple(shape) if several and x.ndim == 2 and name != "target" else x.shape, x.dtype
-            )
+            name: jax.ShapeDtypeStruct(batches.array_shape(name, x, shape), x.dtype)
             for name, x in first.items()
         }
         found.append(steps.abstract_batch(batch, stacked))
@@ -346,6 +394,10 @@ def _save_adapter(setup: TrainContext, params: Params, folder: Path) -> None:
     model, optimizer = setup.model, setup.experiment.train.optimizer
     if not isinstance(model, PublishedConfig) or optimizer.trainable != "lora":
         return
+    if (
+        setup.start is not None
+    ):  # the additions belong to the weights of the warm start, not to the pretrained ones
+        return
     base = model.folder()
     if base is None or (folder / sentence.MODULES).exists():
         return
@@ -377,23 +429,12 @@ def load_model(
     """
     if (folder / manifest.NAME).exists():
         weights.check_sealed(folder)
-    try:
-        facts = json.loads(small_text(folder / FACTS, WeightsError))
-        classes, modality, shape = (
-            tuple(map(str, facts["classes"])),
-            Modality(facts["reads"]),
-            tuple(map(int, facts["shape"])),
-        )
-    except WeightsError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise WeightsError(
-            _("{facts} of {folder!r} lists no classes: {error!r}. Export the model again."),
-            facts=FACTS, folder=folder.name, error=error,
-        ) from None  # fmt: skip
-    processor = load_processor(experiment, folder, modality, shape)
-    module, head = load_module(experiment, folder, classes, processor, precise)
-    if head.output_bias({}) is not None and (bias := _offset(facts.get("offset"), module)) is not None:
+    facts = read_facts(folder)
+    processor = load_processor(experiment, folder, facts.modality, facts.shape)
+    if experiment.task.needs_tags or experiment.task.needs_masks:
+        processor.tags = facts.classes
+    module, head = load_module(experiment, folder, facts.classes, processor, precise)
+    if head.output_bias({}) is not None and (bias := _offset(facts.offset, module)) is not None:
         head = replace(head, bias=bias)
     return module, head, processor
 
@@ -410,7 +451,9 @@ def load_module(
     model = precise(processor.sized(experiment.model))
     head = experiment.task.restore(classes, processor.tokenizer)
     module = nnx.eval_shape(lambda: head.init(model, nnx.Rngs(0)))
-    if model.published:
+    if packed.about(folder) is not None:
+        packed.fill(module, folder)
+    elif model.published:
         model.load(module.backbone, folder)
         head.load(module, folder, model)
         _fill_unused(module, head.unused, folder)
@@ -422,15 +465,15 @@ def load_module(
     return module, head
 
 
-def _offset(told: Any, module: Any) -> np.ndarray | None:
+def _offset(stored: list[float] | None, module: Any) -> np.ndarray | None:
     """The bias of the last layer, f64[k], as stored in the model's folder, where it agrees with the weights."""
-    if module.head.bias is None or not isinstance(told, list):
+    if module.head.bias is None or stored is None:
         return None
     rounded = np.asarray(module.head.bias[...], np.float64)
-    if len(told) != len(rounded) or not all(isinstance(value, float) for value in told):
+    if len(stored) != len(rounded):
         return None
     step = np.spacing(np.abs(rounded).astype(np.float32))
-    return np.array(told) if np.all(np.abs(np.array(told) - rounded) <= step) else None
+    return np.array(stored) if np.all(np.abs(np.array(stored) - rounded) <= step) else None
 
 
 def _fill_unused(module: nnx.Module, unused: tuple[str, ...], folder: Path) -> None:

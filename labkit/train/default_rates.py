@@ -47,7 +47,7 @@ def default_rate(optimizer: Optimizer, model: ModelConfig, task: Task) -> float:
     """The default learning rate for ``model`` on ``task``, to two digits; what ``optimizer`` trains and its
     rule decide, its own rate does not."""
     rates = model.rates
-    if _head_alone(optimizer, model.layers):
+    if head_alone(optimizer, model.layers):
         rate = rates.head
     elif optimizer.trainable in ("lora", "bitfit"):
         rate = rates.added
@@ -57,7 +57,7 @@ def default_rate(optimizer: Optimizer, model: ModelConfig, task: Task) -> float:
     return float(f"{rate * task.rate_factor * BY_RULE.get(optimizer.algorithm, 1.0):.2g}")
 
 
-def _head_alone(optimizer: Optimizer, depth: int) -> bool:
+def head_alone(optimizer: Optimizer, depth: int) -> bool:
     """Whether only the layers above the backbone are trained, however that was chosen."""
     whole = any(fnmatch.fnmatch("backbone/\0", pattern) for pattern in optimizer.freeze)
     return optimizer.trainable == "head" or whole or optimizer.freeze_layers >= max(depth, 1)

@@ -18,12 +18,14 @@ from labkit.data.prepare.clean import TextCleaner
 from labkit.data.prepare.split import check_leakage
 from labkit.data.recipe import check_options, check_steps
 from labkit.data.rows import Rows
+from labkit.data.series import BY_TIME, check_order
 from labkit.i18n import _, joined
 from labkit.models import models
 from labkit.models.base import Modality, ModelConfig
-from labkit.tasks import BY_PROBLEM_TYPE, tasks
+from labkit.tasks import BY_PROBLEM_TYPE, default_task, tasks
 from labkit.tasks.base import ProblemType, Task
 from labkit.tasks.classify import Classify
+from labkit.tasks.scenario import Scenario
 from labkit.train.callback_specs import check_spec
 from labkit.train.default_rates import BATCH, default_batch, default_epochs, with_rate
 from labkit.train.optimizer import Optimizer, optimizers
@@ -106,9 +108,17 @@ def ready(rows: Rows, task: Task, accept_leakage: bool = False) -> Rows:
                 task=tasks.name_of(task), learned=_AIMS[task.problem_type],
                 fitting=BY_PROBLEM_TYPE[rows.spec.problem_type],
             )  # fmt: skip
+    if task.needs_masks and not rows.schema.mask_classes:
+        raise DataError(
+            _("the pictures have no masks: the task {task!r} needs a class for every pixel. Load a folder with images/ "
+              "and masks/, in which files of the same name belong together."),
+            task=tasks.name_of(task),
+        )  # fmt: skip
     if task.example_format.running:
         whole = {"validation", "test"} <= set(rows.splits)
         return rows if whole else rows.split(in_order=True, accept_leakage=True)
+    if rows.schema.modality in BY_TIME:
+        check_order(rows.splits)
     if not {"validation", "test"} <= set(rows.splits):
         rows = rows.split(accept_leakage=True) if accept_leakage else rows.split()
     check_leakage(rows, accept=accept_leakage)
@@ -125,13 +135,24 @@ def check_reads(model: ModelConfig, rows: Rows, task: Task) -> None:
             model=models.name_of(model), task=tasks.name_of(task), able=able,
         )  # fmt: skip
     kind = rows.spec.modality
-    readers = _READERS[Modality(kind)]
-    if model.modality not in readers:
-        fit = ", ".join(name for name in models if models[name].modality in readers)
+    if not _reads(model, Modality(kind)):
+        fit = ", ".join(name for name in models if _reads(models[name], Modality(kind)))
         raise DataError(
             _("the data is {kind}; {type} expects {reads}. Architectures for {kind}: {fit}."),
             kind=_KINDS[kind], type=type(model).__name__, reads=_KINDS[model.modality], fit=fit or _("none"),
         )  # fmt: skip
+
+
+def readers(rows: Rows, task: Task) -> list[str]:
+    """Names of the architectures that read these rows and can learn the task."""
+    kind = Modality(rows.spec.modality)
+    return [name for name in learners(task) if _reads(models[name], kind)]
+
+
+def _reads(model: ModelConfig | type[ModelConfig], kind: Modality) -> bool:
+    """Whether an architecture reads rows of a modality; of those for features some read pictures as rows of numbers."""
+    apart = model.modality is Modality.FEATURES and kind is not Modality.FEATURES and not model.flattens
+    return model.modality in _READERS[kind] and not apart
 
 
 def learners(task: Task | type[Task]) -> list[str]:
@@ -143,12 +164,14 @@ def learners(task: Task | type[Task]) -> list[str]:
 _READERS = {
     Modality.TEXT: (Modality.TEXT, Modality.PAIR),
     Modality.IMAGE: (Modality.IMAGE, Modality.FEATURES),
-    Modality.AUDIO: (Modality.IMAGE, Modality.FEATURES),
+    Modality.AUDIO: (Modality.AUDIO, Modality.IMAGE, Modality.FEATURES),
     Modality.FEATURES: (Modality.FEATURES,),
+    Modality.SERIES: (Modality.SERIES,),
+    Modality.INTERACTIONS: (Modality.INTERACTIONS,),
 }
 _KINDS = {
     "text": _("texts"), "pair": _("pairs of texts"), "image": _("pictures"), "features": _("features"),
-    "audio": _("sounds"),
+    "audio": _("sounds"), "series": _("time series"), "interactions": _("interactions"),
 }  # fmt: skip
 _AIMS = {
     ProblemType.CLASS: _("one class"),
@@ -239,6 +262,19 @@ class Training(Config):
         low=0,
         high=1e6,
     )
+    profile: int = option(
+        0,
+        _("Profiler trace: steps that are recorded in the folder `profile` of the run. 0: none."),
+        low=0,
+        high=10**6,
+    )
+    warm_start: str = option(
+        "",
+        _(
+            "Model folder of a trained run whose weights training starts from. Empty: pretrained weights of the "
+            "model, or random ones."
+        ),
+    )
     optimizer: Optimizer = option(help="The optimizer and its schedule.", factory=Optimizer)
     privacy: Privacy | None = option(
         None, _("Differentially private training (DP-SGD): its target. Default: none.")
@@ -273,6 +309,9 @@ class Experiment(Config):
     callbacks: tuple[dict[str, Any], ...] = option(
         (), 'Called while training, such as {class = "module:Class"}.'
     )
+    scenario: Scenario | None = option(
+        None, _("The decision that the model serves, the cost of its mistakes and its limits. Default: none.")
+    )
 
     def check(self) -> None:
         super().check()
@@ -286,6 +325,13 @@ class Experiment(Config):
         object.__setattr__(self, "plugins", plugins.used(names, self.plugins))
         object.__setattr__(self, "model", self.model.settled(vectors=self.task.pooled_vectors))
         object.__setattr__(self, "train", self.train.settled(self.model, self.task))
+        if (
+            self.scenario is not None
+            and not self.train.metric
+            and self.task.problem_type != ProblemType.NUMBER
+        ):
+            # the threshold is chosen afterwards: probabilities must be right, not the likeliest class
+            object.__setattr__(self, "train", self.train.replace(metric="loss"))
         check_private(self.task, self.train)
 
     def for_rows(self, rows: Rows) -> Experiment:
@@ -293,7 +339,7 @@ class Experiment(Config):
         count = len(rows.splits.get("train", ()))
         if self.train.privacy is not None:
             check_delta(self.train.privacy, count)
-        return self.replace(train=self.train.for_rows(count, self.task))
+        return self.replace(train=self.train.for_rows(count, self.task), task=self.task.for_rows(rows))
 
     def to_dict(self) -> dict[str, Any]:
         values = super().to_dict()
@@ -421,15 +467,21 @@ def experiment_of(
     Without ``task``, it follows from the labels: a class, several labels or a number.
     """
     options = dict(options)
-    rows = rows if isinstance(rows, Rows) else load(rows)
+    rows, scenario = rows if isinstance(rows, Rows) else load(rows), options.pop("scenario", None)
     if not isinstance(model, Config):
         model = models[model if isinstance(model, str) else models.added(model)]()
-    task, train = settings(options.pop("task", None) or BY_PROBLEM_TYPE[rows.schema.problem_type], **options)
+    special = bool(rows.schema.mask_classes), bool(rows.schema.transcript)
+    usual = default_task(rows.schema.modality, rows.schema.problem_type, *special)
+    task, train = settings(options.pop("task", None) or usual, **options)
     check_reads(model, rows, task)
     rows = ready(rows, task, accept_leakage)
+    if scenario is not None:
+        scenario = Scenario.given(scenario)
+        scenario.check_for(task.problem_type, rows.spec.classes)
     return rows, Experiment(
-        model=model, data=DataConfig.of(rows, accept_leakage), task=task, train=train, name=name
-    )
+        model=model, data=DataConfig.of(rows, accept_leakage), task=task, train=train, name=name,
+        scenario=scenario,
+    )  # fmt: skip
 
 
 def _named(registry: Registry, values: object, noun: str) -> Any:

@@ -6,6 +6,7 @@ import concurrent.futures.thread
 import traceback
 
 from labkit.core.errors import LabkitError, headed
+from labkit.core.shutdown import InterpreterEndingError
 from labkit.i18n import _
 
 
@@ -13,6 +14,8 @@ def is_process_ending(error: BaseException | None) -> bool:
     """Whether an error says that the interpreter shuts down under a thread that trains, as where a kernel is
     restarted: the run did not fail, it was interrupted."""
     while error is not None:
+        if isinstance(error, InterpreterEndingError):
+            return True
         if isinstance(error, RuntimeError) and "cannot schedule new futures after" in str(error):
             return bool(getattr(concurrent.futures.thread, "_shutdown", True))
         error = error.__cause__ or error.__context__

@@ -17,10 +17,13 @@ import numpy as np
 from labkit.core.cache import write_atomic
 from labkit.core.config import dumps
 from labkit.core.errors import LabkitError, RunError
+from labkit.core.shutdown import check_interpreter
 from labkit.data.arrow import numbers
 from labkit.data.io.load import open_rows
 from labkit.i18n import _
+from labkit.profile.energy import EnergyMeter, added_to
 from labkit.profile.hardware import memory_in_use
+from labkit.tasks import LOWER
 from labkit.train.advice import advise
 from labkit.train.callback_specs import callbacks_of
 from labkit.train.callback_states import FILE
@@ -35,6 +38,7 @@ from labkit.train.outcome import outcome_of
 from labkit.train.overrides import Overrides
 from labkit.train.prefetch import MultiBatch, Prefetcher
 from labkit.train.process_group import SINGLE, ProcessGroup
+from labkit.train.profile_trace import FOLDER, ProfileTrace
 from labkit.train.provenance import Provenance
 from labkit.train.selection import best_of
 from labkit.train.step import TrainState
@@ -167,6 +171,8 @@ class TrainingLoop:
         early = EarlyStopping(self.train.patience, *self._metric())
         private = [] if self.setup.private is None else [self.setup.private.log()]
         self.callbacks = CallbackList([RunLog(), early, *private, *self.own], self.progress)
+        meter = EnergyMeter()
+        meter.__enter__()
         try:
             self._begin(before.get("saved_step"))
             self.callbacks.begin()
@@ -191,6 +197,8 @@ class TrainingLoop:
                 self.callbacks.end("failed")
             raise
         finally:
+            meter.__exit__()
+            self.logger.log(summary={"energy": added_to(before.get("energy"), meter.energy)})
             self._flush(force=True)  # after an error too: the last records say what led to it
             self.checkpoints.close()
 
@@ -375,14 +383,17 @@ class TrainingLoop:
 
     def _loop(self) -> None:
         self._resume_clock()
-        with Prefetcher(self.batches, self.steps, self.setup.most) as feed:
+        trace = ProfileTrace(self.folder / FOLDER, self.train.profile)
+        with trace, Prefetcher(self.batches, self.steps, self.setup.most) as feed:
             count = self._portion(self.step)
             while self.step < self.total and not self.stopping:
                 self._obey()
                 with jax.transfer_guard("disallow"):
                     then = self._portion(self.step + count)
                     portion = feed.take(self.step, count, then)
+                    trace.before()
                     self.state, told = self.run_steps(portion)
+                    trace.after(portion.steps, self.state)
                     self.step += portion.steps
                     self.pending.append((self.step, portion.steps, told))
                     self._read(AHEAD)
@@ -397,6 +408,9 @@ class TrainingLoop:
                 rung = self.until is not None and self.until <= self.evaluated == self.step < self.total
                 if rung and not self.stopping:
                     raise Stopped
+        if trace.problem:
+            self.setup.summary["warnings"].append(trace.problem)
+            self._warn()
 
     def run_steps(self, portion: MultiBatch) -> tuple[TrainState, dict[str, Any]]:
         """The state after one call of the compiled step, and what the step reports."""
@@ -552,7 +566,7 @@ class TrainingLoop:
     def _metric(self) -> tuple[str, float]:
         """The metric that evaluations are compared by, and 1, or -1 where less is better."""
         metric = self.train.metric or self.setup.head.monitor
-        return metric, -1.0 if metric == "loss" else 1.0
+        return metric, -1.0 if metric in LOWER else 1.0
 
     def _best(self) -> tuple[int, float] | None:
         """Step and value of the best evaluation."""
@@ -570,8 +584,10 @@ class TrainingLoop:
 
     def _flush(self, force: bool = False) -> None:
         now = time.monotonic()
-        if not force and now - self.flushed < FLUSH:
-            return
+        if not force:
+            check_interpreter()
+            if now - self.flushed < FLUSH:
+                return
         self.flushed = now
         begin, first = self.clock
         read = self.step - sum(count for _, count, _ in self.pending)

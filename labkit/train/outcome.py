@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from labkit.core.registry import ByClass
-from labkit.data.batching.arrays import Arrays
+from labkit.data import memmap
+from labkit.data.batching.arrays import Arrays, MaskedArrays
+from labkit.data.batching.dialogues import DialogueTokens
+from labkit.data.batching.histories import HistoryWindows
 from labkit.data.batching.pairs import TextPairs
 from labkit.data.batching.qa_windows import Windows
+from labkit.data.batching.series import SeriesWindows
+from labkit.data.batching.speech import BLANK, SpokenFrames
+from labkit.data.batching.tagged import TaggedTokens
+from labkit.data.masks import UNKNOWN
 from labkit.data.text.tokens import Tokens
 from labkit.i18n import _
 from labkit.i18n.labels import score_name, split_name
-from labkit.tasks import metrics
+from labkit.tasks import LOWER, metrics
+from labkit.tasks.asr import SpeechRecognition
 from labkit.tasks.base import Head, ProblemType
+from labkit.tasks.ctc import greedy_edits
+from labkit.tasks.forecast import Forecast
+from labkit.tasks.instruct import Instruct
 from labkit.tasks.lm import LanguageModel
+from labkit.tasks.segment import Segment, iou, mean_iou
 from labkit.tasks.seq2seq import Seq2Seq
 from labkit.train.default_rates import default_rate
 
@@ -44,8 +58,24 @@ class ConstantBaseline(NamedTuple):
 
 def constant_of(
     head: Head,
-    train: Tokens | TextPairs | Windows | Arrays,
-    validation: Tokens | TextPairs | Windows | Arrays,
+    train: Tokens
+    | TextPairs
+    | Windows
+    | TaggedTokens
+    | DialogueTokens
+    | Arrays
+    | SeriesWindows
+    | HistoryWindows
+    | SpokenFrames,
+    validation: Tokens
+    | TextPairs
+    | Windows
+    | TaggedTokens
+    | DialogueTokens
+    | Arrays
+    | SeriesWindows
+    | HistoryWindows
+    | SpokenFrames,
 ) -> ConstantBaseline | None:
     """What a constant prediction would score on ``validation``; None for tasks that have none to compare
     with.
@@ -79,8 +109,57 @@ def _of_tokens(head: Head, train: Tokens, validation: Tokens) -> ConstantBaselin
     return ConstantBaseline(_("the token frequencies"), "loss", _unigram(train, validation))
 
 
+def _of_responses(head: Head, train: DialogueTokens, validation: DialogueTokens) -> ConstantBaseline:
+    value = _frequencies(train.tokens.ids[train.learnt], validation.tokens.ids[validation.learnt])
+    return ConstantBaseline(_("the token frequencies"), "loss", value)
+
+
 def _of_targets(head: Head, train: TextPairs, validation: TextPairs) -> ConstantBaseline:
     return _of_tokens(head, train.target, validation.target)
+
+
+def _of_windows(head: Head, train: SeriesWindows, validation: SeriesWindows) -> ConstantBaseline | None:
+    """The last value of each window, repeated: its mean absolute error, in deviations of the training rows."""
+    total, count = 0.0, 0
+    for part in memmap.portions(len(validation), validation.horizon):
+        index = np.arange(part.start, part.stop)
+        truth, seen = validation.targets(index)
+        last = validation.grid.values[validation.origin[index] - 1]
+        total += float((np.abs(truth - last[:, None]) * seen).sum())
+        count += int(seen.sum())
+    return ConstantBaseline(_("the last value, repeated"), "mae", total / count) if count else None
+
+
+def _of_pixels(head: Head, train: MaskedArrays, validation: MaskedArrays) -> ConstantBaseline | None:
+    """The most frequent class of the training pixels: its mIoU on those of the validation rows."""
+    count = len(head.classes)
+    known, asked = (
+        np.bincount(part.mask.reshape(-1), minlength=UNKNOWN + 1)[:count] for part in (train, validation)
+    )
+    if not known.any() or not asked.any():
+        return None
+    confusion = np.zeros((count, count))
+    confusion[:, known.argmax()] = asked
+    share = float(known.max() / known.sum())
+    return ConstantBaseline(_("the most frequent class"), "miou", mean_iou(iou(confusion)), share)
+
+
+def _of_transcripts(head: Head, train: SpokenFrames, validation: SpokenFrames) -> ConstantBaseline | None:
+    """The most frequent transcript of the training rows, as frames with a blank behind each character."""
+    known = Counter(map(tuple, np.split(train.characters, train.ends[1:-1])))
+    usual = min(known.items(), key=lambda each: (-each[1], each[0]))[0]
+    frames = np.ravel([(character, BLANK) for character in usual])
+    count = np.diff(validation.ends)
+    total = int(count.sum())
+    if not total or not len(frames):
+        return None
+    said = np.zeros((len(count), validation.longest), np.int32)
+    said[np.arange(validation.longest) < count[:, None]] = validation.characters
+    best = np.broadcast_to(frames.astype(np.int32), (len(count), len(frames)))
+    edits = greedy_edits(
+        jnp.asarray(best), jnp.full(len(count), len(frames)), jnp.asarray(said), jnp.asarray(count, jnp.int32)
+    )
+    return ConstantBaseline(_("the most frequent transcript"), "cer", float(edits.sum()) / total)
 
 
 _Of = Callable[[Head, Any, Any], ConstantBaseline | None]
@@ -90,7 +169,16 @@ _BY_PROBLEM: dict[ProblemType, _Of] = {
     ProblemType.NUMBER: _of_numbers,
 }
 #: Task → its best constant prediction, where that does not follow from its problem type.
-CONSTANTS: ByClass[_Of] = ByClass({LanguageModel: _of_tokens, Seq2Seq: _of_targets})
+CONSTANTS: ByClass[_Of] = ByClass(
+    {
+        LanguageModel: _of_tokens,
+        Instruct: _of_responses,
+        Seq2Seq: _of_targets,
+        Forecast: _of_windows,
+        Segment: _of_pixels,
+        SpeechRecognition: _of_transcripts,
+    }
+)
 
 
 def majority(classes: int, train: np.ndarray, labels: np.ndarray) -> ConstantBaseline | None:
@@ -119,7 +207,11 @@ def frequent_labels(train: np.ndarray, labels: np.ndarray, threshold: float) -> 
 
 def _unigram(train: Tokens, validation: Tokens) -> float:
     """Cross-entropy of the validation tokens, in nats, by how often each was in training (add-one)."""
-    ids, asked = np.asarray(train.ids), np.asarray(validation.ids)
+    return _frequencies(np.asarray(train.ids), np.asarray(validation.ids))
+
+
+def _frequencies(ids: np.ndarray, asked: np.ndarray) -> float:
+    """The same of arrays of token numbers."""
     counts = np.bincount(ids, minlength=int(max(ids.max(initial=0), asked.max(initial=0))) + 1) + 1.0
     return float(-np.log(counts[asked] / counts.sum()).mean())
 
@@ -167,7 +259,7 @@ def no_better(constant: ConstantBaseline | None, scores: dict[str, float], split
     does."""
     if constant is None or np.isnan(score := scores.get(constant.metric, np.nan)):
         return ""
-    if constant.metric == "loss":
+    if constant.metric in LOWER:
         fails = score >= (1 - MARGIN) * constant.value
     else:
         fails = score - constant.value <= MARGIN * (1 - constant.value)

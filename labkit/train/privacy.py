@@ -196,6 +196,8 @@ def check_private(task: Task, training: Any) -> None:
         (mixup, _("mixup = {mixup}: it mixes the rows of a batch", mixup=mixup)),
         (weights != "none", _("class_weights = {weights!r}: they are counts of the private rows", weights=weights)),
         (training.packing == "always", _("packing = 'always': several rows share one example")),
+        (training.warm_start,
+         _("warm_start: epsilon does not cover the rows that the first model was trained on")),
         (training.patience,
          _("patience = {patience}: early stopping decides by private rows, which epsilon does not cover",
            patience=training.patience)),

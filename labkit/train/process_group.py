@@ -23,6 +23,8 @@ from labkit.i18n import _
 COORDINATOR, COUNT, INDEX = "LABKIT_COORDINATOR", "LABKIT_PROCESSES", "LABKIT_PROCESS"
 #: … or the cluster that JAX is to ask for all three ("slurm", "mpi4py", "k8s").
 CLUSTER = "LABKIT_CLUSTER"
+#: The same three as Kubeflow's trainer sets them; JAX itself reads only the first.
+OTHERS = {COORDINATOR: "JAX_COORDINATOR_ADDRESS", COUNT: "JAX_NUM_PROCESSES", INDEX: "JAX_PROCESS_ID"}
 #: Seconds of silence after which a process counts as dead among its group.
 HEARTBEAT = 30
 _LETTERS = 1024  # bytes of what is agreed on
@@ -80,6 +82,7 @@ def join(environment: Mapping[str, str] = os.environ) -> ProcessGroup:
     Raises:
         RunError: a variable is missing or no number; the others do not come.
     """
+    environment = with_others(environment)
     cluster, address = environment.get(CLUSTER), environment.get(COORDINATOR)
     if not cluster and not address:
         return SINGLE
@@ -100,6 +103,17 @@ def join(environment: Mapping[str, str] = os.environ) -> ProcessGroup:
             _("the processes of this run cannot connect to each other: {error}"), error=error
         ) from error
     return ProcessGroup(jax.process_count(), jax.process_index())
+
+
+def with_others(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment with labkit's variables where only those of Kubeflow are set, all three of them."""
+    if (
+        environment.get(CLUSTER)
+        or environment.get(COORDINATOR)
+        or not all(map(environment.get, OTHERS.values()))
+    ):
+        return environment
+    return {**environment, **{name: environment[other] for name, other in OTHERS.items()}}
 
 
 def cluster_settings(

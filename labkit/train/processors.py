@@ -1,8 +1,8 @@
-"""Processors: from rows to batches, one class for each modality; made once a run, and kept with the model."""
+"""Processors of texts, images, sounds and features, and which one reads the rows of a modality."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import chain
@@ -16,20 +16,34 @@ from labkit.core.cache import write_atomic
 from labkit.core.config import dumps, load_file
 from labkit.core.errors import ConfigError, DataError
 from labkit.data.answers import answers_of
-from labkit.data.batching.arrays import ArrayBatches, Arrays, Standard, stack
+from labkit.data.batching.arrays import (
+    ArrayBatches,
+    Arrays,
+    MaskBatches,
+    MaskedArrays,
+    Standard,
+    VectorArrays,
+    VectorBatches,
+    stack,
+)
 from labkit.data.batching.base import Batches
 from labkit.data.batching.buckets import BucketBatches, SortedBatches, choose_buckets
 from labkit.data.batching.corpus import sentence_pairs, stream
+from labkit.data.batching.dialogues import DialogueBatches, DialogueTokens, dialogues
 from labkit.data.batching.packing import PackedBatches, choose
 from labkit.data.batching.pairs import PairBatches, TextPairs
 from labkit.data.batching.qa_windows import WindowBatches, Windows, windows
+from labkit.data.batching.tagged import TaggedBatches, TaggedTokens, tagged
 from labkit.data.cells import Column
+from labkit.data.conversations import conversations_of
 from labkit.data.io.audio import Sound, as_wave, read_wav
 from labkit.data.io.pixels import Pixels
+from labkit.data.masks import masks_of
 from labkit.data.new_rows import features_of
 from labkit.data.precision import rounded_away
 from labkit.data.rows import Rows
 from labkit.data.schema import Spec
+from labkit.data.tags import tags_of
 from labkit.data.targets import targets_of
 from labkit.data.text.encode import encode
 from labkit.data.text.tokenizer import Tokenizer
@@ -37,8 +51,15 @@ from labkit.data.text.tokens import Tokens
 from labkit.i18n import _
 from labkit.models.base import Modality, ModelConfig
 from labkit.models.bert import sentence
+from labkit.models.columns import Columns, quantile_edges
 from labkit.tasks.base import ExampleFormat, Task
 from labkit.train.experiment import Experiment, Training
+from labkit.train.model_facts import read_facts
+from labkit.train.processor import Processor, batch_size_of
+from labkit.train.recommend_processor import RecommendProcessor
+from labkit.train.series_processor import SeriesProcessor
+from labkit.train.speech_processor import SpeechProcessor
+from labkit.train.warm_start import start_experiment, start_folder
 
 #: Examples in one compiled call of a prediction: as many of the first as are needed for few.
 BATCH, FEW = 32, (1, 8)
@@ -52,80 +73,6 @@ SHORTEST, LONGEST, SAMPLE = 128, 512, 2000
 #: above.
 CHARACTERS, FEWEST, MOST = 80, 1000, 8000
 _STANDARD, _SOUND, _PIXELS = "standard.toml", "sound.toml", "pixels.toml"
-
-
-class Processor(ABC):
-    """Base class of processors: rows of one modality to examples, and examples to batches.
-
-    A subclass is registered for its modality in :data:`PROCESSORS`.
-
-    Attributes:
-        modality: what an example is.
-        tokenizer: that of texts; None for other modalities.
-        max_length: tokens of an example at most; None for other modalities.
-        shape: of one array; None for texts, and before the training rows are read.
-        example_format: how rows become examples.
-        labelled: whether unlabelled examples are skipped.
-    """
-
-    modality: ClassVar[Modality]
-    tokenizer: Tokenizer | None = None
-    max_length: int | None = None
-    shape: tuple[int, ...] | None = None
-    example_format: ExampleFormat = ExampleFormat.ROW
-    labelled: bool = True
-
-    @classmethod
-    @abstractmethod
-    def create(cls, experiment: Experiment, folder: Path, rows: Rows) -> Self:
-        """The processor of a new run. :meth:`encode` of the training rows comes next, and fits what must be
-        fitted.
-
-        Args:
-            experiment: its settings.
-            folder: of the run.
-            rows: its rows.
-        """
-
-    @classmethod
-    @abstractmethod
-    def load(cls, experiment: Experiment, folder: Path, shape: tuple[int, ...] | None) -> Self:
-        """The processor that :meth:`save` wrote beside a model whose examples have this shape."""
-
-    @property
-    def truncates(self) -> bool:
-        """Whether texts longer than ``max_length`` lose their end."""
-        return self.tokenizer is not None and self.example_format.truncates
-
-    @abstractmethod
-    def encode(self, dataset: Dataset) -> Tokens | TextPairs | Windows | Arrays:
-        """The examples of a split; they have ``label``."""
-
-    @abstractmethod
-    def sized(self, model: ModelConfig) -> ModelConfig:
-        """The model's config with the sizes that come from the data filled in."""
-
-    @abstractmethod
-    def batches(
-        self, examples: Any, train: Training, model: ModelConfig, parts: int, shuffle: bool
-    ) -> tuple[Batches, str]:
-        """Batches that can be divided into ``parts``, and the reason for their layout."""
-
-    @abstractmethod
-    def to_predict(self, values: object, pairs: object = None) -> Batches:
-        """Batches of new examples, in their order."""
-
-    def truncation_note(self, truncated: int, of: int) -> str:
-        """What to say where ``truncated`` of ``of`` new examples were longer than the model reads."""
-        return _(
-            "{truncated:,} of {of:,} texts are longer than the {max_length:,} tokens that the model reads: "
-            "their end was left out.",
-            truncated=truncated, of=of, max_length=self.max_length,
-        )  # fmt: skip
-
-    @abstractmethod
-    def save(self, folder: Path) -> None:
-        """Write what :meth:`load` reads."""
 
 
 class TextProcessor(Processor):
@@ -179,7 +126,7 @@ class TextProcessor(Processor):
         assert task.max_length is not None, "with_length has set it"
         return cls(tokenizer, task.max_length, task.example_format, experiment.train.seed, task.stride)
 
-    def encode(self, dataset: Dataset) -> Tokens | TextPairs | Windows:
+    def encode(self, dataset: Dataset) -> Tokens | TextPairs | Windows | TaggedTokens | DialogueTokens:
         """Token numbers of every example; those of rows come from the cache where they were made before."""
         return self._ENCODERS[self.example_format](self, dataset)
 
@@ -195,6 +142,18 @@ class TextProcessor(Processor):
         return windows(
             dataset["text"], dataset["text_pair"], self.tokenizer, self.max_length, self.stride, spans
         )
+
+    def _tagged(self, dataset: Dataset) -> TaggedTokens:
+        """Sentences with the tags of their words; the first call, with the training rows, names the tags."""
+        words, tags = tags_of(dataset)
+        self.tags = self.tags or tuple(sorted({tag for each in tags for tag in each}))
+        numbers = {name: number for number, name in enumerate(self.tags)}
+        return tagged(encode(dataset, self.tokenizer, self.max_length), words, self.tokenizer, tags, numbers)
+
+    def _dialogues(self, dataset: Dataset) -> DialogueTokens:
+        """Conversations by the chat template of the tokenizer."""
+        rows = np.array(dataset["row"], np.int64) if "row" in dataset.column_names else None
+        return dialogues(conversations_of(dataset), self.tokenizer, self.max_length, rows)
 
     def _stream(self, dataset: Dataset) -> Tokens:
         tokenizer, skip = self.tokenizer.running
@@ -224,6 +183,8 @@ class TextProcessor(Processor):
         ExampleFormat.TWO_TEXTS: _two,
         ExampleFormat.TRANSLATION: _translation,
         ExampleFormat.SPANS: _spans,
+        ExampleFormat.TAGS: _tagged,
+        ExampleFormat.CONVERSATION: _dialogues,
         ExampleFormat.STREAM: _stream,
         ExampleFormat.PASSAGES: _passages,
     }
@@ -246,7 +207,7 @@ class TextProcessor(Processor):
 
     def batches(
         self,
-        examples: Tokens | TextPairs | Windows,
+        examples: Tokens | TextPairs | Windows | TaggedTokens | DialogueTokens,
         train: Training,
         model: ModelConfig,
         parts: int,
@@ -254,12 +215,20 @@ class TextProcessor(Processor):
     ) -> tuple[Batches, str]:
         """Packed rows or buckets, whichever the lengths make cheaper, unless ``packing`` says which."""
         lengths = examples.lengths[examples.label >= 0] if self.labelled else examples.lengths
-        if isinstance(examples, TextPairs | Windows):
-            size = _batch_size(train, parts)
+        if isinstance(examples, TextPairs | Windows | TaggedTokens | DialogueTokens):
+            if train.packing == "always" and isinstance(examples, DialogueTokens):
+                raise ConfigError(_("packing = 'always': conversations are not read from packed rows."))
+            if train.packing == "always" and isinstance(examples, TaggedTokens):
+                raise ConfigError(_("packing = 'always': tags of words are not read from packed rows."))
+            size = batch_size_of(train, parts)
             widths = choose_buckets(lengths, model.max_length, train.buckets, batch_size=size)
             if isinstance(examples, TextPairs):
                 # pyrefly: ignore[bad-argument-type] (it takes pairs where its base takes tokens)
                 made, what = PairBatches(examples, size, widths, train.seed, shuffle), "pair"
+            elif isinstance(examples, TaggedTokens):
+                made, what = TaggedBatches(examples, size, widths, train.seed, shuffle), "sentence"
+            elif isinstance(examples, DialogueTokens):
+                made, what = DialogueBatches(examples, size, widths, train.seed, shuffle), "conversation"
             else:
                 made, what = WindowBatches(examples, size, widths, train.seed, shuffle), "window"
             return made, f"buckets of {', '.join(map(str, widths))} tokens: a row holds one {what}"
@@ -271,15 +240,15 @@ class TextProcessor(Processor):
                 )
             packing = "never"
         layout = choose(
-            lengths, model.max_length, _batch_size(train), train.buckets,
+            lengths, model.max_length, batch_size_of(train), train.buckets,
             cost=6 * model.width, packing=packing, parts=parts,
         )  # fmt: skip
         if layout.packed:
             settings = {"labelled_only": self.labelled, "parts": parts}
             return PackedBatches(
-                examples, _batch_size(train), layout, train.seed, shuffle, **settings
+                examples, batch_size_of(train), layout, train.seed, shuffle, **settings
             ), layout.reason
-        size, settings = _batch_size(train, parts), {"labelled_only": self.labelled}
+        size, settings = batch_size_of(train, parts), {"labelled_only": self.labelled}
         return BucketBatches(examples, size, layout.widths, train.seed, shuffle, **settings), layout.reason
 
     def to_predict(self, values: object, pairs: object = None) -> Batches:
@@ -317,9 +286,10 @@ class ArrayProcessor(Processor):
     def batches(
         self, examples: Arrays, train: Training, model: ModelConfig, parts: int, shuffle: bool
     ) -> tuple[ArrayBatches, str]:
-        """Batches of one shape."""
-        size = _batch_size(train, parts)
-        made = ArrayBatches(examples, size, train.seed, shuffle, labelled_only=self.labelled)
+        """Batches of one shape; of vectors, where these take the place of the examples."""
+        size = batch_size_of(train, parts)
+        kind = VectorBatches if isinstance(examples, VectorArrays) else ArrayBatches
+        made = kind(examples, size, train.seed, shuffle, labelled_only=self.labelled)
         return made, "all examples have one shape"
 
     def examples(self, values: object) -> Any:
@@ -380,6 +350,7 @@ class FeatureProcessor(ArrayProcessor):
     ):
         super().__init__(shape)
         self.standard, self.columns = standard, columns
+        self._train: np.ndarray | None = None  # the standardised training rows, for quantiles
 
     @classmethod
     def create(cls, experiment: Experiment, folder: Path, rows: Rows) -> Self:
@@ -392,12 +363,53 @@ class FeatureProcessor(ArrayProcessor):
         place = folder / _STANDARD
         return cls(shape, load_file(Standard, place) if place.exists() else None)
 
+    def check_rows(self, rows: Rows) -> None:
+        """Raise :class:`DataError` where the rows have other features than those the scale was fitted on."""
+        known = self.standard.columns if self.standard is not None else ()
+        read = [(column.name, column.kind, column.features) for column in known]
+        if read != [(column.name, column.kind, column.features) for column in rows.schema.features]:
+            raise DataError(
+                _(
+                    "warm_start: the model reads the columns {known}; the rows have {given}, or other categories."
+                ),
+                known=", ".join(column.name for column in known),
+                given=", ".join(column.name for column in rows.schema.features),
+            )
+
     def encode(self, dataset: Dataset) -> Arrays:
         """The rows as standardised arrays; the first call, with the training rows, fits."""
         arrays = self.raw(dataset)
         if self.shape is None:
             self.shape, self.standard = arrays.shape, Standard.fit(arrays).replace(columns=self.columns)
+            train = self._standardised(arrays)
+            self._train = train.inputs
+            return train
         return self._standardised(self._same_shape(arrays))
+
+    def sized(self, model: ModelConfig) -> ModelConfig:
+        """The shape of an example and, for models that embed columns, the categories of each column."""
+        model = super().sized(model)
+        if self.standard is None or not model.embeds_columns:
+            return model
+        found = self.standard.cardinalities()
+        if model.cardinalities is not None and tuple(model.cardinalities) != found:
+            raise ConfigError(
+                _("cardinalities = {given}, but the columns have {found}."),
+                given=model.cardinalities,
+                found=found,
+            )
+        model = model.replace(cardinalities=found)
+        return model.replace(edges=self._edges(model)) if model.quantile_bins and not model.edges else model
+
+    def _edges(self, model: ModelConfig) -> tuple[float, ...]:
+        """Quantiles of every number in the training rows, which are kept with the model."""
+        assert self.standard is not None and model.cardinalities is not None
+        places = Columns(model.cardinalities).numbers
+        wanted = len(places) * (model.quantile_bins + 1)
+        if len(self.standard.edges) != wanted and self._train is not None:
+            found = quantile_edges(self._train[:, places], model.quantile_bins)
+            self.standard = self.standard.replace(edges=tuple(found.ravel().tolist()))
+        return self.standard.edges
 
     def _standardised(self, arrays: Arrays) -> Arrays:
         return self.standard(arrays) if self.standard else arrays
@@ -430,28 +442,49 @@ class ImageProcessor(ArrayProcessor):
 
     modality = Modality.IMAGE
 
-    def __init__(self, shape: tuple[int, ...] | None = None, pixels: Pixels | None = None):
+    def __init__(
+        self,
+        shape: tuple[int, ...] | None = None,
+        pixels: Pixels | None = None,
+        example_format: ExampleFormat = ExampleFormat.ROW,
+    ):
         super().__init__(shape)
-        self.pixels = pixels
+        self.pixels, self.example_format = pixels, example_format
 
     @classmethod
     def create(cls, experiment: Experiment, folder: Path, rows: Rows) -> Self:
-        """Not fitted yet."""
-        return cls()
+        """Not fitted yet; with the names of the classes of pixels, where each picture has a mask."""
+        made = cls(example_format=experiment.task.example_format)
+        made.tags = rows.schema.mask_classes if experiment.task.needs_masks else ()
+        return made
 
     @classmethod
     def load(cls, experiment: Experiment, folder: Path, shape: tuple[int, ...] | None) -> Self:
         """With the unit in ``pixels.toml``."""
         place = folder / _PIXELS
-        return cls(shape, load_file(Pixels, place) if place.exists() else None)
+        pixels = load_file(Pixels, place) if place.exists() else None
+        return cls(shape, pixels, experiment.task.example_format)
 
     def encode(self, dataset: Dataset) -> Arrays:
-        """The rows as stacked arrays; the first call, with the training rows, fits."""
+        """The rows as stacked arrays, with the masks that the task reads; the first call, with the training rows,
+        fits."""
         arrays = self.raw(dataset)
         self.shape = self.shape or arrays.shape
         arrays = self._same_shape(arrays)
         self.pixels = self.pixels or Pixels.fit(arrays.inputs)
-        return self._scaled(arrays)
+        scaled = self._scaled(arrays)
+        if self.example_format is not ExampleFormat.MASKS:
+            return scaled
+        return MaskedArrays(scaled.inputs, scaled.label, scaled.row, mask=masks_of(dataset))
+
+    def batches(
+        self, examples: Arrays, train: Training, model: ModelConfig, parts: int, shuffle: bool
+    ) -> tuple[ArrayBatches, str]:
+        """Batches of one shape; of pictures with masks, with these."""
+        if not isinstance(examples, MaskedArrays):
+            return super().batches(examples, train, model, parts, shuffle)
+        made = MaskBatches(examples, batch_size_of(train, parts), train.seed, shuffle)
+        return made, "all examples have one shape"
 
     def _scaled(self, arrays: Arrays) -> Arrays:
         return arrays if self.pixels is None else replace(arrays, inputs=self.pixels.to_model(arrays.inputs))
@@ -562,16 +595,50 @@ class AudioProcessor(ArrayProcessor):
         write_atomic(folder / _SOUND, dumps(self.sound))
 
 
+#: How rows become examples → the processor, where that does not follow from their modality.
+BY_FORMAT: dict[ExampleFormat, type[Processor]] = {ExampleFormat.TRANSCRIPTS: SpeechProcessor}
 #: Modality → its processor.
 PROCESSORS: dict[str, type[Processor]] = {
-    each.modality: each for each in (TextProcessor, ImageProcessor, AudioProcessor, FeatureProcessor)
+    each.modality: each
+    for each in (
+        TextProcessor,
+        ImageProcessor,
+        AudioProcessor,
+        FeatureProcessor,
+        SeriesProcessor,
+        RecommendProcessor,
+    )
 }
 
 
+def _kind(experiment: Experiment, modality: str) -> type[Processor]:
+    return BY_FORMAT.get(experiment.task.example_format) or PROCESSORS[modality]
+
+
 def processor_of(experiment: Experiment, folder: Path, rows: Rows) -> Processor:
-    """The processor of a run in ``folder``, for its rows."""
-    made = PROCESSORS[rows.spec.modality].create(experiment, folder, rows)
+    """The processor of a run in ``folder``, for its rows; of a warm start that of the model it starts from.
+
+    Raises:
+        ConfigError, DataError, WeightsError: the rows cannot be read as that model reads them.
+    """
+    if (start := start_folder(experiment, folder)) is not None:
+        return _of_start(experiment, start, rows)
+    made = _kind(experiment, rows.spec.modality).create(experiment, folder, rows)
     made.labelled = experiment.task.problem_type is not None
+    return made
+
+
+def _of_start(experiment: Experiment, start: Path, rows: Rows) -> Processor:
+    """The processor of the model that a run starts from: its tokenizer, scales and shape."""
+    facts = read_facts(start)
+    if facts.modality != rows.spec.modality:
+        raise DataError(
+            _("warm_start: the model reads {given}; the rows are {wanted}."),
+            given=str(facts.modality), wanted=rows.spec.modality,
+        )  # fmt: skip
+    experiment = with_length(experiment, start_experiment(start).task.max_length)
+    made = load_processor(experiment, start, facts.modality, facts.shape)
+    made.check_rows(rows)
     return made
 
 
@@ -580,7 +647,7 @@ def load_processor(
 ) -> Processor:
     """The processor that :meth:`Processor.save` wrote beside a model. ``modality`` and ``shape`` are those of
     its examples."""
-    made = PROCESSORS[modality].load(experiment, folder, shape)
+    made = _kind(experiment, modality).load(experiment, folder, shape)
     made.labelled = experiment.task.problem_type is not None
     return made
 
@@ -588,6 +655,8 @@ def load_processor(
 def lengths_of(dataset: Dataset, tokenizer: Tokenizer, example_format: ExampleFormat) -> np.ndarray:
     """Tokens of some examples of a split, evenly spaced over it, i64[n]; none above :data:`LONGEST`."""
     some = dataset.select(np.unique(np.linspace(0, len(dataset) - 1, SAMPLE).round().astype(np.int64)))
+    if example_format is ExampleFormat.CONVERSATION:
+        return dialogues(conversations_of(some), tokenizer, LONGEST).lengths
     if example_format is not ExampleFormat.TWO_TEXTS or "text_pair" not in some.column_names:
         return encode(some, tokenizer, LONGEST, cache=False).lengths
     columns = (
@@ -635,14 +704,3 @@ def fitting_vocabulary(texts: Iterable[str]) -> int:
     training texts, so that most are seen often enough to be learnt as outputs (Gowda & May 2020, arXiv
     2004.02334)."""
     return min(max(sum(map(len, texts)) // CHARACTERS, FEWEST), MOST)
-
-
-def _batch_size(train: Training, parts: int = 1) -> int:
-    """The batch size. Raises :class:`ConfigError` where ``parts`` do not divide it."""
-    assert train.batch_size is not None, "Training.settled has set it"
-    if (size := train.batch_size) % parts:
-        raise ConfigError(
-            _("batch_size = {batch_size} is not divisible by {parts} (devices × accumulate); {fitting} is."),
-            batch_size=size, parts=parts, fitting=-(-size // parts) * parts,
-        )  # fmt: skip
-    return size

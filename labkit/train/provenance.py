@@ -45,7 +45,15 @@ FACTS: dict[str, type] = {
 }  # fmt: skip
 #: Settings that say where and how safely a run is worked on; its numbers do not depend on them, up to
 #: rounding.
-_PLACES = ("devices", "model_parallel", "sharded", "save_minutes", "on_checkpoint_failure", "watchdog")
+_PLACES = (
+    "devices",
+    "model_parallel",
+    "sharded",
+    "save_minutes",
+    "on_checkpoint_failure",
+    "watchdog",
+    "profile",
+)
 _VERSIONS = ("labkit", "jax", "jaxlib", "flax", "optax", "numpy", "tokenizers")
 #: Options of JAX that change bits.
 _OPTIONS = (

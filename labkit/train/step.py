@@ -27,9 +27,10 @@ from labkit.profile.compiler import compiler_options
 from labkit.tasks.base import Head, MetricState
 from labkit.train.clipping import NoisySum
 from labkit.train.compilation import cache_hits
-from labkit.train.optimizer import Optimizer, decays
+from labkit.train.optimizer import Optimizer, decays, optimizers
 from labkit.train.recompile import Signature, why
 from labkit.train.sharding import Placement
+from labkit.train.shared_programs import programs_of
 
 Params = dict[str, Any]
 #: Which arithmetic a step has; a greater number where the same experiment gets other last bits than before.
@@ -433,15 +434,38 @@ class TrainStep:
         key = tuple((name, x.shape, str(x.dtype)) for name, x in batch.items())
         known = self._compiled[kind]
         if key not in known:
-            begin, hits = time.monotonic(), cache_hits()
-            compiled = self.lower(kind, *args).compile(compiler_options=compiler_options() or None)
+            begin, hits, options = time.monotonic(), cache_hits(), compiler_options()
+            programs, name = self._programs(options), (kind, key)
+            shared = name in programs
+            if not shared:
+                programs[name] = self.lower(kind, *args).compile(compiler_options=options or None)
             if known:
                 self.reasons.append(why(map(_signature, known), _signature(key)))
-            known[key] = compiled
+            known[key] = programs[name]
             self.compilations += kind != "evaluate"
-            self.from_cache += kind != "evaluate" and cache_hits() > hits
+            self.from_cache += kind != "evaluate" and (shared or cache_hits() > hits)
             self.compile_seconds += time.monotonic() - begin
         return known[key]
+
+    def _programs(self, options: dict[str, Any]) -> dict[Any, Any]:
+        """The compiled programs of this step and of equal ones of other runs of this process."""
+        if (
+            self.placement is not None
+            or self.private is not None
+            or optimizers.target(self.optimizer.algorithm)
+        ):
+            return {}
+        parts = {
+            "task": self.task,
+            "model": self.model,
+            "optimizer": self.optimizer,
+            "multipliers": self.multipliers,
+            "begins": self._begins,
+            "parameters": (self._tree, self._shapes, self._batch_stats),
+            "steps": (self.total, self.report_every, self.accumulate),
+            "options": options,
+        }
+        return programs_of(parts, self.graph)
 
     def train(self, state: TrainState, batch: dict[str, Array]) -> tuple[TrainState, dict[str, Any]]:
         """One update. ``state`` is donated: use the one returned."""
