@@ -99,7 +99,8 @@ def audit_run(
     canaries: Canaries | None = None,
     seed: int = 0,
 ) -> MembershipReport:
-    """Attack a run by membership inference; see :meth:`labkit.api.Run.audit`."""
+    """Attack a run by membership inference, and store the result with the run for its card; see
+    :meth:`labkit.api.Run.audit`."""
     if not isinstance(references, int) or isinstance(references, bool) or references < 0 or references == 1:
         raise ConfigError(
             _("references = {references!r}; it must be 0, or a number of reference runs from 2 on."),
@@ -124,11 +125,15 @@ def audit_run(
     found = run.info.summary.get("privacy") or {}
     few = _("{count:,} rows of {split} are few: a false positive rate of 0.01 is coarse below {few}.",
             count=len(parts[1]), split=split, few=FEW)  # fmt: skip
-    return MembershipReport(
+    report = MembershipReport(
         scores[0], scores[1], method, seed, found.get("spent", found.get("epsilon")), found.get("delta", 0.0),
         None if canaries is None else (_fits(predictor, canaries.rows), canaries.trained), split,
         (few,) if len(parts[1]) < FEW else (), plain,
     )  # fmt: skip
+    low, high = report.intervals["auroc"]
+    audit = {**report.scores, "auroc_low": low, "auroc_high": high, "split": split, "references": references}
+    run.store.update(run.id, summary={"audit": audit})
+    return report
 
 
 def _some(part: Dataset, random: np.random.Generator) -> Dataset:

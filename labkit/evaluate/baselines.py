@@ -59,15 +59,30 @@ def baselines(
     -1 = unlabelled), ``row`` and, for pairs, ``text_pair``; or, where ``spec`` says so, with pictures or features.
     Raises DataError when ``train`` has no labelled row.
     """
-    truth, rows = np.asarray(_column(test, "label"), np.int64), _column(test, "row")
-    scored = texts_of(test) if spec is None or spec.modality == "text" else None
     label = np.asarray(_column(train, "label"), np.int64)
     seen = np.unique(label[label >= 0]).tolist()
+    found = fit(train, classes, spec, seed=seed, embed=embed)
+    return reports_of(found, test, classes, spec, split=split, seed=seed, seen=seen)
+
+
+def reports_of(
+    fitted: Mapping[str, Fitted],
+    part: Any,
+    classes: Sequence[str],
+    spec: Spec | None = None,
+    *,
+    split: str = "test",
+    seed: int = 0,
+    seen: Iterable[int] | None = None,
+) -> dict[str, ClassificationReport]:
+    """Reports of fitted baselines on a split; ``seen``: the class ids that training rows had."""
+    truth, rows = np.asarray(_column(part, "label"), np.int64), _column(part, "row")
+    texts = texts_of(part) if spec is None or spec.modality == "text" else None
     return {
         name: ClassificationReport(
-            classes, truth, each.answer(test), scored, rows, split=split, seed=seed, seen=seen
+            classes, truth, each.answer(part), texts, rows, split=split, seed=seed, seen=seen
         )
-        for name, each in fit(train, classes, spec, seed=seed, embed=embed).items()
+        for name, each in fitted.items()
     }
 
 

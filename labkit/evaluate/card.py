@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,24 +17,29 @@ from labkit.core.units import plain
 from labkit.data.prepare.pii import row_numbers
 from labkit.data.prepare.split import leakage
 from labkit.data.rows import Rows
+from labkit.evaluate.decision import amount
 from labkit.evaluate.evaluate import EvaluationReport
 from labkit.evaluate.fairness import RATES, FairnessReport
+from labkit.evaluate.forecast import ForecastReport
+from labkit.evaluate.recommend import RecommendReport
 from labkit.evaluate.report import ClassificationReport
-from labkit.evaluate.run_report import evaluate_run, folder_of, rows_of
+from labkit.evaluate.run_report import TIMED, evaluate_run, folder_of, latency_of, predictor_of, rows_of
 from labkit.evaluate.scores import Scores
+from labkit.evaluate.segmentation import SegmentationReport
 from labkit.hub.card import Score, front_matter
 from labkit.hub.samples import SAMPLES
-from labkit.i18n import _
+from labkit.i18n import _, joined, translate
+from labkit.i18n.catalogue import LANGUAGES
+from labkit.i18n.labels import split_name
+from labkit.i18n.message import pgettext
 from labkit.inference.export import ways_to_open
-from labkit.inference.registry import pipeline_of
 from labkit.models import models
 from labkit.runs.handle import RunHandle
 from labkit.tasks import tasks
+from labkit.tasks.scenario import Scenario
 
-#: Watts of one busy core, at least and at most, for runs whose energy was not measured.
-WATTS = (2.0, 20.0)
-#: Answers whose time is measured, after one that is not; classes, groups and notes that are listed.
-TIMED, LISTED = 20, 30
+#: Classes, groups and notes that are listed.
+LISTED = 30
 #: (task, modality) → task of the hub; a modality "" stands for all.
 PIPELINES = {
     ("classify", "text"): "text-classification",
@@ -54,16 +57,27 @@ PIPELINES = {
     ("multilabel", "features"): "tabular-classification",
     ("regress", "features"): "tabular-regression",
     ("lm", ""): "text-generation",
+    ("instruct", ""): "text-generation",
     ("pretrain", ""): "fill-mask",
     ("qa", ""): "question-answering",
+    ("tag", ""): "token-classification",
     ("seq2seq", ""): "translation",
     ("embed", ""): "sentence-similarity",
+    ("segment", ""): "image-segmentation",
+    ("asr", ""): "automatic-speech-recognition",
+    ("forecast", ""): "time-series-forecasting",
+    ("recommend", ""): "other",  # the hub has no task of recommenders
 }
+_Report = EvaluationReport | ForecastReport | RecommendReport | SegmentationReport | Scores
 #: What of the environment of a run is listed.
 _SHOWN = ("python", "labkit", "jax", "flax")
 #: Scores that the metadata have, as the hub names them.
-_METRICS = {"f1": "f1", "accuracy": "accuracy", "r2": "r_squared", "perplexity": "perplexity"}
-NOT_STATED = "Not stated."
+_METRICS = {
+    "f1": "f1", "accuracy": "accuracy", "r2": "r_squared", "perplexity": "perplexity", "wer": "wer", "cer": "cer",
+}  # fmt: skip
+NOT_STATED = _("Not stated.")
+#: What was done with rows, as the data section says it.
+ACTIONS_SHOWN = {"refused": _("refused"), "repaired": _("repaired"), "counted": _("counted")}
 
 
 @dataclass(frozen=True)
@@ -97,8 +111,10 @@ def model_card(
     licence: str = "",
     split: str = "test",
     measure: bool = True,
+    scenario: Scenario | None = None,
+    language: str = "en",
 ) -> ModelCard:
-    """The model card of a run.
+    """The model card of a run; a scenario heads it.
 
     Args:
         run: with a trained model.
@@ -110,6 +126,8 @@ def model_card(
         licence: of the model, as the hub writes it ("apache-2.0"); weights and data may oblige to one.
         split: the rows of the scores.
         measure: measure the time of an answer on this machine.
+        scenario: what the model is for, instead of that of the run.
+        language: "en" or "zh".
 
     Raises:
         RunError: there is no model yet.
@@ -117,35 +135,39 @@ def model_card(
         DataError: there is no such column or split.
     """
     folder, rows = folder_of(run), rows_of(run)
-    report = evaluate_run(run, split)
+    report = evaluate_run(run, split, scenario=scenario)
     by_group = None
     if groups:
         if not isinstance(report, ClassificationReport):
             raise ConfigError(_("groups: run {run!r} is not a single-label classifier."), run=run.name)
         by_group = report.by_group(list(groups), positive)
     head = _metadata(run, rows, report, split, licence)
+    write = _Writer(run, rows, report, split, _checked(language))
     sections: list[tuple[str, Iterator[str]]] = [
-        (
-            "Intended use",
-            iter([intended_use or NOT_STATED, f"Not for: {out_of_scope}" if out_of_scope else ""]),
-        ),
-        ("Model", _model(run, folder)),
-        ("Data", _data(rows)),
-        ("Training", _training(run)),
-        ("Evaluation", _evaluation(report, split)),
-        ("Groups", _groups(by_group)),
-        ("Privacy", _privacy(run, rows)),
-        ("Size, speed and energy", _costs(run, folder, rows, split, measure)),
-        ("Limits", _limits(run, rows, report, limits)),
-        ("How to use", (way.replace("## ", "### ", 1) for way in ways_to_open(run.experiment, folder))),
+        (_("Intended use"), write.intended(intended_use, out_of_scope)),
+        (_("Model"), write.model()),
+        (_("Data"), write.data()),
+        (_("Training"), write.training()),
+        (_("Evaluation"), write.evaluation()),
+        (_("Groups"), write.groups(by_group)),
+        (_("Privacy"), write.privacy()),
+        (_("Size, speed and energy"), write.costs(measure)),
+        (_("Limits"), write.limits(limits)),
+        (_("How to use"), (way.replace("## ", "### ", 1) for way in ways_to_open(run.experiment, folder))),
     ]
-    body = [f"# {_line(run.name) or 'Model'}"]
+    body = [f"# {_line(run.name) or write.t(_('Model'))}"]
     for title, lines in sections:
-        body += [f"## {title}", *filter(None, lines)]
+        body += [f"## {write.t(title)}", *filter(None, lines)]
     return ModelCard(head + "\n" + "\n\n".join(body) + "\n")
 
 
-def _metadata(run: RunHandle, rows: Rows, report: EvaluationReport | Scores, split: str, licence: str) -> str:
+def _metadata(
+    run: RunHandle,
+    rows: Rows,
+    report: _Report,
+    split: str,
+    licence: str,
+) -> str:
     experiment = run.experiment
     task, modality = tasks.name_of(experiment.task), rows.schema.modality
     pipeline = PIPELINES.get((task, modality), PIPELINES.get((task, ""), ""))
@@ -168,238 +190,340 @@ def _metadata(run: RunHandle, rows: Rows, report: EvaluationReport | Scores, spl
     )  # fmt: skip
 
 
-def _model(run: RunHandle, folder: Path) -> Iterator[str]:
-    experiment, summary = run.experiment, run.info.summary
-    yield _list(
-        {
-            "Architecture": models.name_of(experiment.model),
-            "Task": tasks.name_of(experiment.task),
-            "Parameters": f"{summary['parameters']:,}" if "parameters" in summary else "",
-            "Trained parameters": f"{summary['trainable']:,}" if "trainable" in summary else "",
-            "Precision": str(summary.get("precision", "")),
-            "Classes": ", ".join(f"{_code(name)}" for name in list(summary.get("classes", ()))[:LISTED]),
-        }
-    )
-    weights = experiment.model.weights
-    if not weights:
-        yield "The weights were initialised at random."
-    elif (sample := SAMPLES.get(weights)) is not None:
-        yield _list(
-            {
-                "Pretrained weights": f"{weights}: {sample.origin}",
-                "Licence of the weights": sample.licence,
-                "SHA-256 of the weights": next(
-                    (
-                        member.sha256
-                        for name, member in sample.members.items()
-                        if name.endswith(".safetensors")
-                    ),
-                    "",
-                ),
-            }
-        )
-    else:
-        yield f"Pretrained weights: {_place(weights)}. Their licence is unknown to labkit."
+class _Writer:
+    """Writes the sections of a card in one language."""
 
+    def __init__(
+        self,
+        run: RunHandle,
+        rows: Rows,
+        report: _Report,
+        split: str,
+        language: str,
+    ):
+        self.run, self.rows, self.report, self.split, self.language = run, rows, report, split, language
+        self.folder = folder_of(run)
 
-def _data(rows: Rows) -> Iterator[str]:
-    source = dict(rows.source)
-    steps = source.pop("steps", [])
-    name = source.pop("source", "")
-    sample = SAMPLES.get(name)
-    counts = rows.counts()
-    yield _list(
-        {
-            "Source": _source(rows),
-            "Arguments of `labkit.load`": ", ".join(f"{key} = {value!r}" for key, value in source.items()),
-            "Licence": sample.licence if sample is not None else NOT_STATED,
-            "Origin": sample.origin if sample is not None else "",
-            "SHA-256 of the rows": rows.fingerprint,
-            "Rows": ", ".join(f"{split} {count:,}" for split, count in counts.items()),
-        }
-    )
-    if rows.schema.classes and rows.schema.problem_type == "class":
-        lines = [
-            [_line(label), *(f"{rows.spec.counts[split].get(label, 0):,}" for split in counts)]
-            for label in rows.schema.classes[:LISTED]
-        ]
-        yield _table(["class", *counts], lines)
-    if steps:
-        yield "Prepared by: " + "; ".join(f"`{step['do']}`" for step in steps) + "."
-    corrections = [step for step in steps if step["do"] == "correct_labels"]
-    if corrections:
-        changed = sum(len(step.get("labels", ())) for step in corrections)
-        confirmed = sum(len(step.get("confirmed", ())) for step in corrections)
-        yield f"Labels checked by hand: {changed:,} corrected, {confirmed:,} confirmed."
-    notes = [
-        f"{action}: {_line(str(reason))} {count:,}"
-        for action, reasons in rows.report.counts().items()
-        for reason, count in reasons.items()
-    ]
-    if notes:
-        yield _points(notes[:LISTED])
-    found = leakage(rows)
-    leaks = [f"{part.leaked:,} of {part.rows:,} rows of {part.split}" for part in found.splits if part.leaked]
-    yield "Rows that also occur in train: " + ("; ".join(leaks) if leaks else "none") + "."
-    if rows.schema.modality == "text":
-        personal = {kind: len(places) for kind, places in row_numbers(rows).items() if places}
-        listed = ", ".join(f"{kind} in {count:,} rows" for kind, count in personal.items())
-        yield f"Personal data found by form and check digits: {listed or 'none'}. Names are not searched for."
+    def t(self, text: str) -> str:
+        """A message in the language of the card."""
+        return translate(text, self.language)
 
+    def facts(self, facts: Mapping[str, str]) -> str:
+        """Facts as a list, without empty ones."""
+        return _points([f"**{self.t(name)}**: {self.t(value)}" for name, value in facts.items() if value])
 
-def _training(run: RunHandle) -> Iterator[str]:
-    info, train = run.info, run.experiment.train
-    yield _list(
-        {
-            "Steps": f"{info.step:,}, {info.epoch} epochs",
-            "Batch size": f"{train.batch_size}" if train.batch_size else "",
-            "Optimizer": f"{train.optimizer.algorithm}, learning rate {train.optimizer.learning_rate:g}"
-            if train.optimizer.learning_rate
-            else train.optimizer.algorithm,
-            "Seed": str(train.seed),
-            "Device": f"{info.summary.get('devices', 1)} × {info.summary.get('device', '')}",
-            "Software": ", ".join(f"{name} {info.environment[name]}" for name in _SHOWN if name in info.environment),
-        }
-    )  # fmt: skip
-    yield "`labkit.toml` in this folder holds every setting; `labkit train labkit.toml` repeats the run."
+    def table(self, head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+        """A table of Markdown."""
+        rows = [[self.t(each) for each in head], ["---"] * len(head), *lines]
+        return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
 
+    def range(self, value: float, low: float, high: float) -> str:
+        """A value with its interval."""
+        if value != value:
+            return "–"
+        numbers = {"value": f"{value:.3f}", "low": f"{low:.3f}", "high": f"{high:.3f}"}
+        return self.t(_("{value} ({low} to {high})", **numbers))
 
-def _evaluation(report: EvaluationReport | Scores, split: str) -> Iterator[str]:
-    yield f"On the split {split}; in brackets 95 % bootstrap intervals over its rows."
-    intervals = report.intervals
-    names = [name for name in report.scores if not name.endswith(("_micro", "_weighted"))]
-    lines = [
-        [
-            name,
-            f"{report.scores[name]:.4f}",
-            "{:.4f} to {:.4f}".format(*intervals[name]) if name in intervals else "",
-        ]
-        for name in names
-    ]
-    yield _table(["score", "value", "interval"], lines)
-    baselines = getattr(report, "baselines", {})
-    if baselines:
-        metric = "f1" if "f1" in report.scores else next(iter(report.scores))
-        lines = [[_line(str(name)), f"{other.scores[metric]:.4f}"] for name, other in baselines.items()]
-        yield _table(["baseline", metric], [["this model", f"{report.scores[metric]:.4f}"], *lines])
-    if isinstance(report, ClassificationReport) and len(report.classes) <= LISTED:
-        body = [
-            [_line(name), *(f"{value:.3f}" for value in rates), f"{support:,.0f}"]
-            for name, (*rates, support) in zip(report.classes, report.per_class.to_numpy(), strict=True)
-        ]
-        yield _table(["class", "precision", "recall", "f1", "rows"], body)
-    if report.warnings:
-        yield _points([str(each) for each in report.warnings])
+    def intended(self, intended_use: str, out_of_scope: str) -> Iterator[str]:
+        """The scenario, and what the model is and is not for."""
+        found = getattr(self.report, "decision", None)
+        scenario = self.run.experiment.scenario if found is None else found.scenario
+        decision = "" if scenario is None else _line(scenario.decision)
+        yield intended_use or decision or self.t(NOT_STATED)
+        if intended_use and decision:
+            yield self.t(_("Decision: {decision}", decision=decision))
+        for words in filter(None, (out_of_scope, "" if scenario is None else _line(scenario.must_not))):
+            yield self.t(_("Not for: {uses}", uses=words))
+        if scenario is None:
+            return
+        yield self.facts(_stated(scenario))
+        if found is not None:
+            yield _points([_line(self.t(each)) for each in found.sentences])
 
-
-def _groups(found: FairnessReport | None) -> Iterator[str]:
-    if found is None:
-        yield "Scores by group were not compared."
-        return
-    rates = ("accuracy", *RATES)
-    lines = [
-        [_line(str(name)), f"{line['rows']:,.0f}", *(_range(line[rate], line[f"{rate}_low"], line[f"{rate}_high"])
-         for rate in rates)]
-        for name, line in list(found.table.to_dict(orient="index").items())[:LISTED]
-    ]  # fmt: skip
-    yield f"By {', '.join(found.columns)}; positive class {_code(found.positive)}."
-    yield _table(["group", "rows", *(rate.replace("_", " ") for rate in rates)], lines)
-    gaps = [[name.replace("_", " "), _range(*values)] for name, values in found.gaps.items()]
-    yield _table(["gap", "value"], gaps)
-    if found.warnings:
-        yield _points([str(each) for each in found.warnings])
-
-
-def _privacy(run: RunHandle, rows: Rows) -> Iterator[str]:
-    private = run.info.summary.get("privacy")
-    if isinstance(private, Mapping) and "epsilon" in private:
-        spent = private.get("spent", private["epsilon"])
-        yield (
-            f"Trained with differential privacy (DP-SGD): ε = {_number(spent)}, δ = {_number(private.get('delta'))} "
-            f"for one training {private.get('unit', 'row')}. Hyperparameters and the scores above are not covered."
-        )
-    else:
-        yield (
-            "Trained without differential privacy: whether a row was among the training data may be inferred from the "
-            "model's answers."
-        )
-    audit = run.info.summary.get("audit")
-    if isinstance(audit, Mapping) and "auroc" in audit:
-        yield f"Membership inference audit: AUROC {_number(audit['auroc'])} (0.5: nothing is inferred)."
-
-
-def _costs(run: RunHandle, folder: Path, rows: Rows, split: str, measure: bool) -> Iterator[str]:
-    size = sum(place.stat().st_size for place in folder.rglob("*") if place.is_file())
-    facts = {"Size": f"{size / 1e6:.2f} MB"}
-    if measure and (times := _times(run, rows, split)):
-        middle, high = (plain(1000 * value, 3) for value in times)
-        facts["Time of one answer"] = (
-            f"median {middle} ms, 95th percentile {high} ms ({TIMED} answers, this machine)"
-        )
-    info = run.info
-    seconds = (info.ended or time.time()) - info.started if info.started else None
-    if seconds is not None:
-        facts["Duration of training"] = f"{plain(seconds, 3)} s, pauses included"
-    energy = info.summary.get("energy")
-    if isinstance(energy, Mapping) and {"low", "high"} <= set(energy):
-        facts["Energy of training"] = (
-            f"{_number(energy['low'])} to {_number(energy['high'])} Wh ({energy.get('source', 'measured')})"
-        )
-    elif seconds is not None and info.summary.get("device") == "cpu":
-        cores = _cores(info.environment)
-        low, high = (
-            plain(seconds * watts * count / 3600, 2) for watts, count in zip(WATTS, (1, cores), strict=True)
-        )
-        facts["Energy of training"] = (
-            f"{low} to {high} Wh, not measured: duration × {WATTS[0]:g} W for one core to {WATTS[1]:g} W for each of "
-            f"{cores}"
-        )
-    yield _list(facts)
-
-
-def _cores(environment: Mapping[str, Any]) -> int:
-    found = environment.get("cores", environment.get("cpu_count"))
-    return found if isinstance(found, int) and found > 0 else os.cpu_count() or 1
-
-
-def _times(run: RunHandle, rows: Rows, split: str) -> tuple[float, float] | None:
-    """Median and 95th percentile of the seconds of one answer; None for models without labels."""
-    if run.experiment.task.problem_type is None:
-        return None
-    predictor, part = pipeline_of(run), rows[split]
-    spent = []
-    for place in range(TIMED + 1):
-        one = part.select([place % len(part)])
-        begin = time.perf_counter()
-        predictor.predict_encoded(one)
-        spent.append(time.perf_counter() - begin)
-    return statistics.median(spent[1:]), float(np.quantile(spent[1:], 0.95))
-
-
-def _limits(run: RunHandle, rows: Rows, report: EvaluationReport | Scores, given: str) -> Iterator[str]:
-    if given:
-        yield given
-    known = [
-        "The scores hold for rows like those of the data above; other sources, times and languages may differ.",
-        "The intervals state what chance in the choice of the evaluated rows does, not what another training would.",
-    ]
-    if isinstance(report, ClassificationReport):
-        few = [
-            f"{_code(str(name))} ({n:,.0f})"
-            for name, n in report.per_class["support"].items()
-            if 0 < n < LISTED
-        ]
-        if few:
-            known.append(f"Classes with fewer than {LISTED} evaluated rows: {', '.join(few)}.")
-        if report.unseen:
-            known.append(
-                f"{report.unseen:,} rows are of a class that was never trained; they are no part of the scores."
+    def model(self) -> Iterator[str]:
+        """Architecture and weights."""
+        experiment, summary = self.run.experiment, self.run.info.summary
+        classes = ", ".join(f"{_code(name)}" for name in list(summary.get("classes", ()))[:LISTED])
+        yield self.facts({
+            _("Architecture"): models.name_of(experiment.model),
+            _("Task"): tasks.name_of(experiment.task),
+            _("Parameters"): f"{summary['parameters']:,}" if "parameters" in summary else "",
+            _("Trained parameters"): f"{summary['trainable']:,}" if "trainable" in summary else "",
+            pgettext("setting", "Precision"): str(summary.get("precision", "")),
+            _("Classes"): classes,
+        })  # fmt: skip
+        weights = experiment.model.weights
+        if not weights:
+            yield self.t(_("The weights were initialised at random."))
+        elif (sample := SAMPLES.get(weights)) is not None:
+            files = sample.members.items()
+            hashes = (member.sha256 for name, member in files if name.endswith(".safetensors"))
+            yield self.facts({
+                _("Pretrained weights"): f"{weights}: {sample.origin}",
+                _("Licence of the weights"): sample.licence,
+                _("SHA-256 of the weights"): next(hashes, ""),
+            })  # fmt: skip
+        else:
+            yield self.t(
+                _(
+                    "Pretrained weights: {weights}. Their licence is unknown to labkit.",
+                    weights=_place(weights),
+                )
             )
-    elif report_rows := rows.counts().get("test"):
-        known.append(f"{report_rows:,} rows were evaluated.")
-    if truncated := run.info.summary.get("truncated"):
-        known.append(f"{truncated:,} training texts were longer than the model reads, and were truncated.")
-    yield _points(known)
+
+    def data(self) -> Iterator[str]:
+        """Source, hash, licence and preparation of the rows, and what was found in them."""
+        rows = self.rows
+        source = dict(rows.source)
+        steps = source.pop("steps", [])
+        sample = SAMPLES.get(source.pop("source", ""))
+        counts = rows.counts()
+        yield self.facts({
+            _("Source"): _source(rows),
+            _("Arguments of `labkit.load`"): ", ".join(f"{key} = {value!r}" for key, value in source.items()),
+            _("Licence"): sample.licence if sample is not None else NOT_STATED,
+            _("Origin"): sample.origin if sample is not None else "",
+            _("SHA-256 of the rows"): rows.fingerprint,
+            _("Rows"): ", ".join(f"{self.t(split_name(split))} {count:,}" for split, count in counts.items()),
+        })  # fmt: skip
+        if rows.schema.classes and rows.schema.problem_type == "class":
+            lines = [
+                [_line(label), *(f"{rows.spec.counts[split].get(label, 0):,}" for split in counts)]
+                for label in rows.schema.classes[:LISTED]
+            ]
+            yield self.table([_("class"), *map(split_name, counts)], lines)
+        if steps:
+            done = "; ".join(f"`{step['do']}`" for step in steps)
+            yield self.t(_("Prepared by: {steps}.", steps=done))
+        corrections = [step for step in steps if step["do"] == "correct_labels"]
+        if corrections:
+            changed = sum(len(step.get("labels", ())) for step in corrections)
+            confirmed = sum(len(step.get("confirmed", ())) for step in corrections)
+            yield self.t(
+                _("Labels checked by hand: {changed:,} corrected, {confirmed:,} confirmed.", changed=changed,
+                  confirmed=confirmed)
+            )  # fmt: skip
+        notes = [
+            f"{self.t(ACTIONS_SHOWN[action])}: {_line(self.t(reason))} {count:,}"
+            for action, reasons in rows.report.counts().items()
+            for reason, count in reasons.items()
+        ]
+        if notes:
+            yield _points(notes[:LISTED])
+        leaks = [
+            _("{leaked:,} of {rows:,} rows of {split}", leaked=part.leaked, rows=part.rows,
+              split=split_name(part.split))
+            for part in leakage(rows).splits if part.leaked
+        ]  # fmt: skip
+        yield self.t(_("Rows that also occur in train: {leaks}.", leaks=joined("; ", leaks) or _("none")))
+        if rows.schema.modality == "text":
+            personal = [
+                _("{kind} in {count:,} rows", kind=kind, count=len(places))
+                for kind, places in row_numbers(rows).items() if places
+            ]  # fmt: skip
+            yield self.t(
+                _("Personal data found by form and check digits: {found}. Names are not searched for.",
+                  found=joined(", ", personal) or _("none"))
+            )  # fmt: skip
+
+    def training(self) -> Iterator[str]:
+        """Settings of the training and its environment."""
+        info, train = self.run.info, self.run.experiment.train
+        optimizer, rate = train.optimizer.algorithm, train.optimizer.learning_rate
+        yield self.facts({
+            _("Steps"): _("{steps:,}, {epochs} epochs", steps=info.step, epochs=info.epoch),
+            _("Batch size"): f"{train.batch_size}" if train.batch_size else "",
+            _("Optimizer"): optimizer if not rate else _("{optimizer}, learning rate {rate:g}", optimizer=optimizer,
+                                                         rate=rate),
+            _("Seed"): str(train.seed),
+            _("Device"): f"{info.summary.get('devices', 1)} × {info.summary.get('device', '')}",
+            _("Software"): ", ".join(f"{name} {info.environment[name]}" for name in _SHOWN if name in info.environment),
+        })  # fmt: skip
+        yield self.t(
+            _("`labkit.toml` in this folder holds every setting; `labkit train labkit.toml` repeats the run.")
+        )
+
+    def evaluation(self) -> Iterator[str]:
+        """Scores with intervals, baselines and classes."""
+        report = self.report
+        split = split_name(self.split)
+        if isinstance(report, ForecastReport):
+            yield self.t(
+                _(
+                    "On the split {split}; in brackets 95 % bootstrap intervals over blocks of its forecasts.",
+                    split=split,
+                )
+            )
+        else:
+            yield self.t(
+                _("On the split {split}; in brackets 95 % bootstrap intervals over its rows.", split=split)
+            )
+        if report.verdict:
+            yield self.t(report.verdict)
+        intervals = report.intervals
+        names = [name for name in report.scores if not name.endswith(("_micro", "_weighted"))]
+        lines = []
+        for name in names:
+            edges = ""
+            if name in intervals:
+                low, high = (f"{edge:.4f}" for edge in intervals[name])
+                edges = self.t(_("{low} to {high}", low=low, high=high))
+            lines.append([name, f"{report.scores[name]:.4f}", edges])
+        yield self.table([_("score"), _("value"), _("interval")], lines)
+        baselines = {} if isinstance(report, Scores) else report.baselines
+        if baselines:
+            metric = "f1" if "f1" in report.scores else next(iter(report.scores))
+            lines = [
+                [_line(self.t(name)), f"{other.scores[metric]:.4f}"] for name, other in baselines.items()
+            ]
+            own = [self.t(_("this model")), f"{report.scores[metric]:.4f}"]
+            yield self.table([_("baseline"), metric], [own, *lines])
+        if isinstance(report, ClassificationReport) and len(report.classes) <= LISTED:
+            body = [
+                [_line(name), *(f"{value:.3f}" for value in rates), f"{support:,.0f}"]
+                for name, (*rates, support) in zip(report.classes, report.per_class.to_numpy(), strict=True)
+            ]
+            yield self.table([_("class"), "precision", "recall", "f1", _("rows")], body)
+        if report.warnings:
+            yield _points([self.t(each) for each in report.warnings])
+
+    def groups(self, found: FairnessReport | None) -> Iterator[str]:
+        """Rates by group, and gaps."""
+        if found is None:
+            yield self.t(_("Scores by group were not compared."))
+            return
+        rates = ("accuracy", *RATES)
+        lines = [
+            [_line(str(name)), f"{line['rows']:,.0f}",
+             *(self.range(line[rate], line[f"{rate}_low"], line[f"{rate}_high"]) for rate in rates)]
+            for name, line in list(found.table.to_dict(orient="index").items())[:LISTED]
+        ]  # fmt: skip
+        yield self.t(
+            _("By {columns}; positive class {positive}.", columns=", ".join(found.columns),
+              positive=_code(found.positive))
+        )  # fmt: skip
+        yield self.table([_("group"), _("rows"), *(rate.replace("_", " ") for rate in rates)], lines)
+        gaps = [[name.replace("_", " "), self.range(*values)] for name, values in found.gaps.items()]
+        yield self.table([_("gap"), _("value")], gaps)
+        if found.warnings:
+            yield _points([self.t(each) for each in found.warnings])
+
+    def privacy(self) -> Iterator[str]:
+        """Differential privacy, and the audit by membership inference."""
+        private = self.run.info.summary.get("privacy")
+        if isinstance(private, Mapping) and "epsilon" in private:
+            spent, delta = private.get("spent", private["epsilon"]), private.get("delta")
+            yield self.t(_(
+                "Trained with differential privacy (DP-SGD): ε = {epsilon}, δ = {delta} for one training {unit}. "
+                "Hyperparameters and the scores above are not covered.",
+                epsilon=_number(spent), delta=_number(delta), unit=private.get("unit", "row"),
+            ))  # fmt: skip
+        else:
+            yield self.t(_(
+                "Trained without differential privacy: whether a row was among the training data may be inferred from "
+                "the model's answers."
+            ))  # fmt: skip
+        audit = self.run.info.summary.get("audit")
+        if isinstance(audit, Mapping) and "auroc" in audit:
+            known = {name: _number(audit.get(name)) for name in ("auroc", "auroc_low", "auroc_high", "tpr")}
+            yield self.t(_(
+                "Membership inference audit: AUROC {auroc} ({auroc_low} to {auroc_high}; 0.5: nothing is inferred), "
+                "{tpr} of the training rows found at a false positive rate of 0.01.", **known,
+            ))  # fmt: skip
+
+    def costs(self, measure: bool) -> Iterator[str]:
+        """Size, time of an answer, and energy."""
+        size = sum(place.stat().st_size for place in self.folder.rglob("*") if place.is_file())
+        facts: dict[str, str] = {_("Size"): f"{size / 1e6:.2f} MB"}
+        if measure and self.run.experiment.task.problem_type is not None:
+            times = latency_of(predictor_of(self.run), self.rows, self.split)
+            middle, high = (plain(1000 * value, 3) for value in times)
+            facts[_("Time of one answer")] = _(
+                "median {middle} ms, 95th percentile {high} ms ({count} answers, this machine)",
+                middle=middle, high=high, count=TIMED,
+            )  # fmt: skip
+        info = self.run.info
+        if info.started:
+            seconds = plain((info.ended or time.time()) - info.started, 3)
+            facts[_("Duration of training")] = _("{seconds} s, pauses included", seconds=seconds)
+        energy = info.summary.get("energy")
+        if isinstance(energy, Mapping) and {"low", "high", "source"} <= set(energy):
+            facts[_("Energy of training")] = _(
+                "{low} to {high} Wh, by {source}", low=_number(energy["low"]), high=_number(energy["high"]),
+                source=energy["source"],
+            )  # fmt: skip
+        yield self.facts(facts)
+
+    def limits(self, given: str) -> Iterator[str]:
+        """Known failures and limits."""
+        if given:
+            yield given
+        report = self.report
+        known = [
+            _("The scores hold for rows like those of the data above; other sources, times and languages may differ."),
+            _("The intervals state what chance in the choice of the evaluated rows does, not what another training "
+              "would."),
+        ]  # fmt: skip
+        if not isinstance(report, Scores) and report.decision is not None:
+            known.append(
+                _("The expected cost assumes that classes are as frequent in use as in the evaluated rows.")
+            )
+        if isinstance(report, ClassificationReport):
+            few = [
+                f"{_code(str(name))} ({n:,.0f})"
+                for name, n in report.per_class["support"].items() if 0 < n < LISTED
+            ]  # fmt: skip
+            if few:
+                known.append(_("Classes with fewer than {count} evaluated rows: {names}.", count=LISTED,
+                               names=", ".join(few)))  # fmt: skip
+            if report.unseen:
+                known.append(_("{count:,} rows are of a class that was never trained; they are no part of the scores.",
+                               count=report.unseen))  # fmt: skip
+        elif rows := self.rows.counts().get("test"):
+            known.append(_("{rows:,} rows were evaluated.", rows=rows))
+        if truncated := self.run.info.summary.get("truncated"):
+            known.append(_("{count:,} training texts were longer than the model reads, and were truncated.",
+                           count=truncated))  # fmt: skip
+        yield _points([self.t(each) for each in known])
+
+
+def _stated(scenario: Scenario) -> dict[str, str]:
+    """The costs and limits of a scenario."""
+    cost = lambda value: amount(value, scenario)  # noqa: E731
+    facts: dict[str, str] = {}
+    usual = Scenario()
+    if scenario.positive:
+        facts[_("Positive class")] = _code(scenario.positive)
+    if scenario.positive or (scenario.false_positive, scenario.false_negative) != (1.0, 1.0):
+        facts[_("Cost of a false positive")] = cost(scenario.false_positive)
+        facts[_("Cost of a false negative")] = cost(scenario.false_negative)
+    for truth, costs in scenario.mistakes.items():
+        for answer, value in costs.items():
+            facts[_("Cost of {truth} predicted as {answer}", truth=_code(truth), answer=_code(answer))] = (
+                cost(value)
+            )
+    if scenario.mistakes or scenario.mistake != usual.mistake:
+        facts[_("Cost of any other mistake")] = cost(scenario.mistake)
+    if (scenario.too_high, scenario.too_low) != (usual.too_high, usual.too_low):
+        facts[_("Cost of a unit too high")] = cost(scenario.too_high)
+        facts[_("Cost of a unit too low")] = cost(scenario.too_low)
+    if scenario.volume:
+        facts[_("Decisions a day")] = f"{scenario.volume:,}"
+    if scenario.latency is not None:
+        facts[_("Longest time of an answer")] = f"{scenario.latency:g} ms"
+    if scenario.target is not None:
+        facts[_("Target cost a day")] = cost(scenario.target)
+    return facts
+
+
+def _checked(language: str) -> str:
+    """A language of labkit. Raises :class:`ConfigError` for another."""
+    if language not in LANGUAGES:
+        raise ConfigError(
+            _("language {language!r} is not supported. Available: {known}."), language=language,
+            known=", ".join(LANGUAGES),
+        )  # fmt: skip
+    return language
 
 
 def _source(rows: Rows) -> str:
@@ -430,21 +554,8 @@ def _line(text: str) -> str:
     return escaped.replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _list(facts: Mapping[str, str]) -> str:
-    return _points([f"**{name}**: {value}" for name, value in facts.items() if value])
-
-
 def _points(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
-
-
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rows = [head, ["---"] * len(head), *lines]
-    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
-
-
-def _range(value: float, low: float, high: float) -> str:
-    return "–" if value != value else f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _number(value: Any) -> str:

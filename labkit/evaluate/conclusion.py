@@ -6,12 +6,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from labkit.evaluate.forecast import ForecastReport
+from labkit.evaluate.recommend import RecommendReport
 from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.report_base import RowReport
+from labkit.evaluate.segmentation import SegmentationReport
 from labkit.evaluate.verdict import against
 from labkit.i18n import _
 
 if TYPE_CHECKING:
+    from labkit.evaluate.decision import DecisionReport
     from labkit.runs.handle import RunHandle
 
 #: Classes with fewer training rows are rare; an interval is wide from this width on; fewer steps are few.
@@ -42,6 +46,7 @@ class Conclusion:
         metric: of the bars.
         bars: the model first, then its baselines.
         advice: what to try next, the most promising first; each names the number it rests on.
+        decision: expected cost of the decisions of a scenario; None without one.
     """
 
     sentence: str
@@ -49,10 +54,13 @@ class Conclusion:
     metric: str
     bars: tuple[Bar, ...]
     advice: tuple[str, ...]
+    decision: DecisionReport | None = None
 
 
 def conclude(
-    report: ClassificationReport | RowReport, run: RunHandle, counts: Mapping[str, int]
+    report: ClassificationReport | RowReport | ForecastReport | RecommendReport | SegmentationReport,
+    run: RunHandle,
+    counts: Mapping[str, int],
 ) -> Conclusion:
     """The conclusion of a report that includes its baselines.
 
@@ -69,11 +77,18 @@ def conclude(
         for name, (_unused, line) in zip(("model", *others), table.iterrows(), strict=True)
     )
     outcome, sentence = against(table, list(others), metric, getattr(report, "better", 1))
-    return Conclusion(sentence, outcome, metric, bars, tuple(advice_of(run, report, outcome, counts)))
+    decision: DecisionReport | None = report.decision
+    if decision is not None:  # costs are what counts; a scenario also says when to stop
+        outcome = decision.outcome
+    advice = () if decision is not None and decision.enough else advice_of(run, report, outcome, counts)
+    return Conclusion(sentence, outcome, metric, bars, tuple(advice), decision)
 
 
 def advice_of(
-    run: RunHandle, report: ClassificationReport | RowReport, outcome: str, counts: Mapping[str, int]
+    run: RunHandle,
+    report: ClassificationReport | RowReport | ForecastReport | RecommendReport | SegmentationReport,
+    outcome: str,
+    counts: Mapping[str, int],
 ) -> Iterator[str]:
     """What to try next, the most promising first."""
     summary, steps = run.info.summary, run.info.step
@@ -106,7 +121,7 @@ def advice_of(
         yield _("Collect more rows of {names}: {count} in training.", names=", ".join(rare[:3]),
                 count=", ".join(f"{counts[name]:,}" for name in rare[:3]))  # fmt: skip
     low, high = report.intervals.get("f1", (0.0, 0.0))
-    if high - low >= WIDE:
+    if high - low >= WIDE and not isinstance(report, ForecastReport | RecommendReport | SegmentationReport):
         yield _(
             "Evaluate on more rows: with {rows:,} rows the confidence interval is {width:.2f} wide.",
             rows=int(report.counted.sum()), width=high - low,

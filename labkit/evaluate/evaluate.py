@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,9 @@ import numpy as np
 from labkit.data.groups import columns_of
 from labkit.data.rows import Rows
 from labkit.data.targets import targets_of
+from labkit.evaluate import baselines as class_baselines
 from labkit.evaluate import target_baselines
-from labkit.evaluate.baselines import baselines as class_baselines
-from labkit.evaluate.boosting import Embed
+from labkit.evaluate.boosting import Embed, Fitted
 from labkit.evaluate.multilabel import MultilabelReport
 from labkit.evaluate.regression import RegressionReport
 from labkit.evaluate.report import ClassificationReport
@@ -63,17 +63,30 @@ def make_report(
 
 
 def with_fitted_baselines(
-    report: EvaluationReport, rows: Rows, embed: Embed | None = None
+    report: EvaluationReport, rows: Rows, embed: Embed | None = None, *others: EvaluationReport
 ) -> EvaluationReport:
-    """``report``, including baselines fitted on the training rows."""
-    part, train = rows[report.split], rows["train"]
+    """``report``, including baselines fitted on the training rows; ``others``: reports of the same model on other
+    splits, which get the same ones."""
+    train = rows["train"]
     if isinstance(report, ClassificationReport):
-        return report.with_baselines(
-            class_baselines(train, part, report.classes, rows.spec, split=report.split, embed=embed)
-        )
-    given = (report.counted, report.texts, report.rows)
-    others: dict[str, Any] = {
-        name: type(report)(report.names, report.truth, found, *given, split=report.split)
-        for name, found in target_baselines.answers(train, part, rows.spec).items()
-    }
-    return report.with_baselines(others)
+        found = class_baselines.fit(train, report.classes, rows.spec, embed=embed)
+        seen = sorted(set(train["label"]) - {-1})
+        for each in (report, *others):
+            assert isinstance(each, ClassificationReport)
+            part, split = rows[each.split], each.split
+            each.with_baselines(
+                class_baselines.reports_of(found, part, report.classes, rows.spec, split=split, seen=seen)
+            )
+        return report
+    fitted = target_baselines.fit(train, rows.spec)
+    for each in (report, *others):
+        _with_target_baselines(each, fitted, rows)
+    return report
+
+
+def _with_target_baselines(report: Any, fitted: Mapping[str, Fitted], rows: Rows) -> None:
+    given, part = (report.counted, report.texts, report.rows), rows[report.split]
+    report.with_baselines({
+        name: type(report)(report.names, report.truth, each.answer(part), *given, split=report.split)
+        for name, each in fitted.items()
+    })  # fmt: skip

@@ -12,7 +12,9 @@ from sklearn.linear_model import LogisticRegression
 from labkit.core.errors import DataError
 from labkit.evaluate.baselines import logistic, majority, plain_inputs, texts_of, tfidf_logistic
 from labkit.evaluate.boosting import one_thread
+from labkit.hub.samples import is_cached
 from labkit.i18n import _
+from labkit.i18n.message import Message
 from labkit.inference.embedding import EmbeddingPipeline
 
 if TYPE_CHECKING:
@@ -26,6 +28,10 @@ FEW_LABELS = 300
 #: Digest of an encoder and its texts → their embeddings, and how many are remembered.
 _EMBEDDED: dict[bytes, np.ndarray] = {}
 _REMEMBERED = 2
+#: Texts by which their language is judged.
+LOOKED_AT = 500
+#: The encoder is chosen by labkit; share of letters beyond ASCII from which texts are not taken for English.
+AUTO, OTHER = "auto", 0.05
 
 
 class FastLearner:
@@ -37,8 +43,12 @@ class FastLearner:
 
     Args:
         rows: all of them.
-        encoder: pretrained sentence encoder, such as "minilm-l6" or "e5-small"; only for texts.
+        encoder: pretrained sentence encoder, such as "minilm-l6" or "e5-small"; only for texts. "auto": the one of
+            :func:`cached_encoder`, None: none.
         seed: of the fits.
+
+    Attributes:
+        name: what the learner is, in words.
 
     Raises:
         DataError: an encoder is given for rows without texts.
@@ -51,6 +61,9 @@ class FastLearner:
         if self.modality == "text":
             for part in rows.splits.values():
                 self.texts += texts_of(part)
+        encoder = cached_encoder(rows) if encoder == AUTO else encoder
+        self.name = _named(self.modality, encoder)
+        if self.modality == "text":
             if encoder:
                 self.inputs = _embedded(encoder, self.texts)
         elif encoder:
@@ -93,6 +106,27 @@ class FastLearner:
             if len(test):
                 found[:, model.classes_] = model.predict_proba(self.inputs[test])
         return found
+
+
+def cached_encoder(rows: Rows) -> str | None:
+    """The sentence encoder that makes doubtful labels easier to find and needs no download: for English "minilm-l6",
+    for other languages "e5-small"; None for rows without texts, for other encoders than these, or where it is not in
+    the cache."""
+    if rows.schema.modality != "text":
+        return None
+    texts = next(iter(rows.splits.values()))["text"][:LOOKED_AT]
+    letters = "".join(text[:200] for text in texts)
+    others = sum(not letter.isascii() and letter.isalpha() for letter in letters)
+    name = "minilm-l6" if others <= OTHER * max(1, sum(map(str.isalpha, letters))) else "e5-small"
+    return name if is_cached(name) else None
+
+
+def _named(modality: str, encoder: str | None) -> Message:
+    if modality == "text" and encoder:
+        return _("TF-IDF and sentence embeddings of {encoder}", encoder=encoder)
+    if modality == "text":
+        return _("TF-IDF alone; more wrong labels are found with the sentence encoder minilm-l6 or e5-small")
+    return _("gradient boosting") if modality == "features" else _("logistic regression")
 
 
 def _embedded(encoder: str, texts: list[str]) -> np.ndarray:

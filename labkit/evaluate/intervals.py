@@ -134,3 +134,16 @@ def _intervals(
 def _edges(values: np.ndarray, percent: list[float]) -> Interval:
     low, high = np.percentile(values, percent)
     return float(low), float(high)
+
+
+def percentiles(values: np.ndarray) -> Interval:
+    """The middle 95 % of resamples [r]."""
+    return _edges(values, [2.5, 97.5])
+
+
+def finite_percentiles(values: np.ndarray) -> Interval:
+    """As :func:`percentiles`, without the resamples that have no score (NaN); NaN where none has one."""
+    if not np.isfinite(values).any():
+        return float("nan"), float("nan")
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return float(low), float(high)

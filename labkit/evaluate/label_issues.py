@@ -21,7 +21,7 @@ from labkit.core.errors import ConfigError, DataError, nearest
 from labkit.data.arrow import numbers, text_columns
 from labkit.data.prepare.corrections import check_single_label
 from labkit.data.prepare.dedupe import digests
-from labkit.evaluate.fast_learner import FastLearner
+from labkit.evaluate.fast_learner import AUTO, FastLearner
 from labkit.i18n import _
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def find_label_issues(
     rows: Rows,
     probabilities: ArrayLike | None = None,
     *,
-    encoder: str | None = None,
+    encoder: str | None = AUTO,
     folds: int = 5,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -50,10 +50,13 @@ def find_label_issues(
         probabilities: [n, c] of all rows (split after split), each by a model that was not trained on that row,
             such as :func:`labkit.out_of_fold` makes; default: those of a fast learner, see
             :func:`out_of_fold_probabilities`.
-        encoder, folds, seed: of the fast learner.
+        encoder: sentence encoder of the fast learner for texts. "auto": "minilm-l6" (of texts that are not English
+            "e5-small") where it is in the cache, as it finds more of the wrong labels; None: TF-IDF alone.
+        folds, seed: of the fast learner.
 
     Returns:
-        A line for every labelled row, most doubtful first: ``split``, ``row``, ``given_label``,
+        ``attrs["learner"]`` of the table names the learner that was used. A line for every labelled row, most doubtful
+        first: ``split``, ``row``, ``given_label``,
         ``predicted_label``, ``label_quality`` (probability of the given label), ``is_label_issue`` and, for
         texts, ``text``. Rows flagged as issues come first.
 
@@ -63,9 +66,10 @@ def find_label_issues(
     """
     check_single_label(rows)
     labels = _labels(rows)
-    known = np.flatnonzero(labels >= 0)
+    known, learner = np.flatnonzero(labels >= 0), str(_("given probabilities"))
     if probabilities is None:
-        found = out_of_fold_probabilities(rows, encoder=encoder, folds=folds, seed=seed)
+        fast = FastLearner(rows, encoder, checked_seed(seed))
+        found, learner = _out_of_fold(rows, fast, folds, seed), fast.name
     else:
         found = _checked(probabilities, len(labels), len(rows.schema.classes))
     quality = found[known, labels[known]]
@@ -77,22 +81,27 @@ def find_label_issues(
     table.insert(3, "predicted_label", names[found[known[order]].argmax(1)])
     table.insert(4, "label_quality", quality[order].astype(np.float64))
     table.insert(5, "is_label_issue", doubtful[order])
+    table.attrs["learner"] = learner
     return table
 
 
 @known_settings
 def out_of_fold_probabilities(
-    rows: Rows, *, encoder: str | None = None, folds: int = 5, seed: int = 0
+    rows: Rows, *, encoder: str | None = AUTO, folds: int = 5, seed: int = 0
 ) -> np.ndarray:
     """Probabilities f32 [n, c] of all rows, each by a fast learner that was fitted without it.
 
-    Texts: logistic regression on TF-IDF, with ``encoder`` ("minilm-l6", "e5-small") averaged with logistic
-    regression on sentence embeddings. Tables: gradient boosting. Pictures and sounds: logistic regression.
+    Texts: logistic regression on TF-IDF, with ``encoder`` ("minilm-l6", "e5-small"; "auto": where cached) averaged with
+    logistic regression on sentence embeddings. Tables: gradient boosting. Pictures and sounds: logistic regression.
     Equal rows are in the same fold, so that a copy cannot confirm a wrong label. Unlabelled rows get the
     probabilities of a learner fitted on all labelled ones.
     """
     check_single_label(rows)
-    labels, learner = _labels(rows), FastLearner(rows, encoder, checked_seed(seed))
+    return _out_of_fold(rows, FastLearner(rows, encoder, checked_seed(seed)), folds, seed)
+
+
+def _out_of_fold(rows: Rows, learner: FastLearner, folds: int, seed: int) -> np.ndarray:
+    labels = _labels(rows)
     known, unknown = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
     found = np.zeros((len(labels), len(rows.schema.classes)), np.float32)
     for train, test in fold_places(labels[known], copies_of(rows)[known], folds, seed):
@@ -197,7 +206,7 @@ def rows_to_label(
     count: int = 20,
     *,
     strategy: str = "margin",
-    encoder: str | None = None,
+    encoder: str | None = AUTO,
     seed: int = 0,
 ) -> pd.DataFrame:
     """The unlabelled rows whose label would teach a model most (active learning), most useful first.
@@ -211,7 +220,8 @@ def rows_to_label(
         count: number of rows.
         strategy: "margin" (smallest difference between the two likeliest classes), "entropy" (greatest), or
             "confidence" (smallest probability of the likeliest class).
-        encoder: pretrained sentence encoder, such as "minilm-l6": far better with few labels (8 per class).
+        encoder: pretrained sentence encoder, such as "minilm-l6": far better with few labels (8 per class). "auto": one
+            that is in the cache, see :func:`find_label_issues`.
         seed: of the learner, and of the draw.
 
     Returns:
@@ -250,6 +260,7 @@ def rows_to_label(
     table.insert(2, "predicted_label", names[best])
     table.insert(3, "probability", np.asarray(chance, np.float64))
     table.insert(4, "usefulness", np.asarray(use, np.float64))
+    table.attrs["learner"] = learner.name
     return table
 
 

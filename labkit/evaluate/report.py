@@ -12,6 +12,7 @@ import pandas as pd
 from labkit.core.config import checked_seed
 from labkit.core.errors import DataError
 from labkit.core.text import one_line
+from labkit.evaluate.diagnostics import DiagnosticReport
 from labkit.evaluate.fairness import FairnessReport
 from labkit.evaluate.intervals import Interval, bootstrap, difference
 from labkit.evaluate.shown import SCORED, Table, TableReport
@@ -224,6 +225,11 @@ class ClassificationReport(TableReport):
                 )
             by = self.columns_of(by)
         return FairnessReport(self, by, positive, thresholds, min_rows)
+
+    def diagnostics(self, positive: str | None = None, specificity: float = 0.95) -> DiagnosticReport:
+        """AUROC, average precision, Brier score, sensitivity at a specificity, and the decision curve of a class, of
+        this report and its baselines; see :class:`~labkit.evaluate.diagnostics.DiagnosticReport`."""
+        return DiagnosticReport.of(self, positive, specificity)
 
     def _compared(self) -> list[list[str]]:
         table = self.compare(self.baselines).to_dict(orient="index")

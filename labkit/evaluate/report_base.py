@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -12,9 +12,9 @@ import pandas as pd
 from labkit.core.config import checked_seed
 from labkit.core.errors import DataError
 from labkit.core.text import one_line
-from labkit.evaluate.intervals import Interval, or_wilson
-from labkit.evaluate.shown import SCORED, Table, TableReport
-from labkit.evaluate.verdict import first_line
+from labkit.evaluate.compared_report import ComparedReport
+from labkit.evaluate.intervals import Interval, finite_percentiles, or_wilson
+from labkit.evaluate.shown import SCORED, Table
 from labkit.i18n import _
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _DRAWN_AT_ONCE = 2**22  # numbers held at a time: 32 MB
 RESAMPLES = 1000
 
 
-class RowReport(TableReport):
+class RowReport(ComparedReport):
     """Answers beside the truth on one split; see its subclasses.
 
     ``truth`` and ``answers``: f32 [n, k]; ``counted``: bool [n], rows whose truth is known; ``names``: of the
@@ -119,33 +119,11 @@ class RowReport(TableReport):
     def intervals(self) -> dict[str, Interval]:
         """95 % bootstrap intervals (low, high) of every score, from 1,000 resamples of the rows (Efron 1979);
         see :func:`~labkit.evaluate.intervals.or_wilson` for scores that never vary."""
-        found = {name: _edges(values) for name, values in self._draws.items()}
+        found = {name: finite_percentiles(values) for name, values in self._draws.items()}
         rows = int(self.counted.sum())
         return {
             name: or_wilson(edges, rows) if name in self.shares else edges for name, edges in found.items()
         }
-
-    def compare(self, baselines: Mapping[str, Self], name: str = "model") -> pd.DataFrame:
-        """This report and each baseline in a row: the main score with its interval, and what the model gains
-        on it.
-
-        The gain is positive where the model is better, with a paired interval: both are resampled on the same
-        rows. Raises DataError when the rows are not the same.
-        """
-        table = {name: self._line()}
-        for other, report in baselines.items():
-            self._check_pair(other, report)
-            low, high = _edges(self.better * (self._draws[self.main] - report._draws[self.main]))
-            gain = self.better * (self.scores[self.main] - report.scores[self.main])
-            table[other] = report._line() | {"gain": gain, "gain_low": low, "gain_high": high}
-        return pd.DataFrame.from_dict(table, orient="index")
-
-    def with_baselines(self, baselines: Mapping[str, Self]) -> Self:
-        """This report, including the baselines from now on. Raises as :meth:`compare`."""
-        for name, report in baselines.items():
-            self._check_pair(name, report)
-        self.baselines = dict(baselines)
-        return self
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers as JSON values (NaN as None), without the texts."""
@@ -158,28 +136,12 @@ class RowReport(TableReport):
             "per_name": {name: line.tolist() for name, line in self.per_name.items()},
         }  # fmt: skip
 
-    def _line(self) -> dict[str, float]:
-        low, high = self.intervals[self.main]
-        return {self.main: self.scores[self.main], f"{self.main}_low": low, f"{self.main}_high": high}
-
-    def _check_pair(self, name: str, other: Self) -> None:
-        same = self.names == other.names and all(
+    def _has_rows_of(self, other: Self) -> bool:
+        return self.names == other.names and all(
             np.array_equal(getattr(self, part), getattr(other, part)) for part in ("rows", "truth", "counted")
         )
-        if not same:
-            raise DataError(
-                _("{name!r} was evaluated on other rows than this report: evaluate both on the same split."),
-                name=name,
-            )
 
     # --- what is shown ----------------------------------------------------------------------------------------
-
-    @property
-    def verdict(self) -> str:
-        """That a baseline has the better main score; empty where none has."""
-        if not self.baselines:
-            return ""
-        return first_line(self.compare(self.baselines), list(self.baselines), self.main, self.better)
 
     def _heading(self) -> str:
         left_out = int((~self.counted).sum())
@@ -219,10 +181,3 @@ class RowReport(TableReport):
             [one_line(value, 160) if isinstance(value, str) else f"{value:.4g}" for value in line]
             for line in wrong.astype(object).itertuples(index=False)
         ]
-
-
-def _edges(values: np.ndarray) -> Interval:
-    if not np.isfinite(values).any():
-        return float("nan"), float("nan")
-    low, high = np.nanpercentile(values, [2.5, 97.5])
-    return float(low), float(high)

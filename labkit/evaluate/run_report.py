@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import statistics
+import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from labkit.core.errors import DataError, LabkitError
@@ -15,6 +18,7 @@ from labkit.data.answers import answers_of
 from labkit.data.groups import groups_of
 from labkit.data.io.load import open_rows
 from labkit.data.rows import Rows
+from labkit.data.tags import tags_of
 from labkit.evaluate import ngram
 from labkit.evaluate.boosting import FEW, Embed
 from labkit.evaluate.calibration import Calibration, calibrate
@@ -22,26 +26,50 @@ from labkit.evaluate.caveats import with_warnings
 from labkit.evaluate.compare import Comparison
 from labkit.evaluate.compare import compare as of_reports
 from labkit.evaluate.conclusion import Conclusion, conclude
+from labkit.evaluate.decision import check_scenario, decision_of
+from labkit.evaluate.diagnostics import DiagnosticReport
 from labkit.evaluate.evaluate import EvaluationReport, make_report, with_fitted_baselines
 from labkit.evaluate.fairness import FairnessReport, GroupThresholds, thresholds_by_group
+from labkit.evaluate.forecast import ForecastReport, forecast_report
+from labkit.evaluate.instruct import compare_responses
 from labkit.evaluate.intervals import of_means
+from labkit.evaluate.prompting import prompt_report
+from labkit.evaluate.recommend import RecommendReport, recommend_report
 from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.scores import Scores, assess
+from labkit.evaluate.segmentation import SegmentationReport, segmentation_report
 from labkit.evaluate.slices import slices as of_groups
+from labkit.evaluate.speech import SpeechReport, speech_report
+from labkit.evaluate.tagging import FrequentTags, tag_scores
+from labkit.evaluate.translation import TranslationReport, translation_report
 from labkit.i18n import _
 from labkit.inference.embedding import EmbeddingPipeline
 from labkit.inference.predictor import Predictor
+from labkit.inference.prompting import PromptClassifier
 from labkit.inference.question_answering import by_kind
 from labkit.inference.registry import pipeline_of
+from labkit.inference.speech_recognition import SpeechRecognitionPipeline
+from labkit.inference.translation import TranslationPipeline
 from labkit.models.base import Capability
 from labkit.runs.handle import RunHandle, model_of
+from labkit.tasks.asr import SpeechRecognition
 from labkit.tasks.base import ProblemType
+from labkit.tasks.forecast import Forecast
+from labkit.tasks.instruct import Instruct
 from labkit.tasks.lm import LanguageModel
 from labkit.tasks.qa import QuestionAnswering
+from labkit.tasks.recommend import Recommend
+from labkit.tasks.scenario import Scenario
+from labkit.tasks.segment import Segment
+from labkit.tasks.seq2seq import Seq2Seq
+from labkit.tasks.tag import TokenClassification
 from labkit.train.processors import load_processor
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+#: Answers whose time is measured, after one that is not.
+TIMED = 20
 
 
 def folder_of(run: RunHandle) -> Path:
@@ -67,7 +95,8 @@ def rows_of(run: RunHandle) -> Rows:
 def scores_of(run: RunHandle, split: str = "test", baselines: bool = True) -> Scores:
     """The scores of a run of a task without labels on a split of its rows: loss, perplexity, accuracy …
 
-    Answers to questions are also compared by the rules of SQuAD 2.0, with intervals and the worst of them.
+    Translations are also compared with their references by BLEU and chrF++ (:mod:`labkit.evaluate.translation`);
+    answers to questions are also compared by the rules of SQuAD 2.0, with intervals and the worst of them.
     The baseline of a language model is an n-gram model of its training rows (:mod:`labkit.evaluate.ngram`),
     unless ``baselines`` is False.
 
@@ -96,38 +125,165 @@ def _compared_answers(run: RunHandle, rows: Rows, split: str, scores: Scores, ba
     scores.worst = each.sort_values(["f1", "exact"], kind="stable").query("exact < 1")
 
 
+def _tagged(run: RunHandle, rows: Rows, split: str, scores: Scores, baselines: bool) -> None:
+    """Add the scores of tags and entities, by sentence, and those of the most frequent tag of each word."""
+    words, truth = tags_of(rows[split])
+    predicted = [each.tags for each in pipeline_of(run).tag(words)]
+    usual = FrequentTags(*tags_of(rows["train"]))(words) if baselines else None
+    values, intervals = tag_scores(truth, predicted, usual)
+    scores |= values
+    scores.intervals |= intervals
+    lines = []
+    for sentence, right, given in zip(words, truth, predicted, strict=True):
+        wrong = [n for n, (one, other) in enumerate(zip(right, given, strict=True)) if one != other]
+        if wrong:
+            told, answered = (" ".join(f"{sentence[n]}/{tags[n]}" for n in wrong) for tags in (right, given))
+            lines.append((" ".join(sentence), told, answered, 1 - len(wrong) / len(right)))
+    found = pd.DataFrame(lines, columns=["text", "truth", "answer", "f1"])
+    scores.worst = found.sort_values("f1", kind="stable").reset_index(drop=True)
+
+
 def _ngrams(run: RunHandle, rows: Rows, split: str, scores: Scores, baselines: bool) -> None:
     """Add the scores of n-grams of the training rows."""
     if baselines:
         scores |= ngram.baseline_scores(folder_of(run), rows, split)
 
 
+def _translations(run: RunHandle, rows: Rows, split: str, scores: Scores, baselines: bool) -> None:
+    """Add BLEU and chrF++ of greedy translations, of a translation memory, and the gains over it."""
+    scores.translation = report = translation_report(pipeline_of(run), rows, split, baselines=baselines)
+    found, intervals = report.scores()
+    scores |= found
+    scores.intervals |= intervals
+    scores.worst = report.to_pandas()
+
+
+def _before_tuning(run: RunHandle, rows: Rows, split: str, scores: Scores, baselines: bool) -> None:
+    """Add the interval of the loss on responses, and that of the pretrained model before the tuning."""
+    values, intervals = compare_responses(run, rows, split, baselines)
+    scores |= values
+    scores.intervals |= intervals
+
+
+def _transcripts(run: RunHandle, rows: Rows, split: str, scores: Scores, baselines: bool) -> None:
+    """Add error rates of greedy decoding, of the most frequent transcript and of the nearest recording."""
+    scores.speech = report = speech_report(pipeline_of(run), rows, split, baselines=baselines)
+    found, intervals = report.scores()
+    scores |= found
+    scores.intervals |= intervals
+    scores.worst = report.to_pandas()
+
+
 #: Task → what adds scores to those of its metric state.
 MORE_SCORES: ByClass[Callable[[RunHandle, Rows, str, Scores, bool], None]] = ByClass(
-    {QuestionAnswering: _compared_answers, LanguageModel: _ngrams}
+    {
+        QuestionAnswering: _compared_answers,
+        Instruct: _before_tuning,
+        LanguageModel: _ngrams,
+        TokenClassification: _tagged,
+        Seq2Seq: _translations,
+        SpeechRecognition: _transcripts,
+    }
 )
 
 
-def evaluate_run(run: RunHandle, split: str = "test", baselines: bool = True) -> EvaluationReport | Scores:
-    """The report of a run on a split of its rows, whatever kind it is of; for tasks without labels their
-    scores.
-
-    Raises:
-        RunError: there is no model yet.
-        DataError: there are no such rows.
-    """
-    folder_of(run)
-    if run.experiment.task.problem_type is None:
-        return scores_of(run, split, baselines)
-    rows, predictor = rows_of(run), predictor_of(run)
+def translations_of(run: RunHandle, split: str, baselines: bool, **settings: Any) -> TranslationReport:
+    """The translations of a split by a run, and their scores; see :func:`translation_report`."""
+    rows = rows_of(run)
     if not len(rows.splits.get(split, ())):
         raise DataError(
             _("the run has no split {split!r}; it has {splits}."), split=split, splits=", ".join(rows.splits)
         )
+    return translation_report(
+        pipeline_of(run, TranslationPipeline), rows, split, baselines=baselines, **settings
+    )
+
+
+def transcripts_of(run: RunHandle, split: str, baselines: bool, **settings: Any) -> SpeechReport:
+    """The transcripts of a split by a run, and their error rates; see :func:`speech_report`."""
+    rows = rows_of(run)
+    if not len(rows.splits.get(split, ())):
+        raise DataError(
+            _("the run has no split {split!r}; it has {splits}."), split=split, splits=", ".join(rows.splits)
+        )
+    return speech_report(
+        pipeline_of(run, SpeechRecognitionPipeline), rows, split, baselines=baselines, **settings
+    )
+
+
+#: Task → what makes the report of its runs, where that does not follow from their labels.
+REPORTS: ByClass[Callable[[RunHandle, Rows, str, bool], Any]] = ByClass(
+    {Forecast: forecast_report, Recommend: recommend_report, Segment: segmentation_report}
+)
+
+
+def evaluate_run(
+    run: RunHandle, split: str = "test", baselines: bool = True, scenario: Scenario | None = None
+) -> EvaluationReport | ForecastReport | RecommendReport | SegmentationReport | Scores:
+    """The report of a run on a split of its rows, whatever kind it is of; for tasks without labels their
+    scores. With a scenario, its own or a given one, the report has the expected cost of the decisions.
+
+    Raises:
+        RunError: there is no model yet.
+        DataError: there are no such rows.
+        ConfigError: the scenario does not fit the task.
+    """
+    folder_of(run)
+    own = REPORTS.get(type(run.experiment.task))
+    if run.experiment.task.problem_type is None and scenario is not None:
+        Scenario.given(scenario).check_for(None, ())
+    if own is None and run.experiment.task.problem_type is None:
+        return scores_of(run, split, baselines)
+    rows = rows_of(run)
+    if not len(rows.splits.get(split, ())):
+        raise DataError(
+            _("the run has no split {split!r}; it has {splits}."), split=split, splits=", ".join(rows.splits)
+        )
+    if own is not None:
+        return own(run, rows, split, baselines)
+    predictor = predictor_of(run)
     answers, task = predictor.predict_encoded(rows[split]), predictor.experiment.task
-    embed = encoder_of(run, rows) if baselines else None
-    report = make_report(rows, split, predictor.classes, answers, task, baselines=baselines, embed=embed)
+    report = make_report(rows, split, predictor.classes, answers, task, baselines=False)
+    with_decision(report, run, rows, scenario, baselines)
     return with_warnings(report, run, rows, split, predictor.processor)
+
+
+def with_decision(
+    report: EvaluationReport,
+    run: RunHandle,
+    rows: Rows,
+    scenario: Scenario | None = None,
+    baselines: bool = True,
+) -> EvaluationReport:
+    """``report`` with baselines if wanted, and with the expected cost of the decisions of a scenario:
+    a given one, else that of the run. Its rule is chosen on the validation rows."""
+    scenario = run.experiment.scenario if scenario is None else Scenario.given(scenario)
+    embed = encoder_of(run, rows) if baselines else None
+    if scenario is None:
+        return with_fitted_baselines(report, rows, embed) if baselines else report
+    check_scenario(scenario, report)
+    predictor = predictor_of(run)
+    validation = report
+    if report.split != "validation":
+        answers = predictor.predict_encoded(rows["validation"])
+        classes, task = predictor.classes, predictor.experiment.task
+        validation = make_report(rows, "validation", classes, answers, task, baselines=False)
+    if baselines:
+        with_fitted_baselines(report, rows, embed, *([] if validation is report else [validation]))
+    slow = latency_of(predictor, rows, report.split) if scenario.latency is not None else None
+    report.decision = decision_of(scenario, validation, report, None if slow is None else 1e3 * slow[1])
+    return report
+
+
+def latency_of(predictor: Predictor, rows: Rows, split: str) -> tuple[float, float]:
+    """Median and 95th percentile of the seconds of one answer; the first, which compiles, is not counted."""
+    part, spent = rows[split], []
+    for place in range(TIMED + 1):
+        one = part.select([place % len(part)])
+        begin = time.perf_counter()
+        predictor.predict_encoded(one)
+        spent.append(time.perf_counter() - begin)
+    return statistics.median(spent[1:]), float(np.quantile(spent[1:], 0.95))
 
 
 def encoder_of(run: RunHandle, rows: Rows) -> Embed | None:
@@ -142,16 +298,15 @@ def encoder_of(run: RunHandle, rows: Rows) -> Embed | None:
     return None
 
 
-def conclusion_of(run: RunHandle, report: EvaluationReport) -> Conclusion:
+def conclusion_of(
+    run: RunHandle, report: EvaluationReport | ForecastReport | RecommendReport | SegmentationReport
+) -> Conclusion:
     """The conclusion of a report of a run; baselines are fitted unless the report has them."""
     rows = rows_of(run)
-    if not report.baselines:
+    if not report.baselines and not isinstance(report, ForecastReport | RecommendReport | SegmentationReport):
+        given = None if report.decision is None else report.decision.scenario
         with_warnings(
-            with_fitted_baselines(report, rows, encoder_of(run, rows)),
-            run,
-            rows,
-            report.split,
-            predictor_of(run).processor,
+            with_decision(report, run, rows, given), run, rows, report.split, predictor_of(run).processor
         )
     return conclude(report, run, rows.spec.counts.get("train", {}))
 
@@ -168,9 +323,12 @@ def report_of(run: RunHandle, split: str = "test") -> ClassificationReport:
 
 
 def compare(
-    first: RunHandle | ClassificationReport, second: RunHandle | ClassificationReport, split: str = "test"
+    first: RunHandle | ClassificationReport,
+    second: RunHandle | ClassificationReport | PromptClassifier,
+    split: str = "test",
 ) -> Comparison:
-    """Compare two runs (or reports) of classifiers on the rows of ``split`` on which both were evaluated.
+    """Compare two runs (or reports) of classifiers, or a run and a prompted language model, on the rows of ``split`` on
+    which both were evaluated.
 
     Both scores, what the first gains with a paired 95 % bootstrap interval, and McNemar's exact test; the
     runs may have been trained in any way on the same data.
@@ -178,10 +336,18 @@ def compare(
     Raises:
         DataError: the runs share no rows, have other classes, or are not classifiers.
     """
+    prompted = ""
+    if isinstance(second, PromptClassifier):
+        if isinstance(first, ClassificationReport):
+            raise DataError(
+                _("compare a prompted model with a run, or with its report: lk.prompt_report(…).")
+            )
+        prompted, second = second.title, prompt_report(second, rows_of(first), split, baselines=False)
     names = [
         f"{each.split} {n}" if isinstance(each, ClassificationReport) else each.name
         for n, each in enumerate((first, second), 1)
     ]
+    names[1] = prompted or names[1]
     sources = [
         rows_of(each).source.get("source", "")
         for each in (first, second)
@@ -243,6 +409,26 @@ def fairness(
         DataError: there is no such column or class.
     """
     return report_of(run, split).by_group(columns, positive, None, min_rows)
+
+
+def diagnostics(
+    run: RunHandle,
+    split: str = "test",
+    positive: str | None = None,
+    specificity: float = 0.95,
+    baselines: bool = True,
+) -> DiagnosticReport:
+    """Separation, calibration and net benefit of the probability of one class, of a run that classifies and, with
+    ``baselines``, of baselines fitted on its training rows.
+
+    Raises:
+        DataError: the run is no classifier, has no such class, or the rows are of one kind only.
+    """
+    report = report_of(run, split)
+    if baselines:
+        rows = rows_of(run)
+        with_fitted_baselines(report, rows, encoder_of(run, rows))
+    return report.diagnostics(positive, specificity)
 
 
 def group_thresholds(

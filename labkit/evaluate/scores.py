@@ -22,13 +22,16 @@ from labkit.train.experiment import Experiment
 if TYPE_CHECKING:
     import pandas as pd
 
+    from labkit.evaluate.speech import SpeechReport
+    from labkit.evaluate.translation import TranslationReport
+
 
 class Scores(dict[str, float]):
     """Scores by name, as one line and, in a notebook, as a table.
 
-    ``task``: its name; ``rows``: how many there are; ``intervals``: 95 % of those scores that are means over
-    rows; ``worst``: rows with their predictions, the worst first, if the task provides them; ``warnings``:
-    sentences such as that texts were truncated.
+    ``task``: its name; ``rows``: how many there are; ``intervals``: 95 % of those scores that can be resampled by
+    row; ``worst``: rows with their predictions, the worst first, if the task provides them; ``translation``: the
+    report of translations; ``speech``: that of transcripts; ``warnings``: sentences such as that texts were truncated.
     """
 
     def __init__(self, split: str, values: dict[str, float], task: str = "", rows: int = 0):
@@ -36,21 +39,40 @@ class Scores(dict[str, float]):
         self.split, self.task, self.rows = split, task, rows
         self.intervals: dict[str, tuple[float, float]] = {}
         self.worst: pd.DataFrame | None = None
+        self.translation: TranslationReport | None = None
+        self.speech: SpeechReport | None = None
         self.warnings: tuple[str, ...] = ()  # what a reader of the scores should know first
+        self.decision: None = None  # scenarios are for models that predict a class, labels or a number
 
     @property
     def scores(self) -> dict[str, float]:
         """Score by name, as the reports of tasks with labels have it."""
         return dict(self)
 
+    @property
+    def verdict(self) -> str:
+        """That the n-gram baseline of a language model is better than the model; empty otherwise."""
+        ours, theirs = self.get("perplexity"), self.get("ngram_perplexity")
+        if ours is None or theirs is None or not theirs < ours:
+            return ""
+        return _(
+            "Worse than a baseline: perplexity {value:.4g}, against {other:.4g} of an n-gram model of the training "
+            "rows.",
+            value=ours, other=theirs,
+        )  # fmt: skip
+
+    @property
+    def _notes(self) -> list[str]:
+        return [*filter(None, [self.verdict]), *self.warnings]
+
     def __repr__(self) -> str:
         told = f"<{self.split}: {', '.join(f'{name} {value:.4g}' for name, value in self.items())}>"
-        return "\n".join([told, *self.warnings])
+        return "\n".join([*filter(None, [self.verdict]), told, *self.warnings])
 
     def _repr_html_(self) -> str:
         told = {name: f" ({low:.4g} – {high:.4g})" for name, (low, high) in self.intervals.items()}
         lines = [(name, f"{value:.4g}{told.get(name, '')}") for name, value in self.items()]
-        return html.page(self.split, *self.warnings, html.table((), lines, numeric=(1,)))
+        return html.page(self.split, *self._notes, html.table((), lines, numeric=(1,)))
 
 
 def assess(folder: Path, rows: Rows, split: str) -> Scores:

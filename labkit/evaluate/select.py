@@ -125,3 +125,32 @@ def right_size(
     values = better * table[score].to_numpy()
     table["front"] = values > np.append(-np.inf, np.maximum.accumulate(values)[:-1])
     return Sizing(table, str(table.index[table["enough"]][0]), best, score)
+
+
+def right_size_by_loss(
+    losses: Mapping[str, np.ndarray], cost: Mapping[str, float], slack: float = 0.0
+) -> Sizing:
+    """The cheapest of several models whose decisions cost no more than those of the best and one standard error of
+    the paired difference.
+
+    Args:
+        losses: name → cost of the decision on each row [n], all on the same rows of validation.
+        cost: name → what the model itself costs in any unit.
+        slack: what a decision may cost more for the sake of a cheaper model, where that is more than a standard
+            error.
+    """
+    means = {name: float(each.mean()) for name, each in losses.items()}
+    best = min(means, key=lambda name: (means[name], cost[name]))
+    lines = {}
+    for name in sorted(means, key=lambda name: (cost[name], means[name])):
+        each, behind = losses[name], losses[name] - losses[best]
+        half, error = (1.96 * float(values.std()) / math.sqrt(len(values)) for values in (each, behind))
+        lines[name] = {
+            "cost": cost[name], "loss": means[name], "low": means[name] - half, "high": means[name] + half,
+            "behind": means[name] - means[best], "error": error / 1.96,
+            "enough": means[name] - means[best] <= max(slack, error / 1.96),
+        }  # fmt: skip
+    table = pd.DataFrame.from_dict(lines, orient="index").rename_axis("model")
+    values = -table["loss"].to_numpy()
+    table["front"] = values > np.append(-np.inf, np.maximum.accumulate(values)[:-1])
+    return Sizing(table, str(table.index[table["enough"]][0]), best, "loss")

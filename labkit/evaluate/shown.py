@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from labkit.core import html
 
@@ -16,6 +17,7 @@ class TableReport:
     """What shows a heading, warnings and tables, as text and in a notebook."""
 
     warnings: tuple[str, ...] = ()  # what a reader of the scores should know first
+    decision: Any = None  # expected cost of the decisions of a scenario
 
     @property
     def verdict(self) -> str:
@@ -37,15 +39,19 @@ class TableReport:
         return (), ()
 
     def __str__(self) -> str:
-        tables = ["\n".join(columns_of_text(*table)) for table in self._tables()]
+        costs: list[Table] = [] if self.decision is None else self.decision._tables()
+        tables = ["\n".join(columns_of_text(*table)) for table in costs + self._tables()]
         return "\n".join([*self._head(), *self.warnings, "\n\n".join(tables)])
 
     def _head(self) -> list[str]:
         """The first lines."""
-        return [*filter(None, [self.verdict]), self._heading()]
+        first = [] if self.decision is None else self.decision._head()[:-1]
+        return [*first, *filter(None, [self.verdict]), self._heading()]
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        tables = [html.table(head, body, numeric=range(1, len(head))) for head, body in self._html_tables()]
+        costs = [] if self.decision is None else self.decision._tables()
+        found = [*costs, *self._html_tables()]
+        tables = [html.table(head, body, numeric=range(1, len(head))) for head, body in found]
         head, wrong = self._wrong()
         mistakes = [html.table(head, wrong, numeric=[0, *range(2, len(head))])] if wrong else []
         return {

@@ -5,7 +5,8 @@ others), which adds up where a probability saturates. Integrated gradients (Sund
 2017, arXiv 1703.01365, equation 1) share out F(example) - F(blank) over the inputs; the approximation error
 of the path integral is ``gap``. Occlusion (Zeiler and Fergus, ECCV 2014, arXiv 1311.2901) covers a part and
 measures how far F falls; the gradient alone is the saliency of Simonyan, Vedaldi and Zisserman, arXiv
-1312.6034.
+1312.6034. Grad-CAM (Selvaraju et al., ICCV 2017, arXiv 1610.02391) weighs the channels of the last map of
+convolutions by the mean gradient of the logit, and keeps what is positive: coarse, and about regions, not pixels.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from labkit.core.errors import ConfigError, DataError, nearest
 from labkit.data.cell_values import Cell, cells_of
 from labkit.explain.explanation import AttentionWeights, Explanation, Word
 from labkit.i18n import _
+from labkit.models.conv import FeatureMaps
 from labkit.profile.compiler import compiler_options
 from labkit.tasks.base import ProblemType
 from labkit.train.processors import FeatureProcessor, Processor, TextProcessor
@@ -31,7 +33,7 @@ from labkit.train.processors import FeatureProcessor, Processor, TextProcessor
 if TYPE_CHECKING:
     from jax import Array
 
-METHODS = ("integrated", "occlusion", "gradient")
+METHODS = ("integrated", "occlusion", "gradient", "gradcam")
 #: Points of the path at which gradients are taken, by Gauss and Legendre's rule; points computed at once.
 POINTS, AT_ONCE = 32, 8
 #: Covered examples in one call.
@@ -69,6 +71,7 @@ class Explainer:
         )
         self._paths = {"ids": jax.jit(self._path_of_words), "inputs": jax.jit(self._path_of_numbers)}
         self._slope = jax.jit(self._slope_of_numbers)
+        self._regions = jax.jit(self._gradcam)
         self._attend = jax.jit(
             lambda state, batch: self._merged(state).backbone.attention(
                 batch["ids"], batch["mask"], batch["types"]
@@ -88,7 +91,7 @@ class Explainer:
             pair: the second text, where the model reads two.
             target: the class; by default the likeliest.
             method: "integrated" gradients, "occlusion" (words one by one, patches of pictures, features one
-                by one) or "gradient" (not for texts).
+                by one), "gradient" (not for texts) or "gradcam" (of models with convolutions).
             points: of the path of integrated gradients; more make the gap smaller.
             patch: side of a covered patch in pixels; by default an eighth of the picture.
 
@@ -103,8 +106,18 @@ class Explainer:
                 raise ConfigError(
                     _("method = 'gradient' is for pictures and features; texts have 'integrated' too.")
                 )
+            if method == "gradcam":
+                raise ConfigError(
+                    _("method = 'gradcam' is for pictures and sounds; texts have 'integrated'.")
+                )
             words = self._words(example, pair)
             spans = [word.tokens for word in words]
+        elif method == "gradcam" and method not in self.methods:
+            raise ConfigError(
+                _(
+                    "method = 'gradcam' needs a model whose last map of convolutions is known, such as cnn or vgg."
+                )
+            )
         else:
             words, spans = (), _patches(batch["inputs"][0], patch) if method == "occlusion" else []
         logits = np.asarray(self._answer(self._state, batch))[0]
@@ -113,11 +126,12 @@ class Explainer:
             values, whole, empty = self._integrated(batch, number, points)
         else:
             whole, empty = float(self._score(logits, number)), float("nan")
-            values = (
-                self._occluded(batch, number, spans, whole)
-                if method == "occlusion"
-                else self._steep(batch, number)
-            )
+            found = {
+                "occlusion": lambda: self._occluded(batch, number, spans, whole),
+                "gradient": lambda: self._steep(batch, number),
+                "gradcam": lambda: np.asarray(self._regions(self._state, batch, number), np.float64),
+            }
+            values = found[method]()
         if text:
             values = np.asarray([values[word.tokens].sum() for word in words], np.float64)
         chances = self._chances(logits)
@@ -138,6 +152,14 @@ class Explainer:
 
     def _chances(self, logits: np.ndarray) -> np.ndarray:
         return _PROBABILITIES[self.problem_type](logits) + self._offset
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Methods that suit the model."""
+        if isinstance(self.processor, TextProcessor):
+            return "integrated", "occlusion"
+        mapped = isinstance(self._merged(self._state).backbone, FeatureMaps)
+        return METHODS if mapped else METHODS[:3]
 
     @property
     def attends(self) -> bool:
@@ -239,6 +261,18 @@ class Explainer:
     def _slope_of_numbers(self, state: nnx.State, batch: Batch, target: Array | int) -> Any:
         logits = self._numbers(state, batch)
         return jax.grad(lambda values: self._score(logits(values), target))(batch["inputs"][0])
+
+    def _gradcam(self, state: nnx.State, batch: Batch, target: Array | int) -> Any:
+        """The class activation map of a picture [height, width]: at least 0, scaled up from the last map."""
+        module = self._merged(state)
+        last = module.backbone.feature_map(batch["inputs"])
+
+        def score(last: Array) -> Any:
+            return _logit(module.head(module.backbone.from_map(last).pooled)[0], target)
+
+        weights = jax.grad(score)(last).mean((1, 2), keepdims=True)
+        seen = jax.nn.relu((weights * last).sum(-1)[0].astype(jnp.float32))
+        return jax.image.resize(seen, batch["inputs"].shape[1:3], "linear")
 
     def _numbers(self, state: nnx.State, batch: Batch) -> Callable[[Any], Any]:
         return lambda values: self._merged(state)({**batch, "inputs": values[None]})[0]

@@ -122,17 +122,25 @@ class AttentionWeights:
     Attributes:
         tokens: [t], special ones included.
         weights: float32 [layers, heads, t, t]; a row says how much the token looks at each, and sums to 1.
+            Of cross-attention [layers, heads, t, s]: how much a target token looks at each source token.
+        source: [s], the tokens of the source; () where ``tokens`` look at each other.
     """
 
     tokens: tuple[str, ...]
     weights: np.ndarray
+    source: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The tokens that are looked at."""
+        return self.source or self.tokens
 
     def __repr__(self) -> str:
         layers, heads = self.weights.shape[:2]
-        return f"<attention: {layers} layers of {heads} heads over {len(self.tokens)} tokens>"
+        return f"<attention: {layers} layers of {heads} heads over {len(self.columns)} tokens>"
 
     def table(self, layer: int, head: int | None = None) -> pd.DataFrame:
         """One layer's weights of one head, or their mean, token by token."""
         weights = self.weights[layer].mean(0) if head is None else self.weights[layer, head]
         names = pd.Index(self.tokens, name="token")
-        return pd.DataFrame(weights, index=names, columns=list(self.tokens))
+        return pd.DataFrame(weights, index=names, columns=list(self.columns))

@@ -65,7 +65,9 @@ def histogram(
     if limit is not None and low <= limit <= high:
         marks.append(Rule((limit, limit), note=note))
     said = f"{label}: {x} {low:g} – {high:g}, {counts.sum():,}. {note}"
-    axes = Axis(x, (low, high), ticks(low, high, 6)), Axis(y, ticks=ticks(0, float(counts.max()) or 1, 4))
+    most = float(counts.max()) or 1.0
+    top = 1.2 * most if note else most  # room for the note above the bars
+    axes = Axis(x, (low, high), ticks(low, high, 6)), Axis(y, (0, top) if note else None, ticks(0, most, 4))
     return FigureSpec([Plot(marks, "", *axes)], said)
 
 
@@ -116,9 +118,9 @@ def agreement(
     )
 
 
-def attention(weights: np.ndarray, tokens: Sequence[str], said: str) -> FigureSpec:
+def attention(weights: np.ndarray, rows: Sequence[str], columns: Sequence[str], said: str) -> FigureSpec:
     """Weights [rows, columns] as a map: rows look at columns."""
-    side = 13 * len(tokens)
-    axes = Axis(names=tokens), Axis(names=tokens, flipped=True)
+    wide, high = 13 * len(columns), 13 * len(rows)
+    axes = Axis(names=columns), Axis(names=rows, flipped=True)
     heat = Heatmap(weights, (0.0, float(weights.max(initial=0.0)) or 1.0))
-    return FigureSpec([Plot([heat], "", *axes)], said, side + 12 + 6 * max(map(len, tokens)), side + 60)
+    return FigureSpec([Plot([heat], "", *axes)], said, wide + 12 + 6 * max(map(len, rows)), high + 60)

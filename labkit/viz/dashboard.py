@@ -10,7 +10,8 @@ from labkit.core.units import compact, scaled
 from labkit.i18n import translate
 from labkit.i18n.labels import score_name
 from labkit.i18n.message import Message
-from labkit.runs.costs import COSTS, LOWER, RunCost, pareto_front
+from labkit.runs.costs import COSTS, RunCost, pareto_front
+from labkit.tasks import LOWER
 from labkit.viz.figure import Axis, FigureSpec, Line, Plot
 from labkit.viz.words import language as language_of
 from labkit.viz.words import word
@@ -26,20 +27,22 @@ def score_against_cost(
     data: str,
     language: str | None = None,
     label: Message | None = None,
+    decision: Message | None = None,
 ) -> FigureSpec:
     """A point for each run; those on the Pareto front are joined and named. ``label``: of a cost that runs do
-    not have."""
+    not have. ``decision``: what the expected cost of decisions is called, where that takes the place of a score."""
     language = language_of(language)
-    front = pareto_front(points, metric in LOWER)
+    front = pareto_front(points, metric in LOWER or decision is not None)
     rest = [point for point in points if point not in front]
     costs, scores = [point.cost for point in points], [point.score for point in points]
     label = translate(label or COSTS[cost][0], language)
     score = word("validation_score", language, metric=translate(score_name(metric), language), data=data)
+    score = score if decision is None else translate(decision, language)
     names = [one_line(point.name, 24) for point in front]
     marks = [
         Line(
-            [p.cost for p in rest], [p.score for p in rest], word("other_runs", language), 7, joined=False,
-            marker="circle",
+            [p.cost for p in rest], [p.score for p in rest], word("other_runs", language) if rest else "", 7,
+            joined=False, marker="circle",
         ),
         Line(
             [p.cost for p in front], [p.score for p in front], word("pareto_front", language), 1, marker="circle",

@@ -45,6 +45,8 @@ def explanation(found: Explanation, language: str) -> Html:
         parts.append(Html(f'<div class="lk-marked">{found.marked()}</div>'))
     elif found.values.ndim > 1:
         parts.append(media.picture(veiled(found), found.target, 168))
+        if found.method == "gradcam":
+            parts.append(html.paragraph(word("gradcam_about", language), "quiet"))
     else:
         parts.append(_features(found, language))
     if not np.isnan(found.gap):
@@ -88,10 +90,13 @@ def veiled(found: Explanation) -> np.ndarray:
 
 def attention(found: AttentionWeights, layer: int, head: int | None, language: str) -> Html:
     """The weights of one head (None: the mean of all) as a map: rows look at columns."""
-    tokens = [visible(token, 12) for token in found.tokens[:TOKENS]]
+    rows, columns = (
+        [visible(token, 12) for token in names[:TOKENS]] for names in (found.tokens, found.columns)
+    )
     weights = found.weights[layer].mean(0) if head is None else found.weights[layer, head]
-    said = word("attention_said", language, layer=layer + 1, tokens=len(tokens))
-    return inline(charts.attention(weights[: len(tokens), : len(tokens)], tokens, said))
+    key = "cross_attention_said" if found.source else "attention_said"
+    said = word(key, language, layer=layer + 1, tokens=len(columns))
+    return inline(charts.attention(weights[: len(rows), : len(columns)], rows, columns, said))
 
 
 def _features(found: Explanation, language: str) -> Html:

@@ -60,6 +60,18 @@ class Line:
 
 
 @dataclass(frozen=True, eq=False)
+class Band:
+    """The area between two lines over the same positions."""
+
+    x: Values
+    low: Values
+    high: Values
+    label: str = ""
+    colour: Colour = 1
+    opacity: float = 0.2
+
+
+@dataclass(frozen=True, eq=False)
 class Bars:
     """Bars from 0, each with its middle at a position; ``flat`` ones lie, their amounts in ``x``."""
 
@@ -94,7 +106,7 @@ class Rule:
     label = ""
 
 
-Mark = Line | Bars | Heatmap | Rule
+Mark = Line | Band | Bars | Heatmap | Rule
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,8 @@ def _plot(figure: go.Figure, xaxis: str, yaxis: str) -> Plot:
     marks = [*rules, *(_mark(figure, trace, number, names) for number, trace in traces)]
     place = (*(across.domain or (0, 1)), *(up.domain or (0, 1)))
     above = (note.text for note in layout.annotations if note.text and note.xref == "paper"
-             and abs(note.x - (place[0] + place[1]) / 2) < 1e-3 and across.domain)  # fmt: skip
+             and abs(note.x - (place[0] + place[1]) / 2) < 1e-3 and abs(note.y - place[3]) < 1e-3
+             and across.domain)  # fmt: skip
     flipped = "reversed" in (layout[f"yaxis{(up.matches or 'y')[1:]}"].autorange, up.autorange)
     x, y = (
         Axis(_plain(side.title.text), side.range, names=list(map(_plain, names[name])), log=side.type == "log",

@@ -13,6 +13,7 @@ from labkit.core.units import plain, score, unit_in
 from labkit.evaluate.calibration import Calibration
 from labkit.evaluate.compare import Comparison
 from labkit.evaluate.conclusion import Conclusion
+from labkit.evaluate.decision import DecisionReport, per
 from labkit.evaluate.intervals import Interval
 from labkit.evaluate.membership import MembershipReport
 from labkit.evaluate.multilabel import MultilabelReport
@@ -21,10 +22,12 @@ from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.report_base import RowReport
 from labkit.evaluate.scores import Scores
 from labkit.evaluate.thresholds import Thresholds
-from labkit.i18n import translate
-from labkit.viz import charts
+from labkit.i18n import _, translate
+from labkit.search.challenge import Challenge
+from labkit.viz import charts, speech_html
 from labkit.viz.figure import Bars, Line, Rule
 from labkit.viz.svg import inline
+from labkit.viz.translation_html import translations
 from labkit.viz.words import word
 
 #: Rows of a table of disagreements or of slices.
@@ -53,7 +56,11 @@ def headline(report: ClassificationReport, error: float, language: str) -> Html:
 def conclusion(found: Conclusion, language: str) -> Html:
     """The model against its baselines: a sentence, the scores as bars with their intervals, what to try next."""
     tone: html.Tone = {"better": "good", "worse": "bad", "equal": "warn"}.get(found.outcome, "info")
-    parts = [html.note(translate(found.sentence, language), tone)]
+    parts: list[Html] = []
+    if found.decision is not None:
+        parts += [decision(found.decision, language), html.paragraph(translate(found.sentence, language))]
+    else:
+        parts.append(html.note(translate(found.sentence, language), tone))
     if len(found.bars) > 1:
         names = [word("this_model", language), *(translate(bar.name, language) for bar in found.bars[1:])]
         label = word(found.metric, language)
@@ -63,6 +70,44 @@ def conclusion(found: Conclusion, language: str) -> Html:
         parts += [html.heading(word("try_next", language), 4)]
         parts += [html.listed(translate(text, language) for text in found.advice)]
     return html.joined(*parts)
+
+
+def decision(found: DecisionReport, language: str) -> Html:
+    """The expected cost of the decisions of a scenario: what follows in sentences, and the table of alternatives."""
+    tone: html.Tone = {"better": "good", "worse": "bad", "equal": "warn"}.get(found.outcome, "info")
+    first, *rest = (translate(each, language) for each in found.sentences)
+    head, lines = found.cost_table()
+    unit = f" ({found.scenario.unit})" if found.scenario.unit else ""
+    head = ["", translate(_("expected cost {per}", per=per(found.scenario)), language) + unit,
+            translate(_("saved by the model"), language)]  # fmt: skip
+    names = [word("this_model", language), *(translate(name, language) for name in found.others)]
+    to = " – " if language == "zh" else " to "
+    shown = [
+        [name, *(cell.replace(" to ", to) for cell in line[1:])]
+        for name, line in zip(names, lines, strict=True)
+    ]
+    given = found.scenario.decision
+    return html.joined(
+        html.heading(given or translate(_("Decision"), language), 4), html.note(first, tone), html.listed(rest),
+        html.scrolled(html.table(head, shown, numeric=(1, 2)), head[1]),
+    )  # fmt: skip
+
+
+def challenge(found: Challenge, language: str) -> Html:
+    """Champion against challenger: the verdict, what it rests on, and the table."""
+    tone: html.Tone = {"replace": "good", "keep": "info"}.get(found.verdict, "warn")  # type: ignore[assignment]
+    verdict, *rest = (translate(each, language) for each in found.sentences)
+    rest += [translate(each, language) for each in found.notes]
+    head = [_("rows"), _("number"), _("champion"), _("challenger"), _("gain, with interval")]
+    named = {"new": _("untouched new rows"), "old": _("old test rows")}
+    lines = [
+        [translate(named[place], language), f"{line['rows']:,.0f}", plain(line["champion"], 4),
+         plain(line["challenger"], 4),
+         f"{plain(line['gain'], 4)} ({plain(line['gain_low'], 4)} – {plain(line['gain_high'], 4)})"]
+        for place, line in found.table.to_dict(orient="index").items()
+    ]  # fmt: skip
+    shown = html.table([translate(each, language) for each in head], lines, numeric=range(1, 5))
+    return html.joined(html.note(verdict, tone), html.listed(rest), html.scrolled(shown, verdict))
 
 
 def _scored(
@@ -167,19 +212,26 @@ def scores(found: Scores, language: str) -> Html:
     """Report of a task without labels: its scores in large type, what they mean, the worst predictions if
     available."""
     keys = {"accuracy": f"right_{found.task}", "loss": "loss"}
-    words = {name: word(keys.get(name, f"score_{name}"), language) for name in found}
-    cards = _scored(found, found.intervals, words)
+    own = {} if found.translation is None else found.translation.scores()[0]
+    own |= {} if found.speech is None else found.speech.scores()[0]
+    words = {name: word(keys.get(name, f"score_{name}"), language) for name in found if name not in own}
+    cards = _scored(found, {} if own else found.intervals, words)
     cards.append((word("rows_evaluated", language), f"{found.rows:,}"))
-    parts = [warned(found, language), html.cards(cards)]
+    first = html.note(translate(found.verdict, language), "bad") if found.verdict else Html("")
+    parts = [first, warned(found, language), html.cards(cards)]
     parts += [html.paragraph(word(f"measured_{found.task}", language), "quiet")]
     if found.intervals:
         parts.append(html.paragraph(word("intervals_are", language), "quiet"))
-    if found.worst is not None and len(found.worst):
+    if found.translation is not None:
+        parts.append(translations(found.translation, language))
+    elif found.speech is not None:
+        parts.append(speech_html.report(found.speech, language))
+    elif found.worst is not None and len(found.worst):
         title = word("worst_mistakes", language)
-        head = [word(key, language) for key in ("question", "truth", "answer", "score_f1")]
+        head = [word(key, language) for key in (str(found.worst.columns[0]), "truth", "answer", "score_f1")]
         none = word("no_answer", language)
-        worst = found.worst.head(WORST).itertuples()
-        lines = [[one.question, one.truth or none, one.answer or none, f"{one.f1:.2f}"] for one in worst]
+        worst = found.worst.head(WORST).itertuples(index=False)
+        lines = [[one[0], one.truth or none, one.answer or none, f"{one.f1:.2f}"] for one in worst]
         table = html.table(head, lines, numeric=(3,), limit=160)
         parts += [html.heading(title, 4), html.scrolled(table, title)]
     return html.joined(*parts)

@@ -94,7 +94,10 @@ def measure(info: RunInfo) -> str:
     """Metric of a run shown in addition to its loss, known before training: F1 of classes, R² of numbers,
     accuracy of the rest."""
     task = info.settings("task").get("name", "classify")
-    return {"classify": "f1", "distill": "f1", "multilabel": "f1", "regress": "r2"}.get(str(task), "accuracy")
+    return {
+        "classify": "f1", "distill": "f1", "multilabel": "f1", "regress": "r2", "forecast": "mae", "segment": "miou",
+        "asr": "cer",
+    }.get(str(task), "accuracy")  # fmt: skip
 
 
 class Problem(NamedTuple):

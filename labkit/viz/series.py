@@ -11,7 +11,7 @@ import numpy as np
 from labkit.train.logger import Record
 
 #: What is drawn, in this order: (split, name); of what stands beside the loss the first that a run has.
-BESIDE = ("f1", "r2", "accuracy")
+BESIDE = ("f1", "r2", "miou", "accuracy", "mae")
 DRAWN = tuple((split, name) for name in ("loss", *BESIDE) for split in ("train", "validation"))
 #: Most points of a series that a panel is opened with.
 MOST = 2000

@@ -9,6 +9,7 @@ from typing import Any
 from labkit.core import html
 from labkit.core.units import scaled, sized, timed
 from labkit.core.units import score as score_text
+from labkit.evaluate.decision import amount, per
 from labkit.i18n import _, translate
 from labkit.i18n.labels import score_name
 from labkit.i18n.message import Message
@@ -70,6 +71,8 @@ def _verdict(record: StudyRecord, found: Mapping[str, results.Result], cost: str
     order = results.ordered(found)
     leader = found[order[0]]
     metric = leader.metric
+    if leader.scenario is not None:
+        return _decided(record, found, cost)
     told = [_("{name} leads: {metric} {value} on the validation rows.", name=called(record, order[0]),
               metric=score_name(metric), value=score_text(leader.validation.scores[metric], metric))]  # fmt: skip
     known = {
@@ -95,6 +98,29 @@ def _verdict(record: StudyRecord, found: Mapping[str, results.Result], cost: str
     return told
 
 
+def _decided(record: StudyRecord, found: Mapping[str, results.Result], cost: str) -> list[Message]:
+    """The same by the expected cost of decisions."""
+    order = results.ordered(found)
+    scenario, first = found[order[0]].scenario, found[order[0]].chosen_by
+    assert scenario is not None and first is not None
+    told = [_("{name} leads: expected cost {per} {cost} on the validation rows.", name=called(record, order[0]),
+              per=per(scenario), cost=amount(first.cost, scenario))]  # fmt: skip
+    if slow := [called(record, name) for name in order if not found[name].fast_enough]:
+        told.append(_("Slower than {limit:g} ms (95th percentile), and so not chosen: {names}.",
+                      limit=scenario.latency, names=", ".join(map(str, slow))))  # fmt: skip
+    if not any(results.costs_of(each.candidate, {}).get(cost) is not None for each in found.values()):
+        return told
+    sizing = results.choice_of(found, cost)
+    told.append(
+        _("Take {name}, the smallest ({cost}: {size}) within one standard error of the least expected cost.",
+          name=called(record, sizing.choice), cost=results.COSTS[cost],
+          size=scaled(sizing.table.loc[sizing.choice, "cost"]))
+    )  # fmt: skip
+    chosen = found[sizing.choice].decision
+    assert chosen is not None
+    return [*told, _("On the test rows, {name}:", name=called(record, sizing.choice)), *chosen.sentences]
+
+
 def _against(record: StudyRecord, found: Mapping[str, results.Result], choice: str, leader: str) -> Message:
     """The choice against the leader, paired, on the test rows."""
     ours: Any = found[choice].test
@@ -118,7 +144,9 @@ def figure(study: StudyHandle, cost: str, language: str | None = None) -> Figure
             type(each)(each.id, f"★ {each.name}" if each.name == choice else each.name, each.cost, each.score)
             for each in points
         ]
-    return score_against_cost(points, metric, cost, study.name, language, results.COSTS[cost])
+    scenario = study.scenario
+    decision = None if scenario is None else _("expected cost {per}, validation rows", per=per(scenario))
+    return score_against_cost(points, metric, cost, study.name, language, results.COSTS[cost], decision)
 
 
 def table(study: StudyHandle, language: str | None = None) -> html.Html:
@@ -131,6 +159,10 @@ def table(study: StudyHandle, language: str | None = None) -> html.Html:
         _("candidate"), _("status"), _("validation"), _("test, with interval"), _("gain on the leader"),
         _("parameters"), _("FLOPs"), _("ms p50"), _("ms p95"), _("size"), _("training"), _("energy in Wh"),
     ]  # fmt: skip
+    scenario = study.scenario
+    decided = scenario is not None and "decision_cost" in frame
+    if decided:
+        head[3:3] = [_("expected cost {per}", per=per(scenario)), _("saved against the leader")]
     priced = "training_price" in frame
     currency = record.settings["prices"].get("currency", "")
     if priced:
@@ -146,6 +178,11 @@ def table(study: StudyHandle, language: str | None = None) -> html.Html:
             _said(line.get("bytes"), lambda value: sized(int(value))), _said(line.get("seconds"), timed),
             _range(line.get("wh_low"), line.get("wh_high")),
         ]  # fmt: skip
+        if decided:
+            cells[3:3] = [
+                _interval(line, "decision_cost", ("decision_low", "decision_high"), "{:,.4g}"),
+                _interval(line, "saving", ("saving_low", "saving_high"), "{:+,.4g}"),
+            ]
         if priced:
             cells += [_price(line.get(each), currency) for each in ("training_price", "price_1000")]
             cells.append(_said(line.get("break_even"), _answers))

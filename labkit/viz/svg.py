@@ -11,7 +11,7 @@ import numpy as np
 from labkit.core.html import Html
 from labkit.core.text import escape, visible
 from labkit.core.units import plain
-from labkit.viz.figure import PALETTE, Axis, Bars, Colour, FigureSpec, Heatmap, Line, Mark, Plot, Rule
+from labkit.viz.figure import PALETTE, Axis, Band, Bars, Colour, FigureSpec, Heatmap, Line, Mark, Plot, Rule
 from labkit.viz.media import png_address
 from labkit.viz.series import thin, ticks
 
@@ -20,6 +20,8 @@ MOST, WRITTEN = 240, 150
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 26, 26
 _DASHES = {"dash": "6 3", "dot": "2 3", "dashdot": "6 3 2 3", "longdash": "10 4"}
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+#: Width of a Latin letter in pixels, roughly.
+LETTER = 6.2
 
 
 def document(figure: FigureSpec) -> str:
@@ -101,6 +103,9 @@ def _positions(mark: Mark, side: str) -> np.ndarray:
         return np.zeros(0)
     if isinstance(mark, Heatmap):
         return np.array([-0.5, mark.z.shape[side == "x"] - 0.5])
+    if isinstance(mark, Band):
+        parts = (mark.x,) if side == "x" else (mark.low, mark.high)
+        return np.concatenate([np.asarray(part, float) for part in parts])
     values = np.asarray(getattr(mark, side), float)
     if isinstance(mark, Line):
         return values
@@ -113,6 +118,7 @@ class _Frame:
 
     def __init__(self, figure: FigureSpec, plot: Plot, palette: Callable[[int], str], shared: bool):
         self.plot, self.palette = plot, palette
+        self.width = figure.width
         left, right = (figure.width * share for share in plot.place[:2])
         bottom, self.line = (figure.height * (1 - share) for share in plot.place[2:])
         self.edge, self.top = (figure.width if shared else right) - _RIGHT, self.line + (14 if shared else 0)
@@ -138,10 +144,37 @@ class _Frame:
     def parts(self) -> Iterator[str]:
         """Axes, then marks in their order, then the legend."""
         yield from self._axes()
-        draw = {Line: self._line, Bars: self._bars, Heatmap: self._heatmap, Rule: self._rule}
+        draw = {
+            Line: self._line,
+            Band: self._band,
+            Bars: self._bars,
+            Heatmap: self._heatmap,
+            Rule: self._rule,
+        }
         for mark in self.plot.marks:
-            yield from draw[type(mark)](mark)
+            drawn = "".join(draw[type(mark)](mark))
+            yield self._clipped(drawn) if self._leaves(mark) else drawn
         yield from self._legend()
+
+    def _leaves(self, mark: Mark) -> bool:
+        """Whether a mark goes beyond limits that were given."""
+        for side, scale in (("x", self.x), ("y", self.y)):
+            axis: Axis = getattr(self.plot, side)
+            if axis.limits is not None and not isinstance(mark, Heatmap):
+                found = _positions(mark, side)
+                found = found[np.isfinite(found)]
+                low, high = (10.0**scale.low, 10.0**scale.high) if axis.log else (scale.low, scale.high)
+                if found.size and (found.min() < low or found.max() > high):
+                    return True
+        return False
+
+    def _clipped(self, drawn: str) -> str:
+        """A drawing cut at the edges of the plot: an inner ``<svg>`` shows nothing outside its frame."""
+        left, right = sorted((self.x.start, self.x.end))
+        high, low = sorted((self.y.start, self.y.end))
+        frame = f"{left:.1f} {high:.1f} {right - left:.1f} {low - high:.1f}"
+        x, y, width, height = frame.split()
+        return f"<svg x='{x}' y='{y}' width='{width}' height='{height}' viewBox='{frame}'>{drawn}</svg>"
 
     def _paint(self, colour: Colour) -> str:
         return escape(colour) if isinstance(colour, str) else self.palette(1 + (colour - 1) % len(PALETTE))
@@ -204,7 +237,22 @@ class _Frame:
                 style = ring if line.marker == "ring" else f"r='2.8' fill='{own}'"
                 yield f"<circle cx='{a:.1f}' cy='{b:.1f}' {style}/>"
             if line.texts:
-                yield _text(a, b - 7, line.texts[number], "middle")
+                half = LETTER * _columns(line.texts[number]) / 2
+                if a + half > self.width:  # it would be cut off
+                    yield _text(self.width - 2, b - 7, line.texts[number], "end")
+                else:
+                    yield _text(a, b - 7, line.texts[number], "middle")
+
+    def _band(self, band: Band) -> Iterator[str]:
+        there = [
+            (self.x(a), self.y(low), self.y(high))
+            for a, low, high in zip(band.x, band.low, band.high, strict=True)
+        ]
+        there = [each for each in there if math.isfinite(sum(each))]
+        points = [(x, high) for x, _low, high in there] + [(x, low) for x, low, _high in reversed(there)]
+        if points:
+            style = f"fill='{self._paint(band.colour)}' fill-opacity='{band.opacity:g}'"
+            yield f"<path d='{_path(points)}Z' {style} stroke='none'/>"
 
     def _bars(self, bars: Bars) -> Iterator[str]:
         across, up = (self.y, self.x) if bars.flat else (self.x, self.y)

@@ -28,6 +28,7 @@ RUNS: dict[str, Message] = {
     # numbers
     "loss": _("Loss"),
     "f1": _("F1"),
+    "miou": _("Mean IoU"),
     "accuracy": _("Accuracy"),
     "r2": _("R²"),
     "train": _("train"),
@@ -71,10 +72,25 @@ RUNS: dict[str, Message] = {
     "code": _("Code that reproduces this run"),
     "python": _("Python"),
     "toml": _("Experiment file, for `labkit train`"),
-    # exercises of the course: labkit.course.lesson
+    # exercises of the course: labkit.course.lesson, labkit.course.progress
     "exercise_waiting": _("{name}: waiting for your answer"),
     "exercise_right": _("{name}: correct ✓"),
     "exercise_wrong": _("{name}: not yet. {what} Hint: {hint}"),
+    "exercise_solution": ngettext(
+        "{name}: the solution is shown after {n} more wrong answer, or a right one",
+        "{name}: the solution is shown after {n} more wrong answers, or a right one",
+    ),
+    "course_lesson": _("Lesson"),
+    "course_solved": _("Exercises solved"),
+    "course_all": _("all"),
+    "course_figure": pgettext("table", "Figure"),
+    "course_quick": _("quick size (this run)"),
+    "course_full": _("real size (this run)"),
+    "course_real": _("real size (stored)"),
+    "course_unmeasured": _("not yet measured"),
+    "course_measured": _(
+        "Stored real size: {minutes} min on {cores} CPU cores, {date}. Repeat it with {command}"
+    ),
     "placeholder": _("run {name}: `run.show()` shows its panel"),
 }
 TABLE = {**RUNS, **words_steps.TABLE, **words_evaluate.TABLE, **words_train.TABLE}
