@@ -16,10 +16,12 @@ from labkit.core.errors import ConfigError, DataError, os_reason
 from labkit.data.io.write import write_excel, write_parquet
 from labkit.data.model_input import is_missing
 from labkit.i18n import _
-from labkit.inference.predictor import NoPrediction, Predictor
+from labkit.inference.predictor import NoPrediction
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from labkit.inference.registry import RowPipeline
 
 #: First characters that make a spreadsheet compute a cell; the last four are the full-width forms.
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -45,7 +47,7 @@ class Answered:
 
 
 def write_answers(
-    predictor: Predictor,
+    predictor: RowPipeline,
     source: str | Path,
     out: Path,
     *,

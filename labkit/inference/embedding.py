@@ -40,7 +40,7 @@ class EmbeddingPipeline(Pipeline):
         self._modules: sentence.SentenceFolder | None = None
         super().__init__(source, device, plugins, dtype)
         self.processor = TextProcessor(self.tokenizer, self.max_length)
-        self._pooled, self._looked = self._compile(self._vectors), self._compile(_attention)
+        self._pooled, self._looked = self.compiled(self._vectors), self.compiled(_attention)
         (batch,) = self.processor.to_predict(["a"])
         vectors = lambda state, batch: self._vectors(nnx.merge(self._graph, state), batch)  # noqa: E731
         self.width = jax.eval_shape(vectors, self._state, batch).shape[1]

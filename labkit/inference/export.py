@@ -17,16 +17,21 @@ from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.bert import sentence
 from labkit.tasks import tasks
+from labkit.tasks.asr import SpeechRecognition
 from labkit.tasks.base import ProblemType
+from labkit.tasks.forecast import Forecast
 from labkit.tasks.pretrain import Pretrain
 from labkit.tasks.qa import THRESHOLD
-from labkit.train.context import FACTS
+from labkit.tasks.recommend import Recommend
+from labkit.tasks.segment import Segment
 from labkit.train.experiment import Experiment
+from labkit.train.model_facts import NAME as FACTS
 
 #: Beginning of the class named in config.json → how transformers opens it.
 _CLASSES = {
     "ForSequenceClassification": "AutoModelForSequenceClassification",
     "ForQuestionAnswering": "AutoModelForQuestionAnswering",
+    "ForTokenClassification": "AutoModelForTokenClassification",
     "ForPreTraining": "AutoModelForPreTraining",
     "ForMaskedLM": "AutoModelForMaskedLM",
     "ForCausalLM": "AutoModelForCausalLM",
@@ -129,6 +134,23 @@ def _ways(experiment: Experiment, folder: Path) -> list[tuple[str, str]]:
     ways: list[tuple[str, str]] = []
     if experiment.task.problem_type:
         ways.append(("labkit", 'import labkit as lk\n\nlk.Predictor("{folder}").predict([...])'))
+    if isinstance(experiment.task, Forecast):
+        ways.append(("labkit", 'import labkit as lk\n\nlk.ForecastPipeline("{folder}").forecast("past.csv")'))
+    if isinstance(experiment.task, Segment):
+        ways.append(
+            ("labkit", 'import labkit as lk\n\nlk.SegmentationPipeline("{folder}").segment("picture.png")')
+        )
+    if isinstance(experiment.task, SpeechRecognition):
+        ways.append(
+            (
+                "labkit",
+                'import labkit as lk\n\nlk.SpeechRecognitionPipeline("{folder}").transcribe("sound.wav")',
+            )
+        )
+    if isinstance(experiment.task, Recommend):
+        ways.append(
+            ("labkit", 'import labkit as lk\n\nlk.RecommendPipeline("{folder}").recommend(["an item"])')
+        )
     if (folder / sentence.MODULES).exists():
         what = "vectors" if experiment.task.pooled_vectors else "logits, in the order above"
         code = (

@@ -51,7 +51,7 @@ class FillMaskPipeline(Pipeline):
     ):  # fmt: skip
         super().__init__(source, device, plugins, dtype)
         self.max_length = self.model.backbone.config.max_length
-        self._read = self._compile(self._probabilities)
+        self._read = self.compiled(self._probabilities)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.tokenizer.vocab_size} tokens>"

@@ -21,7 +21,7 @@ import traceback
 from collections import OrderedDict
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 #: Bytes of the request line and the headers; connections that wait for their client to close; clients with a
 #: quota.
@@ -92,6 +92,22 @@ def _network(address: str) -> str:
     return str(found) if found.version == 4 else str(ipaddress.ip_network((int(found) >> 64 << 64, 64)))
 
 
+class Route(NamedTuple):
+    """What a path takes: its methods, and whether they need no token."""
+
+    methods: tuple[str, ...]
+    open: bool = False
+
+
+class Content(NamedTuple):
+    """A response with something else than JSON of status 200."""
+
+    data: bytes
+    media_type: str = "application/json"
+    status: int = 200
+    policy: str = ""  # Content-Security-Policy of a page
+
+
 class Application(Protocol):
     """What a server answers with, and its limits; ``Endpoint`` in ``server.py`` is one."""
 
@@ -103,7 +119,13 @@ class Application(Protocol):
 
     def allows(self, host: str) -> bool: ...
 
-    def answer(self, values: object) -> dict[str, Any]: ...
+    def route(self, path: str) -> Route | None: ...
+
+    def get(self, path: str) -> Content: ...
+
+    def answer(self, path: str, values: object) -> dict[str, Any]: ...
+
+    def observe(self, path: str, status: int, seconds: float) -> None: ...
 
 
 class Server(ThreadingHTTPServer):
@@ -172,6 +194,7 @@ class Server(ThreadingHTTPServer):
             "HTTP/1.0 503 Service Unavailable\r\nServer: labkit\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(data)}\r\nCache-Control: no-store\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
         )
+        self.endpoint.observe("", 503, 0.0)
         try:
             request.setblocking(False)
             request.send(head.encode() + data)
@@ -287,7 +310,7 @@ class RequestBody(io.RawIOBase):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request. ``GET /health`` says that the endpoint is there; everything else needs the token."""
+    """One request. Everything but the routes that are ``open``, such as ``GET /health``, needs the token."""
 
     server: Server
     server_version, sys_version = "labkit", ""
@@ -301,6 +324,7 @@ class Handler(BaseHTTPRequestHandler):
         self.interrupted = threading.Event()
         self.reading = True
         self.requestline, self.request_version, self.command = "", self.default_request_version, ""
+        self.path = ""
         self.rfile.close()
         self.rfile = io.BufferedReader(RequestBody(self.connection, self))
         self.server.enter(self.request, self)
@@ -325,29 +349,29 @@ class Handler(BaseHTTPRequestHandler):
             if not self._read_head():
                 self.whole = True  # closed without a request, as port scanners and browsers do
                 return
-            status, body = 200, self._answer()
+            content = self._answer()
         except Refused as refused:
-            status, body = refused.status, {"error": refused.said}
+            content = _error(refused.status, refused.said)
         except BaseException as error:  # a panic of a library in Rust is no Exception
             _LOG.error("endpoint: %s", _place(error))
-            status, body = (
-                500,
-                {"error": "the model failed on this request; the log of the server says more."},
-            )
-        self._say(status, body)
+            content = _error(500, "the model failed on this request; the log of the server says more.")
+        self.server.endpoint.observe(self.path, content.status, self.age())
+        self._say(content)
 
     def finish(self) -> None:
         super().finish()
         if not self.whole:
             self.server.linger(self.request)
 
-    def _say(self, status: int, body: dict[str, Any]) -> None:
-        data = json.dumps(body).encode()
+    def _say(self, content: Content) -> None:
+        data, status = content.data, content.status
         self.connection.settimeout(self.server.endpoint.patience)  # for all of the answer
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", content.media_type)
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Cache-Control", "no-store")
+        if content.policy:
+            self.send_header("Content-Security-Policy", content.policy)
         self.send_header("X-Content-Type-Options", "nosniff")
         if status in (429, 503):
             self.send_header("Retry-After", "1")
@@ -392,7 +416,7 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(400, f"the header {name} is given {len(values)} times.")
         return values[0].strip(" \t") if values else None
 
-    def _answer(self) -> dict[str, Any]:
+    def _answer(self) -> Content:
         endpoint = self.server.endpoint
         length, host, shown = self._length(), self._header("Host"), self._header("Authorization") or ""
         if host is None:
@@ -403,8 +427,8 @@ class Handler(BaseHTTPRequestHandler):
         self.reading = False
         if admitted is not None:
             raise admitted
-        if self.command in ("GET", "HEAD") and self.path == "/health":
-            return {"status": "ok"}
+        if self.command in ("GET", "HEAD"):
+            return endpoint.get(self.path)
         if body is None:
             raise Refused(413, f"a request may have {endpoint.bytes:,} bytes.")
         if (self._header("Content-Type") or "").partition(";")[0].strip().lower() != "application/json":
@@ -413,7 +437,7 @@ class Handler(BaseHTTPRequestHandler):
             values = json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant)
         except (ValueError, RecursionError):
             raise Refused(400, "the request is not valid JSON.") from None
-        return endpoint.answer(values)
+        return Content(json.dumps(endpoint.answer(self.path, values)).encode())
 
     def _refusal(self, host: str) -> Refused | None:
         """Why a request is refused whatever its body is."""
@@ -428,12 +452,14 @@ class Handler(BaseHTTPRequestHandler):
             return Refused(429, f"more than {endpoint.quotas.rate:g} requests a second. Wait a second.")
         if self.command not in METHODS:
             return Refused(501, "there is POST /predict and GET /health.")
-        if self.path == "/health" and self.command in ("GET", "HEAD"):
+        route = endpoint.route(self.path)
+        allowed = route is not None and self.command in route.methods
+        if route is not None and route.open and allowed:
             return None
-        if not self.known and self.command == "POST":
+        if not self.known and (allowed or self.command == "POST"):
             return Refused(401, "the header Authorization: Bearer TOKEN is missing or wrong.")
-        if self.path != "/predict" or self.command != "POST":
-            return Refused(405 if self.path == "/predict" else 404, "there is POST /predict and GET /health.")
+        if not allowed:
+            return Refused(404 if route is None else 405, "there is POST /predict and GET /health.")
         return None
 
     def _length(self) -> int:
@@ -466,6 +492,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *values: object) -> None:
         """Nothing: the messages of the base class repeat the request."""
+
+
+def _error(status: int, said: str) -> Content:
+    return Content(json.dumps({"error": said}).encode(), status=status)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from labkit.data.model_input import texts_of
 from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
 from labkit.inference.pretrained import config_of
-from labkit.models import layers, weights
+from labkit.models import layers, packed, weights
 from labkit.models.base import Capability, ModelConfig
 from labkit.profile.compiler import compiler_options
 from labkit.tasks import tasks
@@ -107,6 +107,7 @@ class Pipeline(ABC):
     experiment: Any = None
     head: Head
     processor: Processor
+    _packed: Any = None  # quantised weights, which take the place of the state
     tokenizer: Any = None
     max_length: Any = None
 
@@ -133,6 +134,33 @@ class Pipeline(ABC):
             self._state = jax.device_put(self._state, device)
             nnx.update(self.model, self._state)
         self._measure()
+        stored = packed.about(folder) if is_folder(source) else None
+        if stored is not None and stored["form"] == packed.QUANTIZED:
+            leaves = jax.tree.leaves(self._state)
+            found = packed.read(
+                folder, self._state
+            )  # what has no numbers may have been changed since it was read
+            self._hold([{"value": leaf} if "value" in each else each
+                        for each, leaf in zip(found, leaves, strict=True)], device)  # fmt: skip
+
+    def _hold(self, weights: Sequence[packed.Packed], device: jax.Device | None) -> None:
+        """Compute with packed weights, leaf after leaf of the state, which are unpacked as they are used."""
+        leaves, tree = jax.tree.flatten(self._state)
+        shapes = [leaf.shape for leaf in leaves]
+        self.bytes = sum(part.nbytes for leaf in weights for part in leaf.values())
+        self._packed = jax.device_put(list(weights), device)
+
+        def unpacked(state: Any) -> Any:
+            return tree.unflatten(
+                [packed.unpacked_weights(leaf, shape) for leaf, shape in zip(state, shapes, strict=True)]
+            )
+
+        self._unpacked = unpacked
+        self._state = unpacked(self._packed)  # what explanations read
+        nnx.update(self.model, self._state)
+
+    def _unpacked(self, state: Any) -> Any:
+        return state
 
     def _measure(self) -> None:
         leaves = jax.tree.leaves(self._state)
@@ -200,13 +228,13 @@ class Pipeline(ABC):
 
     # --- computing --------------------------------------------------------------------------------------------
 
-    def _compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """``function(model, *arrays)`` as a function of the arrays, compiled once for each of their shapes."""
         compiled = jax.jit(
-            lambda state, *arrays: function(nnx.merge(self._graph, state), *arrays),
+            lambda state, *arrays: function(nnx.merge(self._graph, self._unpacked(state)), *arrays),
             compiler_options=compiler_options(),
         )
-        return partial(compiled, self._state)
+        return partial(compiled, self._state if self._packed is None else self._packed)
 
     def _batches(
         self, examples: Sequence[Any], pairs: Sequence[Any] | None = None
@@ -285,7 +313,7 @@ class GenerationPipeline(Pipeline):
     ):  # fmt: skip
         super().__init__(source, device, plugins, dtype)
         # One function for each setting; the oldest of many are forgotten.
-        self._written = lru_cache(maxsize=32)(lambda *settings: self._compile(self._function(*settings)))
+        self._written = lru_cache(maxsize=32)(lambda *settings: self.compiled(self._function(*settings)))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {type(self.model).__name__}, {self.tokenizer.vocab_size} tokens>"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,12 +35,18 @@ from labkit.inference.pipeline import Pipeline
 from labkit.inference.pretrained import open_classifier
 from labkit.models.base import Capability
 from labkit.tasks import tasks
+from labkit.tasks.asr import SpeechRecognition
 from labkit.tasks.base import ProblemType
 from labkit.tasks.embed import Embed
+from labkit.tasks.forecast import Forecast
+from labkit.tasks.instruct import Instruct
 from labkit.tasks.lm import LanguageModel
 from labkit.tasks.pretrain import Pretrain
 from labkit.tasks.qa import QuestionAnswering
+from labkit.tasks.recommend import Recommend
+from labkit.tasks.segment import Segment
 from labkit.tasks.seq2seq import Seq2Seq
+from labkit.tasks.tag import TokenClassification
 from labkit.train.processors import FeatureProcessor, TextProcessor
 
 if TYPE_CHECKING:
@@ -143,11 +149,17 @@ NOUNS = {"image": _("pictures"), "audio": _("sounds"), "features": _("features")
 #: Task without classes → how its models are used.
 USED_BY: ByClass[str] = ByClass(
     {
+        Instruct: "run.chat(messages), or lk.ChatPipeline(folder)",
         LanguageModel: "run.generate(prompts), or lk.TextGenerationPipeline(folder)",
         Pretrain: "run.fill(text), or lk.FillMaskPipeline(folder)",
         QuestionAnswering: "run.answer(questions, paragraphs), or lk.QuestionAnsweringPipeline(folder)",
+        TokenClassification: "run.tag(sentences), or lk.TokenClassificationPipeline(folder)",
         Embed: "run.embed(texts), or lk.EmbeddingPipeline(folder)",
         Seq2Seq: "run.translate(texts), or lk.TranslationPipeline(folder)",
+        Segment: "run.segment(pictures), or lk.SegmentationPipeline(folder)",
+        Recommend: "run.recommend(items), or lk.RecommendPipeline(folder)",
+        SpeechRecognition: "run.transcribe(sounds), or lk.SpeechRecognitionPipeline(folder)",
+        Forecast: "run.forecast(table), or lk.ForecastPipeline(folder)",
     }
 )
 
@@ -174,7 +186,7 @@ class Predictor(Pipeline):
             (mark for mark in marks if not any(mark.strip() in name for name in self.classes)), "\n"
         )
         self.explainer = Explainer(self.model, self.classes, self.processor, self.problem_type, self._offset)
-        self._answer = self._compile(self.head.predict)
+        self._answer = self.compiled(self.head.predict)
 
     def __repr__(self) -> str:
         return f"<predictor: {visible(', '.join(self.classes))}>"
@@ -272,6 +284,11 @@ class Predictor(Pipeline):
                 _("unsure_below = {unsure_below!r}; it must be a number from 0 to 1."),
                 unsure_below=unsure_below,
             )
+
+    @staticmethod
+    def values_of(answer: Prediction | NumericPrediction) -> dict[str, Any]:
+        """An answer as values of JSON, as the HTTP endpoint sends them."""
+        return asdict(answer)
 
     def answer_columns(self, unsure_below: float | None = None) -> tuple[str, ...]:
         """The columns that predictions add to a table."""
@@ -444,6 +461,14 @@ class Predictor(Pipeline):
         texts = texts_of(examples, _("text"))
         return texts, None if pairs is None else texts_of(pairs, _("second text"))
 
+    def inputs(self, examples: object, pairs: Sequence[str] | None = None) -> tuple[Any, Any]:
+        """Examples and second texts as :meth:`predict` takes them, read and cleaned as the model reads them."""
+        examples, pairs = self._given(examples, pairs)
+        if isinstance(self.processor, TextProcessor):
+            examples = [self.clean(text) for text in examples]
+            pairs = None if pairs is None else [self.clean(text) for text in pairs]
+        return examples, pairs
+
     def told(self, row: np.ndarray, unsure_below: float | None = None) -> Prediction | NumericPrediction:
         """What a row of :meth:`probabilities` says, f32[c]; see :meth:`predict`."""
         named = {name: float(value) for name, value in zip(self.classes, row, strict=True)}
@@ -498,14 +523,11 @@ class Predictor(Pipeline):
         self, examples: object, pairs: Sequence[str] | None, clean: bool
     ) -> tuple[np.ndarray, int]:
         """The answers, and how many examples were longer than the model reads."""
-        examples, pairs = self._given(examples, pairs)
+        examples, pairs = self.inputs(examples, pairs) if clean else self._given(examples, pairs)
         kind = np.float64 if self.problem_type is ProblemType.NUMBER else np.float32
         result = np.zeros((len(examples), len(self.classes)), kind)
         if not len(examples):
             return result, 0
-        if clean and isinstance(self.processor, TextProcessor):
-            examples = [self.clean(text) for text in examples]
-            pairs = None if pairs is None else [self.clean(text) for text in pairs]
         truncated = 0
         for start, batches in self._batches(examples, pairs):
             truncated += batches.truncated

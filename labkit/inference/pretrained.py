@@ -16,6 +16,7 @@ from labkit.tasks.classify import MULTI_LABEL, Classify
 from labkit.tasks.multilabel import MultiLabel
 from labkit.tasks.qa import QuestionAnswering, has_reader
 from labkit.tasks.regress import Regress
+from labkit.tasks.tag import TokenClassification, has_tagger
 from labkit.train.context import Precise, load_module
 from labkit.train.experiment import Experiment
 from labkit.train.processors import Processor, load_processor
@@ -83,6 +84,19 @@ def open_reader(name: str, precise: Precise) -> tuple[Experiment, Any, Head, Pro
         max_length=length, stride=min(length // 3, STRIDE), longest_answer=LONGEST_ANSWER
     )
     return _opened(Experiment(model, task=task), folder, (), precise)
+
+
+def open_tagger(name: str, precise: Precise) -> tuple[Experiment, Any, Head, Processor]:
+    """The experiment, module, head and processor of a folder with a ``…ForTokenClassification``.
+
+    Raises:
+        WeightsError: it holds no such head.
+    """
+    model, folder = config_of(name, Capability.SPANS), weights.find(name)
+    if not has_tagger(folder):
+        raise WeightsError(_("weights {name!r} have no head for tags (…ForTokenClassification)."), name=name)
+    task = TokenClassification(max_length=min(_length(folder, model), WINDOW))
+    return _opened(Experiment(model, task=task), folder, foreign.label_names(folder / "config.json"), precise)
 
 
 def _opened(

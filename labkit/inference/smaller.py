@@ -14,7 +14,9 @@ from flax import nnx
 from labkit.core.errors import ConfigError, DataError
 from labkit.explain.attribution import Explainer
 from labkit.i18n import _
+from labkit.inference.pipeline import is_folder
 from labkit.inference.predictor import Predictor
+from labkit.models import packed
 from labkit.models.bert.model import Bert
 from labkit.tasks.base import ProblemType
 from labkit.train.processors import TextProcessor
@@ -29,9 +31,9 @@ SAMPLE = 512
 
 
 class QuantizedPredictor(Predictor):
-    """A predictor whose matrices and tables are whole numbers of 8 or 4 bits with a scale for each output channel
-    (of tables: each row), symmetric around 0; they become float32 as they are used. Biases, norms and activations
-    stay as they are.
+    """A predictor whose matrices and tables are whole numbers of 8 or 4 bits, rounded by qwix: with a scale for each
+    output channel (of tables: each row), and with 4 bits for every 32 weights of it; they become float32 as they are
+    used. Biases, norms and activations stay as they are. ``lk.Predictor(folder)`` opens what :meth:`save` has written.
 
     Args:
         source: a model folder.
@@ -39,7 +41,7 @@ class QuantizedPredictor(Predictor):
         device, plugins: see :class:`~labkit.inference.pipeline.Pipeline`.
 
     Raises:
-        ConfigError: another number of bits.
+        ConfigError: another number of bits, or a model that was made smaller before.
     """
 
     def __init__(
@@ -47,26 +49,22 @@ class QuantizedPredictor(Predictor):
     ):
         if bits not in BITS:
             raise ConfigError(_("bits = {bits!r}; weights can have 8 or 4."), bits=bits)
+        _check_whole(source)
         super().__init__(source, device, plugins, "float32")
         self.bits = bits
-        leaves, tree = jax.tree_util.tree_flatten_with_path(self._state)
-        packed = [packed_weights(_last(path), np.asarray(leaf), bits) for path, leaf in leaves]
-        self.bytes = sum(part.nbytes for leaf in packed for part in leaf.values())
-        self._packed = jax.device_put(packed, device)
-        shapes = [leaf.shape for _path, leaf in leaves]
+        leaves = jax.tree.leaves(self._state)
+        names = [name.rpartition("/")[2] for name in packed.parameter_names(self._state)]
+        self._hold([packed.packed_weights(name, np.asarray(leaf), bits)
+                    for name, leaf in zip(names, leaves, strict=True)], device)  # fmt: skip
+        self._answer = self.compiled(self.head.predict)
 
-        def unpacked(packed: list[dict[str, Any]]) -> Any:
-            return tree.unflatten(
-                [unpacked_weights(leaf, shape) for leaf, shape in zip(packed, shapes, strict=True)]
-            )
+    def save(self, folder: str | Path) -> Path:
+        """Write the model to a new folder, which :class:`labkit.Predictor` opens with the same answers.
 
-        self._unpacked = unpacked
-        self._state = unpacked(self._packed)  # what explanations read
-        nnx.update(self.model, self._state)
-        answer = jax.jit(
-            lambda packed, batch: self.head.predict(nnx.merge(self._graph, unpacked(packed)), batch)
-        )
-        self._answer = lambda batch: answer(self._packed, batch)
+        Raises:
+            ConfigError: the folder is not empty.
+        """
+        return _save(self, Path(folder), self._packed, {"form": packed.QUANTIZED, "bits": self.bits})
 
 
 class PrunedPredictor(Predictor):
@@ -91,6 +89,7 @@ class PrunedPredictor(Predictor):
         self, source: str | Path, rows: Dataset, heads: float = 0.25, units: float = 0.25,
         device: jax.Device | None = None, plugins: Sequence[str] = (),
     ):  # fmt: skip
+        _check_whole(source)
         super().__init__(source, device, plugins, "float32")
         if not isinstance(self.model.backbone, Bert) or self.problem_type is not ProblemType.CLASS:
             raise ConfigError(
@@ -117,7 +116,16 @@ class PrunedPredictor(Predictor):
         self._graph, self._state = nnx.split(self.model)
         self._measure()
         self.explainer = Explainer(self.model, self.classes, self.processor, self.problem_type, self._offset)
-        self._answer = self._compile(self.head.predict)
+        self._answer = self.compiled(self.head.predict)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the model to a new folder, which :class:`labkit.Predictor` opens with the same answers.
+
+        Raises:
+            ConfigError: the folder is not empty.
+        """
+        leaves = [{"value": np.asarray(leaf)} for leaf in jax.tree.leaves(self._state)]
+        return _save(self, Path(folder), leaves, {"form": packed.PRUNED, "heads": int(self.heads.shape[1])})
 
     def _importance(self, rows: Dataset) -> tuple[np.ndarray, np.ndarray]:
         """Importance of each head [layers, heads] and each unit [layers, units]."""
@@ -148,42 +156,22 @@ class PrunedPredictor(Predictor):
         return jax.device_get(found)
 
 
-def packed_weights(name: str, value: np.ndarray, bits: int) -> dict[str, np.ndarray]:
-    """A parameter as whole numbers and scales, where it is a matrix or a table; others as they are.
-
-    Args:
-        name: its last name: "kernel" [..., in, out], "embedding" [n, d], or another.
-        value: its values.
-        bits: of a number; two of 4 bits share a byte.
-    """
-    if value.ndim < 2 or name not in ("kernel", "embedding"):
-        return {"value": value}
-    most = 2 ** (bits - 1) - 1
-    greatest = np.abs(value).max(-1 if name == "embedding" else -2, keepdims=True)
-    scale = (np.maximum(greatest, np.finfo(np.float32).tiny * most) / most).astype(np.float32)
-    numbers = np.clip(np.rint(value / scale), -most, most).astype(np.int8)
-    if bits == 8:
-        return {"numbers": numbers, "scale": scale}
-    if numbers.shape[-1] % 2:
-        numbers = np.concatenate([numbers, np.zeros_like(numbers[..., :1])], -1)
-    shifted = (numbers + 8).astype(np.uint8)
-    return {"pairs": shifted[..., ::2] | shifted[..., 1::2] << 4, "scale": scale}
+def _check_whole(source: str | Path) -> None:
+    """Raise :class:`ConfigError` for a folder whose model was made smaller before."""
+    if is_folder(source) and packed.about(Path(source)) is not None:
+        raise ConfigError(
+            _("{folder!r} was quantised or pruned before; give the folder of the whole model."),
+            folder=str(source),
+        )
 
 
-def unpacked_weights(packed: dict[str, Any], shape: tuple[int, ...]) -> Any:
-    """The parameter of ``shape`` that :func:`packed_weights` packed, as far as its bits hold it."""
-    if "value" in packed:
-        return packed["value"]
-    if "numbers" in packed:
-        return packed["numbers"].astype(jnp.float32) * packed["scale"]
-    both = jnp.stack([packed["pairs"] & 15, packed["pairs"] >> 4], -1).astype(jnp.float32) - 8
-    return both.reshape(*both.shape[:-2], -1)[..., : shape[-1]] * packed["scale"]
-
-
-def _last(path: Sequence[Any]) -> str:
-    """The last name of a parameter."""
-    names = [str(getattr(part, "key", getattr(part, "name", part))) for part in path]
-    return next((name for name in reversed(names) if name not in ("value", "raw_value")), "")
+def _save(predictor: Predictor, folder: Path, leaves: Any, facts: dict[str, Any]) -> Path:
+    """Write a smaller model; the bias that the predictor adds in float64 is stored as its head's."""
+    leaves = [{part: np.asarray(value) for part, value in leaf.items()} for leaf in leaves]
+    if predictor._offset is not None:
+        place = packed.parameter_names(predictor._state).index("head/bias")
+        leaves[place] = {"value": np.asarray(predictor._offset, np.float32)}
+    return packed.save(predictor.folder, folder, predictor._state, leaves, facts)
 
 
 def _kept(importance: np.ndarray, share: float) -> np.ndarray:

@@ -14,10 +14,11 @@ from labkit.core.errors import ConfigError
 from labkit.data.model_input import texts_of
 from labkit.data.text import chat
 from labkit.i18n import _
+from labkit.inference.fill_mask import TokenPrediction
 from labkit.inference.pipeline import GenerationPipeline, rounded_up
 from labkit.models import weights
 from labkit.models.base import Capability
-from labkit.tasks.decoding import Drawing, Generation, begin, draw, step_of, write
+from labkit.tasks.decoding import Drawing, Generation, begin, draw, left, step_of, write
 from labkit.tasks.lm import LanguageModel
 
 #: The tokens that stand around a message of a talk (ChatML).
@@ -42,6 +43,7 @@ class TextGenerationPipeline(GenerationPipeline):
     ):  # fmt: skip
         super().__init__(source, device, plugins, dtype)
         self._streamed = lru_cache(maxsize=8)(self._streaming)
+        self._logits = self.compiled(self._next_logits)
 
     def _prepare(self) -> None:
         self.model = self.model.decoder()
@@ -85,8 +87,12 @@ class TextGenerationPipeline(GenerationPipeline):
             yield self.generate(prompt, **settings)
             return
         (text,) = texts_of([prompt], self.noun)
-        ends, key = self.tokenizer.end_ids, jax.random.key(how.seed)
-        ids, count = self._batch([self.ids_of(self.clean(text))], how)
+        yield from self._stream(self.ids_of(self.clean(text)), self.tokenizer.end_ids, how)
+
+    def _stream(self, prompt: np.ndarray, ends: tuple[int, ...], how: Generation) -> Iterator[str]:
+        """What the model writes after a prompt of token ids up to one of ``ends``, so far, after every few tokens."""
+        key = jax.random.key(how.seed)
+        ids, count = self._batch([prompt], how)
         start, go_on = self._streamed(ends, self._compiled_for(ids, how))
         drawing, shown = start(ids, count), ""
         for upto in range(AT_ONCE, how.max_new_tokens + AT_ONCE, AT_ONCE):
@@ -100,6 +106,34 @@ class TextGenerationPipeline(GenerationPipeline):
                 yield whole
             if over:
                 return
+
+    def next_tokens(self, prompt: str, top: int = 10, **settings: object) -> list[TokenPrediction]:
+        """The most likely next tokens after a prompt, with the probabilities that :meth:`generate` would sample
+        from.
+
+        Args:
+            prompt: a text.
+            top: how many, fewer where ``top_k`` or ``top_p`` leave fewer.
+            **settings: as for :meth:`generate`; ``temperature`` is 1 here by default. At 0 the most likely token
+                has all the probability.
+
+        Raises: ConfigError, DataError: as :meth:`generate`; or ``top`` is below 1.
+        """
+        if not isinstance(top, int) or top < 1:
+            raise ConfigError(_("top = {top!r} must be a whole number of 1 or more."), top=top)
+        how = Generation.from_dict({"temperature": 1.0, **settings, "max_new_tokens": 1})
+        (text,) = texts_of([prompt], self.noun)
+        ids, count = self._batch([self.ids_of(self.clean(text))], how)
+        logits = self._logits(ids, count)[:1].astype(np.float32)
+        if how.temperature:
+            odds = np.asarray(jax.nn.softmax(left(logits / how.temperature, how.top_k, how.top_p)))[0]
+        else:
+            odds = (np.arange(logits.shape[1]) == logits.argmax()).astype(np.float32)
+        order = [place for place in np.argsort(-odds, kind="stable")[:top] if odds[place] > 0]
+        return [TokenPrediction(self.tokenizer.decode([place]), float(odds[place])) for place in order]
+
+    def _next_logits(self, model: Any, ids: jax.Array, count: jax.Array) -> jax.Array:
+        return step_of(model)(ids, count, model.start(len(ids), ids.shape[1] + 1))[0]
 
     def _streaming(
         self, ends: tuple[int, ...], how: Generation
@@ -119,7 +153,7 @@ class TextGenerationPipeline(GenerationPipeline):
         def go_on(model: Any, drawing: Drawing, key: jax.Array, upto: jax.Array) -> Any:
             return draw(step_of(model), drawing, ends, how, key, upto)
 
-        return self._compile(start), self._compile(go_on)
+        return self.compiled(start), self.compiled(go_on)
 
     def chat(self, messages: str | Sequence[Mapping[str, str]], **settings: object) -> str:
         """The answer of a model that was trained on conversations, such as "smollm2-135m".
@@ -136,9 +170,30 @@ class TextGenerationPipeline(GenerationPipeline):
             DataError: a message has no role that is known, or no content.
         """
         how = Generation.from_dict(settings)
+        return self._continue([self.chat_ids(messages)], self._chat_ends, how)[0].strip()
+
+    def stream_chat(self, messages: str | Sequence[Mapping[str, str]], **settings: object) -> Iterator[str]:
+        """Answer like :meth:`chat`, and yield the answer so far after every few tokens; the last one is the answer of
+        :meth:`chat`. A beam search yields only that.
+
+        Args:
+            messages: as for :meth:`chat`.
+            **settings: as for :meth:`generate`.
+
+        Raises: ConfigError, DataError: as :meth:`chat`.
+        """
+        how = Generation.from_dict(settings)
+        if how.beams > 1:
+            yield self.chat(messages, **settings)
+            return
+        for text in self._stream(self.chat_ids(messages), self._chat_ends, how):
+            yield text.strip()
+
+    @property
+    def _chat_ends(self) -> tuple[int, ...]:
+        """Tokens that end an answer in a chat."""
         over = self.tokenizer.special(OVER)
-        ends = self.tokenizer.end_ids if over is None else (*self.tokenizer.end_ids, over)
-        return self._continue([self.chat_ids(messages)], ends, how)[0].strip()
+        return self.tokenizer.end_ids if over is None else (*self.tokenizer.end_ids, over)
 
     def chat_text(
         self, conversations: Sequence[Sequence[Mapping[str, str]]], prompt: bool = False
@@ -159,6 +214,8 @@ class TextGenerationPipeline(GenerationPipeline):
         talk: list[Any] = (
             [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
         )
+        chat.check(talk)
+        talk = [{**each, "content": self.clean(each["content"])} for each in talk]
         if chat.template_of(self.tokenizer) is not None:
             return chat.ids(self.tokenizer, talk)
         begin, end = (self.tokenizer.special(name) for name in (TURN, OVER))
@@ -168,7 +225,6 @@ class TextGenerationPipeline(GenerationPipeline):
                 turn=TURN,
                 over=OVER,
             )
-        chat.check(talk)
         if not talk or talk[0]["role"] != "system":
             talk = [{"role": "system", "content": SYSTEM}, *talk]
         said = [self._pieces(f"{turn['role']}\n{turn['content']}") for turn in talk]
