@@ -23,6 +23,7 @@ from labkit.search.space import Space
 from labkit.search.study import StudyHandle, check_rows, experiment_in
 from labkit.tasks import BY_PROBLEM_TYPE, tasks
 from labkit.tasks.base import Task
+from labkit.tasks.scenario import Scenario
 from labkit.train.experiment import Experiment, experiment_of, ready
 
 if TYPE_CHECKING:
@@ -201,6 +202,7 @@ def study(
     baselines: bool = True,
     cost: str = "parameters",
     prices: Mapping[str, Any] | None = None,
+    scenario: Scenario | None = None,
     seed: int = 0,
     name: str = "study",
     folder: str | Path | None = None,
@@ -227,6 +229,9 @@ def study(
         cost: what "small" means: "parameters", "flops", "ms_p50", "bytes", "seconds" or "wh_high".
         prices: what you pay: ``hour`` of this machine or ``kwh`` of electricity, ``hosted`` for 1,000 answers
             of a service, and ``currency``.
+        scenario: what the models are for (:class:`labkit.Scenario`): candidates are compared by the expected cost of
+            their decisions, those that are too slow are not chosen, no further one is trained once one meets the
+            target, and ``budget`` is that of the scenario unless it is given. Default: that of the experiments.
         seed: of the baselines.
         name: of the study.
         folder: the lab folder; by default ``.labkit`` in the working directory.
@@ -237,11 +242,13 @@ def study(
     Raises:
         ConfigError, DataError: a setting, a candidate or the rows are invalid.
     """
-    made = create(
-        rows, candidates, eta=eta, finish=finish, baselines=baselines, cost=cost, prices=prices, seed=seed,
-        name=name, folder=folder, accept_leakage=accept_leakage, **options,
-    )  # fmt: skip
     _check_budget(budget)
+    made = create(
+        rows, candidates, eta=eta, finish=finish, baselines=baselines, cost=cost, prices=prices,
+        scenario=scenario, seed=seed, name=name, folder=folder, accept_leakage=accept_leakage, **options,
+    )  # fmt: skip
+    if budget is None and made.scenario is not None:
+        budget = made.scenario.budget
     if background is None:
         from labkit.core.frontend import is_live
 
@@ -259,6 +266,7 @@ def create(
     baselines: bool = True,
     cost: str = "parameters",
     prices: Mapping[str, Any] | None = None,
+    scenario: Scenario | None = None,
     seed: int = 0,
     name: str = "study",
     folder: str | Path | None = None,
@@ -284,6 +292,9 @@ def create(
         )  # fmt: skip
     rows = ready(rows, task, accept_leakage)
     check_rows(rows)
+    scenario = _scenario_of(scenario, candidates)
+    if scenario is not None:
+        scenario.check_for(task.problem_type, rows.spec.classes)
     given, spaces, experiments = [], [], []
     for label, source in _named(candidates):
         own = dict(options)
@@ -295,7 +306,8 @@ def create(
             for number, values in enumerate(drawn, 1):
                 each = Candidate(f"{label} {number:02d}", "run", space=len(spaces) - 1, values=values)
                 if values:
-                    experiments.append(experiment_in(rows, space, values, accept_leakage))
+                    made = experiment_in(rows, space, values, accept_leakage)
+                    experiments.append(made.replace(scenario=scenario))
                     each.experiment = dumps(experiments[-1])
                 given.append(each)
             continue
@@ -304,8 +316,8 @@ def create(
         else:
             model, settings = source if isinstance(source, tuple) else (source, {})
             experiment = experiment_of(rows, model, accept_leakage, {**own, **settings})[1]
-        experiments.append(experiment)
-        given.append(Candidate(label, "run", dumps(experiment)))
+        experiments.append(experiment.replace(scenario=scenario))
+        given.append(Candidate(label, "run", dumps(experiments[-1])))
     _check_alike(experiments, task)
     if baselines:
         given += [Candidate(each, "baseline") for each in judged.baselines_of(rows, seed)]
@@ -315,7 +327,7 @@ def create(
         raise ConfigError(_("two candidates are named {name!r}."), name=doubled[0])
     settings = {
         "eta": eta, "finish": finish, "cost": cost, "prices": prices, "seed": seed,
-        "accept_leakage": accept_leakage,
+        "accept_leakage": accept_leakage, "scenario": None if scenario is None else scenario.to_dict(),
     }  # fmt: skip
     return Study.create(Store(folder), rows, name, given, spaces, settings)
 
@@ -355,6 +367,17 @@ def open_study(study: str, folder: str | Path | None = None, spaces: Sequence[Sp
     ``spaces``: its search spaces with the sampler "optuna", in their order, where it is to be resumed.
     """
     return Study(Store(folder), study, spaces)
+
+
+def _scenario_of(scenario: object, candidates: Any) -> Scenario | None:
+    """The scenario of a study: a given one, else that of its experiments. Raises :class:`ConfigError` where these have
+    different ones."""
+    if scenario is not None:
+        return Scenario.given(scenario)
+    own = [each.scenario for _name, each in _named(candidates) if isinstance(each, Experiment)]
+    if any(each != own[0] for each in own):
+        raise ConfigError(_("the experiments have different scenarios: give scenario=… to the study."))
+    return own[0] if own else None
 
 
 def _check_budget(budget: float | None) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Self
 from labkit.core.cache import write_atomic
 from labkit.core.errors import RunError
 from labkit.i18n import _
+from labkit.tasks import LOWER
 
 FILE = "study.json"
 #: Folder of a lab folder that holds its studies.
@@ -83,7 +84,7 @@ class StudyRecord:
     @property
     def sign(self) -> float:
         """1, or -1 where less of the metric is better."""
-        return -1.0 if self.metric == "loss" else 1.0
+        return -1.0 if self.metric in LOWER else 1.0
 
     def save(self, folder: Path) -> None:
         """Replace the file in ``folder``."""

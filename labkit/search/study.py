@@ -20,6 +20,7 @@ from labkit.core.errors import DataError, LabkitError, RunError
 from labkit.core.extras import require
 from labkit.data.io.load import open_rows
 from labkit.data.rows import Rows
+from labkit.evaluate.decision import decision_of
 from labkit.i18n import _
 from labkit.models.base import ModelConfig
 from labkit.profile.energy import Energy, EnergyMeter
@@ -30,6 +31,7 @@ from labkit.search import halving, judged
 from labkit.search.costs import cost_of
 from labkit.search.record import FOLDER, Candidate, StudyRecord
 from labkit.search.space import Space
+from labkit.tasks.scenario import Scenario
 from labkit.train.cost_preview import CostPreviews
 from labkit.train.experiment import Experiment, experiment_of, own_experiment
 from labkit.train.selection import best_of
@@ -111,6 +113,12 @@ class StudyHandle:
         if self._rows is None:
             self._rows = open_rows(self.folder / "data")
         return self._rows
+
+    @property
+    def scenario(self) -> Scenario | None:
+        """What the models are for, if that was given."""
+        given = self.record.settings.get("scenario")
+        return None if given is None else Scenario.from_dict(given, "scenario")
 
     @property
     def leader(self) -> str | None:
@@ -200,6 +208,7 @@ class StudySession:
         self.until = None if budget is None else 60 * budget
         self.used = 0.0  # seconds of training in this session
         self.previews: CostPreviews | None = None
+        self.scenario = study.scenario
 
     def run(self) -> None:
         """Work until the study is finished or stopped, and say so in its file."""
@@ -212,7 +221,10 @@ class StudySession:
         self.record.threads = threads
         self._save(status="running", message="")
         try:
-            self._rungs()
+            if self.scenario is not None and self.scenario.target is not None:
+                self._judge(("baseline",))  # one of them may be good enough
+            if not self._target_met():
+                self._rungs()
             self._judge()
             self._save(status="finished", message="")
         except Interrupted as stop:
@@ -243,6 +255,8 @@ class StudySession:
             for candidate in self._alive():
                 if str(rung) not in candidate.scores:
                     self._advance(candidate, rung)
+                if rung == len(self.record.shares) and self._target_met(candidate):
+                    return
             if rung < len(self.record.shares):
                 self._prune(rung)
             self._save()
@@ -323,6 +337,7 @@ class StudySession:
                   "lk.open_study(…, spaces=[…])."), name=candidate.name,
             )  # fmt: skip
         space = self.study.spaces[place]
+        given = self.record.settings["accept_leakage"]
         others = [each for each in self.record.candidates if each.space == place]
         sign = self.record.sign
         known = [
@@ -330,8 +345,8 @@ class StudySession:
             for each in others[: others.index(candidate)]
         ]
         candidate.values = space.ask(len(known), known)
-        candidate.experiment = dumps(experiment_in(self.study.rows, space, candidate.values,
-                                                   self.record.settings["accept_leakage"]))  # fmt: skip
+        made = experiment_in(self.study.rows, space, candidate.values, given)
+        candidate.experiment = dumps(made.replace(scenario=self.scenario))
 
     def _train(self, candidate: Candidate, run: RunHandle, target: int | None) -> None:
         """Work on a run until its rung, or to its end.
@@ -400,28 +415,55 @@ class StudySession:
 
     # --- the end ----------------------------------------------------------------------------------------------
 
-    def _judge(self) -> None:
-        """Let every candidate that has come to its end answer the validation and the test rows, and measure
-        what an answer costs."""
+    def _judge(self, kinds: Sequence[str] = ("run", "baseline")) -> None:
+        """Let every candidate of these kinds that has come to its end answer the validation and the test rows, and
+        measure what an answer costs."""
         for candidate in self.record.candidates:
-            if candidate.status in OUT or judged.has_answers(self.folder, candidate.name):
+            if candidate.kind in kinds and candidate.status not in OUT:
+                self._judge_one(candidate)
+
+    def _judge_one(self, candidate: Candidate) -> None:
+        if judged.has_answers(self.folder, candidate.name):
+            return
+        self._check()
+        if candidate.kind == "run":
+            found = judged.of_run(RunHandle(self.store, candidate.run), self.study.rows)
+        else:
+            found = judged.of_baseline(candidate.name, self.study.rows, self.record.settings["seed"])
+            if found is None:
+                candidate.status = "failed"
+                candidate.error = str(_("there is nothing to learn from in these rows."))
+                return
+            candidate.seconds, candidate.energy = found.seconds, list(found.energy)
+        judged.save_answers(self.folder, candidate.name, found.answers)
+        candidate.costs |= found.costs
+        candidate.status = "finished"
+        self._save()
+
+    def _target_met(self, finished: Candidate | None = None) -> bool:
+        """Whether a candidate is good enough by the target of the scenario, on validation rows: no further one is
+        trained then. ``finished``: one that has just come to its end; default: all that have answered."""
+        if self.scenario is None or self.scenario.target is None:
+            return False
+        if finished is not None and finished.status == "finished":
+            self._judge_one(finished)
+        for each in self.record.candidates if finished is None else [finished]:
+            if not judged.has_answers(self.folder, each.name):
                 continue
-            self._check()
-            if candidate.kind == "run":
-                found = judged.of_run(RunHandle(self.store, candidate.run), self.study.rows)
-            elif candidate.kind == "baseline":
-                found = judged.of_baseline(candidate.name, self.study.rows, self.record.settings["seed"])
-                if found is None:
-                    candidate.status = "failed"
-                    candidate.error = str(_("there is nothing to learn from in these rows."))
-                    continue
-                candidate.seconds, candidate.energy = found.seconds, list(found.energy)
-            else:
+            answers = judged.load_answers(self.folder, each.name)["validation"]
+            task = own_experiment(each.experiment).task if each.experiment else None
+            report = judged.report_of(self.study.rows, "validation", answers, task)
+            if not decision_of(self.scenario, report, report, each.costs.get("ms_p95")).enough:
                 continue
-            judged.save_answers(self.folder, candidate.name, found.answers)
-            candidate.costs |= found.costs
-            candidate.status = "finished"
+            for other in self._alive():
+                if other.status != "finished":
+                    other.status = "pruned"
+            self.record.notes.append(
+                _("{name} meets the target of the scenario: no further model is trained.", name=each.name)
+            )
             self._save()
+            return True
+        return False
 
 
 def experiment_in(rows: Rows, space: Space, values: Mapping[str, Any], accept_leakage: bool) -> Experiment:
@@ -466,3 +508,37 @@ def check_rows(rows: Rows) -> None:
     for split in ("train", "validation", "test"):
         if not len(rows.splits.get(split, ())):
             raise DataError(_("a study needs rows of {split!r}; there are none."), split=split)
+
+
+def enter(
+    store: Store, rows: Rows, name: str, experiments: Mapping[str, Experiment], accept_leakage: bool = False,
+    cost: str = "parameters", eta: int = 3, finish: int = 3, seed: int = 0,
+) -> StudyHandle:  # fmt: skip
+    """A new study of experiments on prepared rows, with baselines; it does nothing until it is started. What the models
+    are for is that of the experiments."""
+    check_rows(rows)
+    scenario = next((each.scenario for each in experiments.values()), None)
+    if scenario is not None:
+        scenario.check_for(rows.spec.problem_type, rows.spec.classes)
+    made = [Candidate(label, "run", dumps(each)) for label, each in experiments.items()]
+    made += [Candidate(each, "baseline") for each in judged.baselines_of(rows, seed)]
+    settings = {
+        "eta": eta, "finish": finish, "cost": cost, "prices": {}, "seed": seed, "accept_leakage": accept_leakage,
+        "scenario": None if scenario is None else scenario.to_dict(),
+    }  # fmt: skip
+    return StudyHandle.create(store, rows, name, made, [], settings)
+
+
+def latest(store: Store) -> StudyHandle | None:
+    """The newest study of a lab folder; None without one that can be read."""
+    place = store.folder / FOLDER
+    names = (
+        sorted((path.name for path in place.iterdir() if path.is_dir()), reverse=True)
+        if place.is_dir()
+        else []
+    )
+    for name in names:
+        with contextlib.suppress(RunError):
+            StudyRecord.load(place / name)
+            return StudyHandle(store, name)
+    return None
