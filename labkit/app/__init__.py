@@ -15,11 +15,13 @@ from labkit.core.extras import require
 if TYPE_CHECKING:
     from labkit.app.lab import Lab as Lab
     from labkit.app.state import State as State
+    from labkit.app.steps.chat import ChatPanel as ChatPanel
     from labkit.app.steps.data import Data as Data
     from labkit.app.steps.evaluate import Evaluate as Evaluate
     from labkit.app.steps.model import Model as Model
     from labkit.app.steps.predict import Predict as Predict
     from labkit.app.steps.prepare import Prepare as Prepare
+    from labkit.app.steps.search import SearchPanel as SearchPanel
     from labkit.app.steps.train import Train as Train
 
 #: Public name → "module:attribute"; the module is imported when the name is used.
@@ -31,6 +33,8 @@ HOMES = {
     "Train": "labkit.app.steps.train:Train",
     "Evaluate": "labkit.app.steps.evaluate:Evaluate",
     "Predict": "labkit.app.steps.predict:Predict",
+    "Chat": "labkit.app.steps.chat:ChatPanel",
+    "Search": "labkit.app.steps.search:SearchPanel",
     "State": "labkit.app.state:State",
 }
 

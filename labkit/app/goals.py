@@ -5,9 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
+from labkit.data.cells import date_in
 from labkit.data.columns import LABEL, TEXT
+from labkit.data.conversations import NAMES as CONVERSATIONS
+from labkit.data.conversations import PROMPTS, is_conversation
+from labkit.data.io.media import SOUNDS
+from labkit.data.tags import NAMES, WORDS
+from labkit.data.transcripts import NAMES as TRANSCRIPTS
+from labkit.tasks import tasks
 
 #: Goal → (columns to choose, task). The task of labels is chosen by their kind.
 GOALS: dict[str, tuple[tuple[str, ...], str]] = {
@@ -16,8 +24,13 @@ GOALS: dict[str, tuple[tuple[str, ...], str]] = {
     "number": (("inputs", "text", "label"), "regress"),
     "compare": (("text", "pair", "label"), "embed"),
     "answer": (("text", "pair", "answer"), "qa"),
+    "tag": (("text", "tags"), "tag"),
     "generate": (("text",), "lm"),
+    "instruct": (("text", "pair", "messages"), "instruct"),
     "translate": (("text", "pair"), "seq2seq"),
+    "transcribe": (("transcript",), "asr"),
+    "forecast": (("time", "label", "series"), "forecast"),
+    "recommend": (("user", "item", "time", "titles"), "recommend"),
 }
 #: Usual names of columns, in lower case.
 QUESTION = ("question", "query", "问题")
@@ -45,6 +58,24 @@ TRANSLATIONS = (
 #: Words in the name of a column that is usually predicted from the others.
 TARGETS = ("price", "target", "outcome", "cost", "salary", "income", "revenue", "sales", "churn", "default", "score",
            "rating", "价格", "房价", "销量", "结果", "得分", "评分")  # fmt: skip
+#: Usual names of columns of times.
+TIMES = ("time", "date", "datetime", "timestamp", "ds", "时间", "日期")
+#: Usual names of the columns of interactions.
+USERS = ("user", "user_id", "userid", "customer", "customer_id", "用户", "客户")
+ITEMS = (
+    "item",
+    "item_id",
+    "itemid",
+    "movie",
+    "movie_id",
+    "movieid",
+    "product",
+    "product_id",
+    "商品",
+    "电影",
+    "物品",
+)
+TITLES = ("title", "name", "标题", "名称")
 #: Rows that are looked at.
 LOOKED_AT = 500
 #: Most classes of a label that is guessed; a column of more different numbers is a number to predict.
@@ -66,8 +97,16 @@ class Chosen:
     pair: str = ""
     label: str | bool = ""
     answer: str = ""
+    tags: str = ""
+    transcript: str = ""
     features: bool = False
     separator: str = ""
+    time: str = ""
+    series: str = ""
+    messages: str = ""
+    user: str = ""
+    item: str = ""
+    titles: str = ""
 
     @property
     def controls(self) -> tuple[str, ...]:
@@ -78,10 +117,22 @@ class Chosen:
     def options(self) -> dict[str, Any]:
         """Arguments of :func:`labkit.load`; nothing for what is left to detection."""
         shown, given = GOALS[self.goal][0], dict[str, Any]()
+        if "user" in shown:
+            named = {"user": self.user, "item": self.item, "time": self.time, "title": self.titles}
+            return {name: value for name, value in named.items() if value}
+        if "time" in shown:
+            named = {"time": self.time, "number": self.label, "series": self.series}
+            return {name: value for name, value in named.items() if value}
+        if "messages" in shown and self.messages:
+            return {"messages": self.messages}
+        if "transcript" in shown:
+            return {"transcript": self.transcript} if self.transcript else {}
         if "inputs" in shown and self.features:
             given["features"] = True
         elif self.text:
             given["text"] = (self.text, self.pair) if "pair" in shown and self.pair else self.text
+        if "tags" in shown:
+            return given | ({"tags": self.tags} if self.tags else {"label": False})
         if "answer" in shown:
             return given | ({"answer": self.answer} if self.answer else {"label": False})
         if "label" not in shown:
@@ -102,18 +153,37 @@ def of_options(options: Mapping[str, Any], task: str = "") -> Chosen:
     text = options.get("text", "")
     text, pair = (text, "") if isinstance(text, str) else (*text, "")[:2]
     label, number, answer = (_one(options.get(name, "")) for name in ("label", "number", "answer"))
-    if answer:
+    if options.get("user"):
+        columns = {name: options.get(name, "") for name in ("user", "item", "time")}
+        return Chosen("recommend", label=False, titles=options.get("title", ""), **columns)
+    if options.get("time"):
+        return Chosen("forecast", label=number, time=options["time"], series=options.get("series", ""))
+    if options.get("messages"):
+        return Chosen("instruct", label=False, messages=options["messages"])
+    if options.get("transcript") or (task and tasks[task].needs_transcripts):
+        return Chosen("transcribe", label=False, transcript=options.get("transcript", ""))
+    tags = options.get("tags", "")
+    if tags:
+        goal = "tag"
+    elif answer:
         goal = "answer"
     elif number:
         goal = "number"
     elif options.get("separator"):
         goal = "labels"
     elif pair:
-        goal = {"qa": "answer", "seq2seq": "translate"}.get(task, "compare")
+        goal = {"qa": "answer", "seq2seq": "translate", "instruct": "instruct"}.get(task, "compare")
     else:
         goal = "generate" if label is False else "classify"
     return Chosen(
-        goal, text, pair, number or label, answer, bool(options.get("features")), options.get("separator", "")
+        goal,
+        text,
+        pair,
+        number or label,
+        answer,
+        tags,
+        features=bool(options.get("features")),
+        separator=options.get("separator", ""),
     )
 
 
@@ -129,6 +199,19 @@ def guess(columns: Mapping[str, Sequence[Any]]) -> Chosen:
     first = lambda known: next((names[each] for each in known if each in names), "")  # noqa: E731
     question, paragraph, answer = first(QUESTION), first(PARAGRAPH), first(ANSWER)
     label = first(LABEL)
+    if any(map(_are_sounds, columns.values())) and (spoken := first((*TRANSCRIPTS, *TEXT)) or _said(columns)):
+        return Chosen("transcribe", label=False, transcript=spoken)
+    if (words := first(WORDS)) and (tags := first(NAMES)) and _are_lists(columns[words], columns[tags]):
+        return Chosen("tag", words, label=False, tags=tags)
+    talks = first(CONVERSATIONS)
+    if talks and all(map(is_conversation, columns[talks])):
+        return Chosen("instruct", label=False, messages=talks)
+    for prompt, response in PROMPTS:
+        if prompt in names and response in names:
+            return Chosen("instruct", names[prompt], names[response], False)
+    user, item, when = first(USERS), first(ITEMS), first(TIMES)
+    if user and item and when:
+        return Chosen("recommend", label=False, user=user, item=item, time=when, titles=first(TITLES))
     if question and paragraph and answer:
         return Chosen("answer", question, paragraph, answer=answer)
     for pairs, goal in ((PAIRS, "compare"), (TRANSLATIONS, "translate")):
@@ -137,6 +220,11 @@ def guess(columns: Mapping[str, Sequence[Any]]) -> Chosen:
                 rest = {name: columns[name] for name in columns if name not in (names[one], names[other])}
                 named = (label or _class_column(rest) or False) if goal == "compare" else False
                 return Chosen(goal, names[one], names[other], named)
+    if not label and (time := first(TIMES)) and _ascending(columns[time]):
+        numbers = [name for name, values in columns.items() if name != time and _are_numbers(values)]
+        if numbers and not any(map(_is_text, columns.values())):
+            rest = {name: columns[name] for name in numbers}
+            return Chosen("forecast", label=_named_target(rest) or numbers[-1], time=time)
     text = first(TEXT) or _longest_text({name: columns[name] for name in columns if name != label})
     rest = {name: values for name, values in columns.items() if name != text}
     label = label or (_class_column(rest) or _named_target(rest) if text else _target(rest))
@@ -177,6 +265,25 @@ def _fitting(goal: str, columns: Mapping[str, Sequence[Any]], found: Chosen) -> 
         label = found.label if goal == "compare" and found.label != other else False
         answer = next((name for name in columns if name not in (one, other)), "")
         return Chosen(goal, one, other, label, answer if goal == "answer" else "")
+    if "tags" in GOALS[goal][0]:
+        lists = [name for name, values in columns.items() if any(isinstance(value, list) for value in values)]
+        words, tags = (*lists, "", "")[:2]
+        return Chosen(goal, words or found.text, label=False, tags=tags)
+    if "user" in GOALS[goal][0]:
+        low = {name.casefold(): name for name in columns}
+        chosen = {
+            key: next((low[name] for name in known if name in low), "")
+            for key, known in (("user", USERS), ("item", ITEMS), ("time", TIMES), ("titles", TITLES))
+        }
+        return Chosen(goal, label=False, **chosen)
+    if "transcript" in GOALS[goal][0]:
+        sounds = [name for name, values in columns.items() if _are_sounds(values)]
+        return Chosen(goal, label=False, transcript=next((name for name in texts if name not in sounds), ""))
+    if "time" in GOALS[goal][0]:
+        named = next((name for name in columns if name.casefold() in TIMES), "")
+        time = named or next((name for name, values in columns.items() if _ascending(values)), "")
+        numbers = {name: columns[name] for name in columns if name != time and _are_numbers(columns[name])}
+        return Chosen(goal, label=_named_target(numbers) or next(reversed(numbers), ""), time=time)
     if goal == "generate":
         return Chosen(goal, found.text or next(iter(texts), ""), label=False)
     label = found.label
@@ -189,6 +296,38 @@ def _fitting(goal: str, columns: Mapping[str, Sequence[Any]], found: Chosen) -> 
         (_separator(columns[label]) or "") if goal == "labels" and isinstance(label, str) and label else ""
     )
     return replace(found, goal=goal, pair="", label=label, answer="", separator=separator)
+
+
+def _are_lists(words: Sequence[Any], tags: Sequence[Any]) -> bool:
+    """Whether each row has lists of equal length."""
+    return all(
+        isinstance(one, list) and isinstance(other, list) and len(one) == len(other)
+        for one, other in zip(words, tags, strict=True)
+    )
+
+
+def _are_sounds(values: Sequence[Any]) -> bool:
+    """Whether these are names of sound files."""
+    there = [str(value).strip().casefold() for value in _filled(values)]
+    return bool(there) and all(value.endswith(SOUNDS) for value in there)
+
+
+def _said(columns: Mapping[str, Sequence[Any]]) -> str:
+    """The first column of words that are mostly different, no names of sounds, numbers or dates; "" without one."""
+    for name, values in columns.items():
+        words = [value for value in values if isinstance(value, str) and any(map(str.isalpha, value))]
+        different = 2 * len(set(words)) > len(values)
+        if words and different and not (_are_sounds(values) or _are_numbers(values) or _ascending(values)):
+            return name
+    return ""
+
+
+def _ascending(values: Sequence[Any]) -> bool:
+    """Whether these are dates, each after the one before."""
+    there = [value if isinstance(value, str) else str(value) for value in _filled(values)]
+    read = [date_in(value.strip()) for value in there]
+    found = [date[0] for date in read if date is not None]
+    return len(found) > 2 and len(found) == len(values) and all(a < b for a, b in pairwise(found))
 
 
 def _filled(values: Sequence[Any]) -> list[Any]:

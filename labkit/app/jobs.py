@@ -20,6 +20,7 @@ class Job:
     work: Callable[[], Any]
     deliver: Callable[[Any], None]
     due: float
+    cancelled: bool = False
     result: Any = None
     error: BaseException | None = None
 
@@ -39,6 +40,7 @@ class Jobs:
         self._done: list[Job] = []
         self._open = 0  # asked for, and neither used nor replaced
         self._thread: threading.Thread | None = None
+        self._doing: Job | None = None
         self._closed = False
 
     @property
@@ -57,10 +59,29 @@ class Jobs:
                 self._open += 1
             number = self._newest[name] = self._newest.get(name, 0) + 1
             self._waiting[name] = Job(name, number, work, deliver, time.monotonic() + wait)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="labkit work", daemon=True)
-                self._thread.start()
+            self._start()
             self._lock.notify_all()
+
+    def cancel(self, name: str) -> None:
+        """Drop a job that waits or is being done, with its result. One that is being done is not interrupted, but
+        later jobs do not wait for it."""
+        with self._lock:
+            if self._waiting.pop(name, None) is not None:
+                self._open -= 1
+            if self._doing is not None and self._doing.name == name:
+                self._doing.cancelled, self._doing = True, None
+                self._open -= 1
+                self._thread = None  # it ends with the job
+                if self._waiting:
+                    self._start()
+            if name in self._newest:
+                self._newest[name] += 1  # what is done and not yet used counts no more
+        self._arrived()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="labkit work", daemon=True)
+            self._thread.start()
 
     def take(self, use: Callable[[Job], None]) -> None:
         """Give what is done to ``use``; results that a newer job will replace are dropped."""
@@ -90,6 +111,9 @@ class Jobs:
             except BaseException as error:  # whatever it is, it is shown in the panel
                 job.error = error
             with self._lock:
+                if job.cancelled:
+                    return
+                self._doing = None
                 self._done.append(job)
             self._arrived()
 
@@ -100,7 +124,8 @@ class Jobs:
                 job = min(self._waiting.values(), key=lambda job: job.due)
                 rest = job.due - time.monotonic()
                 if rest <= 0:
-                    return self._waiting.pop(job.name)
+                    self._doing = self._waiting.pop(job.name)
+                    return self._doing
                 self._lock.wait(rest)
             self._thread = None
             return None

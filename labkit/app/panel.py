@@ -19,7 +19,7 @@ from labkit.app.jobs import Jobs
 from labkit.app.kernel_subshell import answer_in_subshell
 from labkit.app.state import State, state_with
 from labkit.app.ticker import TICKER
-from labkit.app.widgets.controls import close_all, hear_while_busy, restart_style, tree
+from labkit.app.widgets.controls import close_all, hear_while_busy, restart_style, theme_style, tree
 from labkit.app.wording import in_panel_words
 from labkit.core import frontend
 from labkit.core import html as pieces
@@ -105,12 +105,14 @@ class Panel:
 
     #: The step's name in code; the table of words has it as ``step_…``.
     title: ClassVar[str] = ""
+    #: What the generated code calls the model.
+    model_name: ClassVar[str] = "run"
     open_panels: ClassVar[dict[tuple[type, str], tuple[int | None, list[Panel]]]] = {}
 
     def __init__(self, state: State | None = None, language: str | None = None):
         self.state = state_with(None, state, language)
         self.callbacks: list[GuardedAction] = []
-        self.closed = False
+        self.closed = self._built = False
         self._problem: run_html.Problem | None = None
         self._filling = threading.local()
         self._busy: set[widgets.DOMWidget] = set()
@@ -125,6 +127,7 @@ class Panel:
         self.watch(State.KEPT, self._changed)
         self._changed()
         self._replace_older()
+        self._built = True
 
     # --- for subclasses ---------------------------------------------------------------------------------------
 
@@ -285,9 +288,7 @@ class Panel:
     # --- frame ------------------------------------------------------------------------------------------------
 
     def _frame(self) -> None:
-        sheets = [(_HERE / name).read_text(encoding="utf-8") for name in ("theme.css", "vscode.css")]
-        style = widgets.HTML(f"<style>{''.join(sheets)}</style>")
-        style.layout.display = "none"
+        style = theme_style()
         self.body = widgets.VBox()
         self.last_box, self.busy_box, self.note_box, self.code_box = (self.html() for _ in range(4))
         self.error_box, self.scroller = self.last_box, Scroller()
@@ -333,6 +334,8 @@ class Panel:
         """Show what the work in the background has found; called by the ticker's thread."""
         if self.closed:
             return False
+        if not self._built:  # another thread is still building it
+            return True
         self.jobs.take(lambda job: job.deliver(job.result) if job.error is None else self.fail(job.error))
         self._show_busy()
         if self._stale:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from labkit.runs.handle import RunHandle
 
 #: Names of noisy series, which are smoothed; scores of the validation rows never are.
-SMOOTHED = ("loss", "f1", "accuracy", "r2", "gradient_norm", "examples_per_second")
+SMOOTHED = ("loss", "f1", "miou", "accuracy", "r2", "gradient_norm", "examples_per_second")
+#: Scores of single classes that the full panel draws → word of their chart.
+SINGLE = {"f1": "f1_each", "iou": "iou_each"}
 #: What the full panel draws of a run beside loss and F1: (split, name), and what its values are multiplied
 #: by.
 MORE = {
@@ -65,7 +67,9 @@ class Tail:
         if self.full:
             found |= {key: (steps, [v * MORE[_pair(key)] for v in values]) for key, (steps, values)
                       in pick(records, MORE).items()}  # fmt: skip
-            single = {(r.split, r.name) for r in records if r.name.startswith("f1/")}
+            single = {
+                (r.split, r.name) for r in records if r.name.startswith(tuple(f"{key}/" for key in SINGLE))
+            }
             found |= pick(records, sorted(single))
         return {f"{self.prefix}{key}": points for key, points in found.items()}
 
@@ -105,9 +109,17 @@ def _more(info: RunInfo, language: str) -> list[dict[str, Any]]:
     ]  # fmt: skip
     classes = info.summary.get("classes") or []
     if len(classes) > 1:
-        lines = [Line((), (), str(name), 1 + number, "dash" * (number >= len(PALETTE)), key=f"validation/f1/{number}")
-                 for number, name in enumerate(classes)]  # fmt: skip
-        found.insert(0, described(Plot(lines, word("f1_each", language), y=Axis(ticks=QUARTERS))))
+        score, title = next(
+            (
+                (score, title)
+                for score, title in SINGLE.items()
+                if f"{score}/0" in info.summary.get("reported", ())
+            ),
+            ("f1", SINGLE["f1"]),
+        )
+        lines = [Line((), (), str(name), 1 + number, "dash" * (number >= len(PALETTE)),
+                      key=f"validation/{score}/{number}") for number, name in enumerate(classes)]  # fmt: skip
+        found.insert(0, described(Plot(lines, word(title, language), y=Axis(ticks=QUARTERS))))
     return found
 
 

@@ -42,6 +42,7 @@ def state_of(given: RunHandle | None, language: str | None = None) -> State:
         return state  # what cannot be read can be watched all the same
     state.model, state.task, state.train = experiment.model, experiment.task, experiment.train
     state.name, state.accept_leakage = experiment.name, experiment.data.accept_leakage
+    state.scenario = experiment.scenario
     return state
 
 

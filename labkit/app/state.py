@@ -16,14 +16,17 @@ from labkit.app.ticker import TICKER
 from labkit.core.cache import fingerprint, write_atomic
 from labkit.core.config import Config, dumps, option
 from labkit.core.errors import ConfigError, DataError, LabkitError, RunError
+from labkit.data.conversations import MESSAGES, PROMPTS
 from labkit.data.io.load import load
 from labkit.data.rows import Rows
+from labkit.data.tags import has_tags
 from labkit.i18n import _
 from labkit.models import models
 from labkit.runs.handle import RunHandle, code_of, data_code
 from labkit.runs.store import OVER, Store
-from labkit.tasks import BY_PROBLEM_TYPE, tasks
+from labkit.tasks import default_task, tasks
 from labkit.tasks.classify import Classify
+from labkit.tasks.scenario import Scenario
 from labkit.train.default_rates import BATCH
 from labkit.train.experiment import DataConfig, Experiment, Training, ready
 from labkit.train.optimizer import Optimizer
@@ -50,6 +53,7 @@ class State(traitlets.HasTraits):
         accept_leakage: train even if rows of validation or test also occur in train.
         model: the config of an architecture; None while none was chosen.
         task, train: what is learned, and how.
+        scenario: what the model is for; None without one.
         name: a name for the run.
         run: the run that is trained, evaluated and used for predictions.
         status: the status of that run as last read; "" for no run.
@@ -69,6 +73,7 @@ class State(traitlets.HasTraits):
     model = traitlets.Instance(Config, allow_none=True)
     task = traitlets.Instance(Config)
     train = traitlets.Instance(Training)
+    scenario = traitlets.Instance(Scenario, allow_none=True)
     name = traitlets.Unicode()
     run = traitlets.Instance(RunHandle, allow_none=True)
     status = traitlets.Unicode()
@@ -83,7 +88,8 @@ class State(traitlets.HasTraits):
     panels: int = 0
     #: The traits that make an experiment, and so a step's code.
     KEPT: ClassVar[tuple[str, ...]] = (
-        "rows", "source", "options", "steps", "accept_leakage", "model", "task", "train", "name", "run",
+        "rows", "source", "options", "steps", "accept_leakage", "model", "task", "train", "scenario",
+        "name", "run",
     )  # fmt: skip
 
     #: Lab folder → the state that the panels of this process share, and how many panels do.
@@ -112,8 +118,14 @@ class State(traitlets.HasTraits):
             given = {key: value for key, value in change["new"].source.items() if key != "steps"}
             self.source, self.options = given.pop("source", ""), given
             usual = usual_task(change["new"])
-            if self.task.problem_type and tasks.name_of(self.task) != usual:
+            labelled = self.task.problem_type or change["new"].schema.modality not in self.task.modalities
+            if labelled and tasks.name_of(self.task) != usual:
                 self.task = tasks[usual]()
+            if self.scenario is not None:
+                try:
+                    self.scenario.check_for(self.task.problem_type, change["new"].schema.classes)
+                except ConfigError:  # it was for other classes
+                    self.scenario = None
 
     @traitlets.observe("run")
     def _other_run(self, change: dict[str, Any]) -> None:
@@ -146,7 +158,7 @@ class State(traitlets.HasTraits):
     def reset(self) -> None:
         """Preparation, model, task and training settings by default; the run stays."""
         with self.hold_trait_notifications():
-            self.steps, self.accept_leakage, self.name = (), False, ""
+            self.steps, self.accept_leakage, self.name, self.scenario = (), False, "", None
             self.model, self.train = None, Training()
             self.task = Classify() if self.rows is None else tasks[usual_task(self.rows)]()
 
@@ -238,7 +250,10 @@ class State(traitlets.HasTraits):
         """All of it. Raises :class:`ConfigError` while no model was chosen."""
         if self.model is None:
             raise ConfigError(_("no model chosen yet: choose one in the step Model."))
-        return Experiment(model=self.model, data=self.data, task=self.task, train=self.train, name=self.name)
+        return Experiment(
+            model=self.model, data=self.data, task=self.task, train=self.train, name=self.name,
+            scenario=self.scenario,
+        )  # fmt: skip
 
     @property
     def training(self) -> Training:
@@ -340,7 +355,17 @@ class State(traitlets.HasTraits):
         def train() -> None:
             self.train = Training.from_dict(values["train"], "train")
 
-        for part in (data, lambda: named("model", models), lambda: named("task", tasks), train, run):
+        def scenario() -> None:
+            self.scenario = Scenario.from_dict(values["scenario"], "scenario") if values["scenario"] else None
+
+        for part in (
+            data,
+            scenario,
+            lambda: named("model", models),
+            lambda: named("task", tasks),
+            train,
+            run,
+        ):
             with contextlib.suppress(KeyError, TypeError, LabkitError):
                 part()
         for trait in ("name", "step", *(() if spoken else ("language",))):
@@ -353,8 +378,9 @@ class State(traitlets.HasTraits):
         model = {} if self.model is None else {"name": models.name_of(self.model), **self.model.to_dict()}
         run = self.run.id if self.run is not None else ""
         kept = _Kept(
-            self.language, self.step, self.name, run, data.to_dict(), model, task, self.train.to_dict()
-        )
+            self.language, self.step, self.name, run, data.to_dict(), model, task, self.train.to_dict(),
+            {} if self.scenario is None else self.scenario.to_dict(),
+        )  # fmt: skip
         assert self.file is not None
         with self._writing:
             text = dumps(kept)
@@ -423,14 +449,19 @@ class _Kept(Config):
     model: dict[str, Any] = option(factory=dict)
     task: dict[str, Any] = option(factory=dict)
     train: dict[str, Any] = option(factory=dict)
+    scenario: dict[str, Any] = option(factory=dict)
 
 
 def usual_task(rows: Rows) -> str:
     """The task that fits the labels of the rows; of texts of which nothing is known, what comes next."""
     schema = rows.schema
     if schema.classes or schema.modality != "text":
-        return BY_PROBLEM_TYPE[schema.problem_type]
-    return "lm"
+        special = bool(schema.mask_classes), bool(schema.transcript)
+        return default_task(schema.modality, schema.problem_type, *special)
+    first = next(iter(rows.splits.values()))
+    if has_tags(first):
+        return "tag"
+    return "instruct" if MESSAGES in first.column_names or schema.text in PROMPTS else "lm"
 
 
 def done(rows: Rows, step: dict[str, Any]) -> Rows:

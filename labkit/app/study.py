@@ -16,7 +16,7 @@ import ipywidgets as widgets
 from labkit.app.kernel_subshell import answer_in_subshell
 from labkit.app.live_picture import publish
 from labkit.app.ticker import TICKER
-from labkit.app.widgets.controls import close_all, hear_while_busy, restart_style
+from labkit.app.widgets.controls import close_all, hear_while_busy, restart_style, theme_style
 from labkit.core import html
 from labkit.core.errors import headed
 from labkit.core.frontend import frontend
@@ -68,6 +68,8 @@ class StudyPanel:
 
     def display(self) -> None:
         """Show the panel in the cell that runs now; a saved notebook shows the study as it was."""
+        self.root.children = (theme_style(), *self.root.children)  # within a step the theme is there already
+        self.root.add_class("labkit-bench")
         publish(self._bundle(), self.display_id)
         answer_in_subshell()
         TICKER.add(self)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import ipywidgets as widgets
@@ -17,11 +19,13 @@ from labkit.app.panel import Panel
 from labkit.app.state import State, state_with
 from labkit.app.widgets.browse import Browser
 from labkit.app.widgets.forms import hinted
+from labkit.app.widgets.scenario import ScenarioForm
 from labkit.app.widgets.uploads import FileDrop, file_name
 from labkit.core import html
 from labkit.core.archive import left_out, of_system, unpack
 from labkit.core.cache import fingerprint, write_atomic
 from labkit.core.errors import DataError
+from labkit.core.units import sized
 from labkit.data.io.compressed import OPENERS
 from labkit.data.io.files import READERS
 from labkit.data.io.load import load, peek
@@ -29,10 +33,11 @@ from labkit.data.io.media import PICTURES, SOUNDS
 from labkit.data.prepare.quality import DataQuality, check
 from labkit.data.report import ACTIONS, Note
 from labkit.data.rows import Rows
-from labkit.hub.samples import SAMPLES, is_cached
+from labkit.hub.download import cancelled_by, check_cancelled
+from labkit.hub.samples import SAMPLES, folder, is_cached
 from labkit.i18n import _, translate
 from labkit.tasks import tasks
-from labkit.viz import charts
+from labkit.viz import charts, forecast_html, masks
 from labkit.viz.svg import inline
 from labkit.viz.words import TABLE, message
 
@@ -47,10 +52,25 @@ DECIMAL_MARKS = {"auto": "", "point": ".", "comma": ","}
 #: Pictures of the goals, by their names in Font Awesome.
 GOAL_ICONS = {
     "classify": "tag", "labels": "tags", "number": "line-chart", "compare": "exchange", "answer": "question-circle",
-    "generate": "pencil", "translate": "language",
+    "tag": "bookmark", "generate": "pencil", "translate": "language", "transcribe": "microphone", "forecast": "clock-o",
+    "instruct": "comments", "recommend": "thumbs-up",
 }  # fmt: skip
 #: Controls that choose a column, named as the fields of :class:`labkit.app.goals.Chosen`.
-COLUMNS = ("text", "pair", "label", "answer", "separator")
+COLUMNS = (
+    "text",
+    "pair",
+    "user",
+    "item",
+    "time",
+    "titles",
+    "label",
+    "series",
+    "answer",
+    "tags",
+    "messages",
+    "transcript",
+    "separator",
+)
 #: Rows that are listed for each reason why they were left out.
 LISTED = 50
 
@@ -84,7 +104,9 @@ class Data(Panel):
     def build(self) -> None:
         self._peeked: dict[str, Any] = {}  # columns of the source with their first values
         self._of = ""  # the source that they are of
-        self._file = ""  # what was uploaded last
+        self._file = self._before = ""  # what was uploaded last, and before that
+        self._applied: dict[widgets.Widget, Any] = {}  # values of the controls that the rows were read by
+        self._cancelled = threading.Event()  # ends the reading that is under way
         self.way = widgets.ToggleButtons(options=[(self.word(f"way_{way}"), way) for way in WAYS])
         self.sample = widgets.Dropdown(options=self._samples(), description=self.word("sample"))
         self.upload = widgets.FileUpload(
@@ -100,7 +122,7 @@ class Data(Panel):
             options=[
                 (f"{self.word(f'goal_{goal}')}\n{self.word(f'goal_{goal}_example')}", goal) for goal in GOALS
             ],
-            icons=list(GOAL_ICONS.values()),
+            icons=[GOAL_ICONS[goal] for goal in GOALS],
             tooltips=[self.word(f"goal_{goal}_help") for goal in GOALS],
         )
         self.goal.add_class("lk-goals")
@@ -110,9 +132,13 @@ class Data(Panel):
             options=[(self.word("input_text"), False), (self.word("input_columns"), True)],
             tooltips=[self.word("inputs")] * 2,
         )
-        self.text, self.pair, self.label, self.answer = (
+        self.text, self.pair, self.label, self.answer, self.tags, self.messages, self.transcript = (
             widgets.Dropdown(description=self.word(f"{key}_column"))
-            for key in ("text", "pair", "label", "answer")
+            for key in ("text", "pair", "label", "answer", "tags", "messages", "transcript")
+        )
+        self.time, self.series, self.user, self.item, self.titles = (
+            widgets.Dropdown(description=self.word(f"{key}_column"))
+            for key in ("time", "series", "user", "item", "titles")
         )
         self.separator = widgets.Text(
             description=self.word("separator"), tooltip=self.word("separator_help"), continuous_update=False
@@ -129,20 +155,38 @@ class Data(Panel):
             options=[(self.word(f"decimal_{name}"), mark) for name, mark in DECIMAL_MARKS.items()],
             description=self.word("decimal"), tooltip=self.word("decimal_help"),
         )  # fmt: skip
+        self.groups = widgets.SelectMultiple(
+            description=self.word("groups"), tooltip=self.word("groups_help"), rows=4
+        )
+        self.indicators = widgets.Checkbox(
+            False, description=self.word("indicators"), tooltip=self.word("indicators_help"), indent=False
+        )
         self.columns = widgets.HBox([getattr(self, name) for name in COLUMNS])
         helps = {self.bad: "on_bad_help", self.missing: "missing_help", self.decimal: "decimal_help"}
+        of_columns = {self.groups: "groups_help", self.indicators: "indicators_help"}
+        self.table_options = widgets.HBox(
+            [hinted(control, self.word(key)) for control, key in of_columns.items()]
+        )
         rare = widgets.HBox([hinted(control, self.word(key)) for control, key in helps.items()])
-        self.more = widgets.Accordion([rare], titles=[self.word("more_options")])
+        self.more = widgets.Accordion(
+            [widgets.VBox([rare, self.table_options])], titles=[self.word("more_options")]
+        )
+        self.scenario = ScenarioForm(self)
         self.load = self.button("load_rows", self._load, primary=True)
-        self.source = widgets.HBox([self.sample, self.upload, self.drop, self.path, self.load])
+        self.cancel = self.button("cancel_load", self._cancel)
+        self.arrived = self.html()
+        self.source = widgets.HBox(
+            [self.sample, self.upload, self.drop, self.path, self.load, self.cancel, self.arrived]
+        )
+        self._show_reading(False)
         self.facts, self.overview, self.problems = self.html(), self.html(), self.html()
         self.browser = Browser(self)
         self.results = widgets.VBox([self.facts, self.overview, self.problems, self.browser.root])
-        for box in (self.columns, self.source, rare):
+        for box in (self.columns, self.source, rare, self.table_options):
             box.add_class("lk-form")
         self.body.children = (
             self.way, self.source, self.about, self.goal_title, self.goal, self.goal_about, self.features,
-            self.columns, self.more, self.results,
+            self.columns, self.more, self.scenario.root, self.results,
         )  # fmt: skip
         self._listen()
         self._begin()
@@ -158,14 +202,7 @@ class Data(Panel):
         self.on_change(self.path, lambda name: self._mark_stale())
         self.on_change(self.upload, lambda files: self._uploaded())
         self.on_change(self.goal, self._choose_goal)
-        controls = (
-            self.features,
-            *(getattr(self, name) for name in COLUMNS),
-            self.bad,
-            self.missing,
-            self.decimal,
-        )
-        for control in controls:
+        for control in self._options():
             self.on_change(control, lambda _: self._apply())
         self.watch(["rows"], self._rows_came)
 
@@ -178,7 +215,12 @@ class Data(Panel):
         elif source := self.state.source:
             options = dict(self.state.options)
             chosen = of_options(options, tasks.name_of(self.state.task))
-            self.later("rows", lambda: self._read(source, chosen, options), self._loaded)
+            self._read_later(lambda: self._read(source, chosen, options))
+
+    def _options(self) -> tuple[widgets.Widget, ...]:
+        """The controls by which a source is read, but for the goal."""
+        columns = [getattr(self, name) for name in COLUMNS]
+        return self.features, *columns, self.bad, self.missing, self.decimal, self.groups, self.indicators
 
     def _show_source(self) -> None:
         """The controls as the state's source has it."""
@@ -188,7 +230,11 @@ class Data(Panel):
                 self.way.value, self.sample.value = "sample", source
             elif source and source != self._file:
                 self.way.value, self.path.value = "path", source
-            self.decimal.value = self.state.options.get("decimal", "")
+            given = self.state.options
+            self.decimal.value = given.get("decimal", "")
+            self.indicators.value = bool(given.get("indicators", False))
+            offered = [name for _shown, name in self.groups.options]
+            self.groups.value = [name for name in given.get("groups", ()) if name in offered]
         self._show_way()
 
     def _samples(self) -> list[tuple[str, str]]:
@@ -235,6 +281,7 @@ class Data(Panel):
         name = file_name(file["name"])
         place = self.state.store.folder / "uploads" / fingerprint(content)[:8] / name.removesuffix(".zip")
         here = Path.cwd()
+        self._before = self._file
         self._file = os.fspath(place.relative_to(here) if place.is_relative_to(here) else place)
         self._show_way()
         self._load(lambda: _kept(content, place, name.endswith(".zip")))
@@ -259,15 +306,74 @@ class Data(Panel):
         if not (source := self._chosen()):
             raise DataError(message("no_source"))
         chosen = self._choice() if source == self._of and self._peeked else None
-        usable, labelled, decimal = self.bad.value, self.missing.value, self.decimal.value
+        usable, labelled = self.bad.value, self.missing.value
+        more = self._more() if chosen else {}
 
         def work() -> Loaded:
             notes = [] if first is None else first()
-            found = self._read(source, chosen, {}, usable, labelled, decimal)
+            found = self._read(source, chosen, {}, usable, labelled, more)
             rows = found.rows
             return replace(found, rows=rows.with_splits(rows.splits, notes)) if rows and notes else found
 
-        self.later("rows", work, self._loaded)
+        self._read_later(work)
+
+    def _read_later(self, work: Callable[[], Loaded]) -> None:
+        """Read rows in a thread, with a button that cancels it."""
+        self._cancelled.set()  # what is being read for an earlier choice
+        self._cancelled = event = threading.Event()
+
+        def cancellable() -> Loaded:
+            try:
+                with cancelled_by(event):
+                    return work()
+            finally:
+                if self._cancelled is event and not event.is_set():
+                    self._show_reading(False)
+
+        self._show_reading(True)
+        self.later("rows", cancellable, self._loaded)
+
+    def _show_reading(self, reading: bool) -> None:
+        """Show the button that cancels, only while rows are being read; its place stays free otherwise."""
+        self.cancel.layout.visibility = "visible" if reading else "hidden"
+        (self.cancel.add_class if reading else self.cancel.remove_class)("lk-late")
+        self.arrived.value = ""
+
+    def _cancel(self) -> None:
+        """End the reading or download that is under way; rows and choices stay those before."""
+        self._cancelled.set()
+        self.jobs.cancel("rows")
+        self._show_reading(False)
+        with self.filling():  # so that the same file can be chosen again
+            self._file, self.upload.value = self._before, ()
+        if self._chosen() == self._of:
+            with self.filling():
+                for control, value in self._applied.items():
+                    control.value = value
+            self._show_columns()
+        self._mark_stale()
+        self.say(translate(_("Cancelled: the data stay what they were."), self.state.language))
+
+    def _fetch(self, source: str) -> None:
+        """Download a sample that is not on this machine yet, and show how much has arrived. In a thread."""
+
+        def report(done: int, total: int) -> None:
+            self.arrived.value = html.paragraph(f"{sized(done)} / {sized(total)}", "quiet")
+
+        if source in SAMPLES and not Path(source).exists() and not is_cached(source):
+            folder(source, report)
+        check_cancelled()
+
+    def _more(self) -> dict[str, Any]:
+        """Arguments of :func:`labkit.load` beyond the columns of the goal, those that are not the default."""
+        given: dict[str, Any] = {"decimal": self.decimal.value}
+        if self._of_columns():
+            given |= {"groups": self.groups.value, "indicators": self.indicators.value}
+        return {name: value for name, value in given.items() if value}
+
+    def _of_columns(self) -> bool:
+        """Whether an example is columns of a table."""
+        return self.features.value and self.features.layout.display != "none"
 
     def _choice(self) -> Chosen:
         """The goal and columns as the controls have them."""
@@ -281,7 +387,7 @@ class Data(Panel):
         options: dict[str, Any],
         usable: str = "skip",
         labelled: str = "drop",
-        decimal: str = "",
+        more: Mapping[str, Any] = MappingProxyType({}),
     ) -> Loaded:
         """The rows; or the columns there are and why the rows could not be read. In a thread.
 
@@ -290,14 +396,19 @@ class Data(Panel):
             chosen: the goal and the columns; None to find those that fit.
             options: further arguments of :func:`labkit.load`.
             usable, labelled: ``on_bad`` and ``missing`` for rows that cannot be used or have no label.
-            decimal: the decimal mark; "" to detect it.
+            more: arguments beyond the columns of the goal.
         """
+        try:
+            self._fetch(source)
+        except Exception as error:
+            return Loaded(source, {}, Chosen(), error=error)
         columns = {} if source in SAMPLES and not Path(source).exists() else _peeked(source)
+        check_cancelled()
         goal = chosen or (guess(columns) if columns else Chosen())
         given = options or (goal.options() if columns else {})
         if columns and goal == Chosen(goal.goal):  # lk.load detects the columns: show those that fit
             goal = for_goal(goal.goal, columns)
-        given |= {"decimal": decimal} if decimal else {}
+        given = {**given, **more}
         try:
             return Loaded(source, columns, goal, _usable_rows(source, given, usable, labelled))
         except Exception as error:
@@ -313,6 +424,7 @@ class Data(Panel):
         self.problem = None
         self.state.take(rows, found.chosen.task(bool(rows.schema.classes)) if found.columns else "")
         self._mark_stale(False)
+        self._applied = {control: control.value for control in (self.goal, *self._options())}
 
     def offer_columns(self, columns: dict[str, Any], chosen: Chosen | None = None) -> None:
         """Columns to choose from, each with its first value, and those that are chosen."""
@@ -324,10 +436,21 @@ class Data(Panel):
                 ("text", [choose]),
                 ("pair", [choose]),
                 ("answer", [choose]),
+                ("tags", [choose]),
+                ("messages", [(self.word("no_messages"), "")]),
+                ("transcript", [choose]),
+                ("time", [choose]),
+                ("series", [(self.word("one_series"), "")]),
+                ("user", [choose]),
+                ("item", [choose]),
+                ("titles", [(self.word("no_titles"), "")]),
                 ("label", [choose, none]),
             ):
                 control = getattr(self, name)
                 control.options = [*first, *shown]
+            kept = [name for name in self.groups.value if name in columns]
+            self.groups.options = shown
+            self.groups.value = kept
         self._fill(chosen or Chosen())
 
     def _fill(self, chosen: Chosen) -> None:
@@ -350,6 +473,7 @@ class Data(Panel):
             control.layout.display = "" if offered else "none"
         self.goal_about.value = html.paragraph(self.word(f"goal_{goal}_help"), "quiet") if offered else ""
         self.features.layout.display = "" if "inputs" in shown else "none"
+        self.table_options.layout.display = "" if self._of_columns() else "none"
         for name in COLUMNS:
             control = getattr(self, name)
             control.layout.display = "" if name in shown else "none"
@@ -413,7 +537,12 @@ class Data(Panel):
             sizes = rows.spec.lengths.values()
             facts.append((self.word("median_length"), f"{np.median([one.median for one in sizes]):,.0f}"))
             facts.append((self.word("longest"), f"{max(one.max for one in sizes):,}"))
-        self.overview.value = html.joined(html.cards(facts), self._charts(health))
+        drawn = self._charts(health)
+        if rows.schema.modality == "series":
+            drawn = html.joined(forecast_html.of_rows(rows, self.state.language), drawn)
+        if rows.schema.mask_classes:
+            drawn = html.joined(masks.of_rows(rows, self.state.language), drawn)
+        self.overview.value = html.joined(html.cards(facts), drawn)
         self.problems.value = self._problem_list(health)
 
     def _charts(self, health: DataQuality) -> html.Html:

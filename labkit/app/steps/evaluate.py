@@ -12,10 +12,13 @@ import numpy as np
 from labkit.app.panel import Panel
 from labkit.app.runs import choices, opened, state_of
 from labkit.app.state import State
+from labkit.app.widgets.challenge import ChallengeView
 from labkit.app.widgets.confusion import Grid
+from labkit.app.widgets.diagnostics import DiagnosticsView
 from labkit.app.widgets.download import Download
 from labkit.app.widgets.examples import Examples
 from labkit.app.widgets.fairness import FairnessView
+from labkit.app.widgets.smaller import SmallerView
 from labkit.core import html, source_code
 from labkit.core.errors import RunError
 from labkit.core.text import visible
@@ -26,16 +29,20 @@ from labkit.evaluate import run_report
 from labkit.evaluate.audit import audit_run
 from labkit.evaluate.calibration import Calibration, calibrate
 from labkit.evaluate.conclusion import Conclusion
+from labkit.evaluate.decision import DecisionRule
+from labkit.evaluate.forecast import ForecastReport
 from labkit.evaluate.membership import MembershipReport
+from labkit.evaluate.recommend import RecommendReport
 from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.report_base import RowReport
 from labkit.evaluate.scores import Scores
+from labkit.evaluate.segmentation import SegmentationReport
 from labkit.evaluate.slices import in_order
 from labkit.evaluate.thresholds import Thresholds, class_to_find
 from labkit.inference.answer_files import csv_of
 from labkit.inference.predictor import Predictor
 from labkit.runs.handle import RunHandle
-from labkit.viz import report_html
+from labkit.viz import forecast_html, masks, recommend_html, report_html
 
 if TYPE_CHECKING:
     from labkit.evaluate.compare import Comparison
@@ -43,7 +50,8 @@ if TYPE_CHECKING:
 #: Mistakes that are offered.
 MISTAKES = 60
 TABS = (
-    "tab_mistakes", "tab_thresholds", "tab_calibration", "tab_compare", "tab_slices", "tab_fairness", "tab_audit",
+    "tab_mistakes", "tab_thresholds", "tab_diagnostics", "tab_calibration", "tab_compare", "tab_slices",
+    "tab_fairness", "tab_audit", "tab_smaller", "tab_challenge",
 )  # fmt: skip
 
 
@@ -61,7 +69,15 @@ class Evaluated:
     rows: Rows
 
 
-def evaluated(run: RunHandle, split: str) -> Evaluated | RowReport | Scores | None:
+def _rule_of(report: ClassificationReport) -> DecisionRule | None:
+    """The rule of a decision for one class; None without a scenario, or where it decides among all."""
+    rule = None if report.decision is None else report.decision.rule
+    return rule if rule is not None and rule.threshold is not None else None
+
+
+def evaluated(
+    run: RunHandle, split: str
+) -> Evaluated | RowReport | ForecastReport | RecommendReport | SegmentationReport | Scores | None:
     """Evaluate a run on a split of its rows; None while it has no model, only a report or scores where it
     does not classify. Raises :class:`DataError` where there are no such rows."""
     try:
@@ -79,6 +95,23 @@ def evaluated(run: RunHandle, split: str) -> Evaluated | RowReport | Scores | No
     return Evaluated(run, report, validation, calibration, predictor, part, parting(part), rows)
 
 
+def _shown(
+    found: RowReport | ForecastReport | RecommendReport | SegmentationReport | Scores, language: str
+) -> html.Html:
+    """A report that is not of a classifier as HTML."""
+    if isinstance(found, ForecastReport):
+        return forecast_html.report(found, language)
+    if isinstance(found, SegmentationReport):
+        return masks.report(found, language)
+    if isinstance(found, RecommendReport):
+        return recommend_html.report(found, language)
+    return (
+        report_html.rowwise(found, language)
+        if isinstance(found, RowReport)
+        else report_html.scores(found, language)
+    )
+
+
 class Evaluate(Panel):
     """Evaluates a run on its test or validation rows; classifiers in full detail.
 
@@ -93,7 +126,9 @@ class Evaluate(Panel):
         self, run: RunHandle | None = None, *, state: State | None = None, language: str | None = None
     ):
         self.now: Evaluated | None = None
-        self._concluding: ClassificationReport | RowReport | None = None
+        self._concluding: (
+            ClassificationReport | RowReport | ForecastReport | RecommendReport | SegmentationReport | None
+        ) = None
         super().__init__(state if state is not None else state_of(run, language))
 
     def build(self) -> None:
@@ -111,8 +146,8 @@ class Evaluate(Panel):
         }
         self.tabs = widgets.Tab(
             [
-                self._mistakes(), self._thresholds(), self._calibration(), self._compare(), self._slices(),
-                self._fairness(), self._audit(),
+                self._mistakes(), self._thresholds(), self._diagnostics(), self._calibration(),
+                self._compare(), self._slices(), self._fairness(), self._audit(), self._smaller(), self._challenge(),
             ]
         )  # fmt: skip
         self.tabs.observe(self.guarded(lambda _: self._changed(), person=False), "selected_index")
@@ -136,6 +171,14 @@ class Evaluate(Panel):
             lines += [opened(other, "other", self.state), source_code.line(both)]
         if self.tabs.selected_index == TABS.index("tab_fairness") and (of := self.fairness.code_arguments()):
             lines.append(source_code.line(source_code.call("run.fairness", *of, self.split.value)))
+        for tab, view in (("tab_smaller", self.smaller), ("tab_challenge", self.challenge)):
+            if self.tabs.selected_index == TABS.index(tab):
+                lines += view.code_lines()
+        if self.tabs.selected_index == TABS.index("tab_diagnostics") and self.diagnostics.found is not None:
+            of, named = self.diagnostics.code_arguments()
+            lines.append(
+                source_code.line(source_code.call("run.diagnostics", self.split.value, *of, **named))
+            )
         return source_code.program(lines)
 
     # --- evaluation ------------------------------------------------------------------------------------------------
@@ -147,16 +190,18 @@ class Evaluate(Panel):
         if run is not None:
             self.later("evaluate", lambda: evaluated(run, split), self._show)
 
-    def _show(self, found: Evaluated | RowReport | Scores | None) -> None:
+    def _show(
+        self,
+        found: Evaluated | RowReport | ForecastReport | RecommendReport | SegmentationReport | Scores | None,
+    ) -> None:
         self.conclusion.value, self._concluding = "", None
         self._offer_downloads(found.report if isinstance(found, Evaluated) else found)
-        if isinstance(found, RowReport | Scores):
+        if isinstance(found, RowReport | ForecastReport | RecommendReport | SegmentationReport | Scores):
             self.now, self.tabs.layout.display = None, "none"
-            if isinstance(found, RowReport):
+            if not isinstance(found, Scores):
                 self._conclude(found)
             self.empty.value, self.scores.layout.display = "", ""
-            show = report_html.rowwise if isinstance(found, RowReport) else report_html.scores
-            self.scores.value = show(found, self.state.language)
+            self.scores.value = _shown(found, self.state.language)
             return
         self.now = found
         self.tabs.layout.display = self.scores.layout.display = "none" if found is None else ""
@@ -172,6 +217,9 @@ class Evaluate(Panel):
         with self.filling():
             self.which.options = [(visible(name, 60), name) for name in found.report.classes]
             self.which.value = class_to_find(found.report)
+            if (rule := _rule_of(found.report)) is not None:
+                self.which.value = rule.scenario.positive
+                self.threshold.value = min(rule.threshold or 0.0, 1.0)
             self.fill_others()
             named = {"length": self.word("by_length")}
             self.column.options = [(named.get(name, name), name) for name in found.columns]
@@ -180,9 +228,14 @@ class Evaluate(Panel):
         self._worst()
         self._cut()
         self._slice(self.column.value)
+        self.smaller.show_run(found.run)
+        self.challenge.show_run(found.run)
+        self.diagnostics.show_report(found.report, class_to_find(found.report))
         self.fairness.show_report(found.report, found.validation, found.rows, class_to_find(found.report))
 
-    def _conclude(self, report: ClassificationReport | RowReport) -> None:
+    def _conclude(
+        self, report: ClassificationReport | RowReport | ForecastReport | RecommendReport | SegmentationReport
+    ) -> None:
         """Compare with the baselines, which takes a while: the scores are shown meanwhile."""
         run = self.state.run
         if run is not None:
@@ -192,11 +245,28 @@ class Evaluate(Panel):
                 "conclude", lambda: (report, run_report.conclusion_of(run, report)), self._show_conclusion
             )
 
-    def _show_conclusion(self, found: tuple[ClassificationReport | RowReport, Conclusion]) -> None:
+    def _show_conclusion(
+        self,
+        found: tuple[
+            ClassificationReport | RowReport | ForecastReport | RecommendReport | SegmentationReport,
+            Conclusion,
+        ],
+    ) -> None:
         if found[0] is self._concluding:  # another run may have been chosen meanwhile
             self.conclusion.value = report_html.conclusion(found[1], self.state.language)
+            if self.now is not None:
+                self.diagnostics.renew()  # with the baselines, which are fitted now
 
-    def _offer_downloads(self, report: ClassificationReport | RowReport | Scores | None) -> None:
+    def _offer_downloads(
+        self,
+        report: ClassificationReport
+        | RowReport
+        | ForecastReport
+        | RecommendReport
+        | SegmentationReport
+        | Scores
+        | None,
+    ) -> None:
         """Link to all predictions and to the mistakes as CSV, which are written on a click."""
         for link in self.downloads.values():
             link.clear()
@@ -293,7 +363,11 @@ class Evaluate(Panel):
 
     def _best(self) -> None:
         if self.now is not None:
-            best = Thresholds.of(self.now.validation, self.which.value).best()
+            rule = _rule_of(self.now.report)
+            if rule is not None and rule.scenario.positive == self.which.value:
+                best = min(rule.threshold or 0.0, 1.0)  # of the least expected cost
+            else:
+                best = Thresholds.of(self.now.validation, self.which.value).best()
             with self.filling():
                 self.threshold.value = best if np.isfinite(best) else 0.5
             self._cut()
@@ -350,9 +424,21 @@ class Evaluate(Panel):
         self.on_change(self.column, self._slice)
         return widgets.VBox([self.column, self.sliced])
 
+    def _diagnostics(self) -> widgets.Widget:
+        self.diagnostics = DiagnosticsView(self)
+        return self.diagnostics.root
+
     def _fairness(self) -> widgets.Widget:
         self.fairness = FairnessView(self)
         return self.fairness.root
+
+    def _smaller(self) -> widgets.Widget:
+        self.smaller = SmallerView(self)
+        return self.smaller.root
+
+    def _challenge(self) -> widgets.Widget:
+        self.challenge = ChallengeView(self)
+        return self.challenge.root
 
     def _slice(self, column: str | None) -> None:
         if column and self.now is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,10 +23,13 @@ from labkit.core.config import Config
 from labkit.core.errors import ConfigError, LabkitError
 from labkit.data.answers import has_answers
 from labkit.data.rows import Rows
-from labkit.hub.samples import SAMPLES, is_cached
-from labkit.i18n import translate
+from labkit.data.tags import has_tags
+from labkit.data.transcripts import has_transcripts
+from labkit.hub.download import Cancelled, cancelled_by
+from labkit.hub.samples import SAMPLES, folder, is_cached
+from labkit.i18n import _, translate
 from labkit.models import models
-from labkit.models.base import ModelConfig
+from labkit.models.base import Modality, ModelConfig
 from labkit.profile.cost import device_limit
 from labkit.tasks import tasks
 from labkit.tasks.base import ProblemType
@@ -34,6 +38,7 @@ from labkit.train.experiment import check_reads
 from labkit.train.lr_finder import RateSearchResult, find_learning_rate
 from labkit.train.optimizer import Optimizer
 from labkit.viz import charts, curves
+from labkit.viz.augmentation import AugmentedPictures, preview_augmentation
 from labkit.viz.svg import inline
 from labkit.viz.words import label_of, title_of
 
@@ -81,10 +86,17 @@ class Model(Panel):
         self.hub = widgets.Text(
             description=self.word("hub_name"), placeholder="organisation/name", continuous_update=False
         )
+        self._cancelled: threading.Event | None = None
+        self.arrived = widgets.IntProgress(0, 0, 1)
+        self.arrived.style.description_width = "auto"
+        self.cancel = self.button("cancel_download", self._cancel)
+        self.fetching = widgets.HBox([self.arrived, self.cancel])
+        self.fetching.layout.display = "none"
         self.pinned = widgets.Checkbox(self.state.pinned, description=self.word("pin"), indent=False)
         self.reset = self.button("reset_settings", self._reset)
         self.sizes, self.training = widgets.VBox(), widgets.VBox()
         self.drawing, self.schedule, self.warnings, self.rates = (self.html() for _ in range(4))
+        self.augmented = self.html()
         self.find_rate = self.button("find_rate", self._find_rate)
         self.use_rate = self.button("use_rate", self._use_rate)
         self.use_rate.layout.display = "none"
@@ -94,11 +106,13 @@ class Model(Panel):
         for box in (top, keep):
             box.add_class("lk-form")
         finder = widgets.HBox([self.find_rate, self.use_rate])
-        left = widgets.VBox([self.sizes, self.training, finder, self.rates, self.schedule, keep])
+        left = widgets.VBox(
+            [self.sizes, self.training, self.augmented, finder, self.rates, self.schedule, keep]
+        )
         right = widgets.VBox([self.costs.root, self.drawing])
         beside = widgets.HBox([left, right])
         beside.add_class("lk-two")
-        self.parts = widgets.VBox([self.which, self.unfit, top, self.warnings, beside])
+        self.parts = widgets.VBox([self.which, self.unfit, top, self.fetching, self.warnings, beside])
         self.body.children = (self.none, self.parts)
         self.on_change(self.task, self._choose_task)
         self.on_change(self.which, self._choose)
@@ -107,6 +121,7 @@ class Model(Panel):
         self.on_change(self.pinned, lambda pinned: setattr(self.state, "pinned", pinned))
         self.watch(["rows"], self._rows_came)
         self.watch(("model", "task", "train", "steps", "accept_leakage"), self._renew)
+        self.watch(("step", "status", "ended"), self.costs.renew)
         self._rows_came()
 
     def code(self) -> str:
@@ -147,7 +162,14 @@ class Model(Panel):
             return kind.problem_type != rows.schema.problem_type or len(rows.schema.classes) < least
         if kind.needs_pairs and not rows.schema.pairs:
             return True
-        return kind.needs_answers and not has_answers(next(iter(rows.splits.values())))
+        first = next(iter(rows.splits.values()))
+        if kind.needs_transcripts:
+            return not has_transcripts(first)
+        if kind.needs_tags:
+            return not has_tags(first)
+        if kind.needs_masks:
+            return not rows.schema.mask_classes
+        return kind.needs_answers and not has_answers(first)
 
     def _offer(self) -> None:
         """Offer the architectures that learn the task from these rows; of the others it is said why not."""
@@ -177,22 +199,93 @@ class Model(Panel):
     def _choose_task(self, name: str) -> None:
         before = self.state.task
         kept = {"max_length": before.max_length} if before.max_length is not None else {}
-        self.state.task = tasks[name]().replace(**kept)
+        task = self.state.task = tasks[name]().replace(**kept)
         self._offer()
+        if task.usual_preset and self.state.model is not None and not self.state.model.weights:
+            self._choose(models.name_of(self.state.model))
 
     def _choose(self, name: str) -> None:
-        kind = models[name]
+        kind, task = models[name], self.state.task
         with self.state.hold_trait_notifications():
             if (
                 self.state.model is not None and not self.state.pinned
             ):  # a rate of another architecture does not fit
-                self.state.train = self.state.train.replace(optimizer=Optimizer())
-            self.state.model = kind(preset=kind.first_preset)
-        self._sensible()
+                self.state.train = self.state.train.replace(
+                    optimizer=Optimizer(trainable=task.usual_trainable)
+                )
+            usual = task.usual_preset in kind.PRESETS
+            self._take_preset(kind, task.usual_preset if usual else kind.first_preset)
 
     def _choose_preset(self, preset: str) -> None:
-        self.state.model = type(self.state.model)(preset=preset)
-        self._sensible()
+        self._take_preset(type(self.state.model), preset)
+
+    def _take_preset(self, kind: type[ModelConfig], preset: str) -> None:
+        """A preset as the model; its weights are downloaded first where they are not on this machine."""
+
+        def take(model: ModelConfig) -> None:
+            self.state.model = model
+            self._sensible()
+
+        weights = kind.PRESETS[preset].get("weights", "") if preset else ""
+        if weights not in SAMPLES or is_cached(weights):
+            take(kind(preset=preset))
+        else:
+            self._fetch(weights, lambda: kind(preset=preset), take, kind)
+
+    def _fetch(
+        self,
+        name: str,
+        make: Callable[[], ModelConfig],
+        take: Callable[[ModelConfig], None],
+        kind: type[ModelConfig],
+    ) -> None:
+        """Download weights in a thread, with a bar and a button to cancel, and take the model that has them. Cancelled,
+        the model stays what it was; where it was of another architecture, it becomes a ``kind`` without weights."""
+        event = threading.Event()
+        self._cancelled = event
+
+        def report(done: int, total: int) -> None:
+            self.arrived.max, self.arrived.value = max(total, 1), done
+
+        def work() -> ModelConfig | None:
+            try:
+                with cancelled_by(event):
+                    if name in SAMPLES:
+                        folder(name, report)
+                    return make()
+            except Cancelled:
+                return None
+            except LabkitError:
+                if event.is_set():  # what the hub's client made of it
+                    return None
+                raise
+            finally:
+                self.fetching.layout.display = "none"
+
+        def deliver(model: ModelConfig | None) -> None:
+            if model is not None:
+                take(model)
+                return
+            if not isinstance(self.state.model, kind):
+                take(
+                    kind(preset=next(name for name in kind.PRESETS if not kind.PRESETS[name].get("weights")))
+                )
+            with self.filling():  # as it was before
+                self.preset.value = self.state.model.to_dict().get("preset", "")
+                self.hub.value = ""
+            self.none.value = html.note(
+                translate(_("The download was cancelled."), self.state.language), "info"
+            )
+
+        self.none.value = ""
+        self.arrived.value, self.arrived.description = 0, name
+        self.fetching.layout.display = ""
+        self.later("weights", work, deliver)
+
+    def _cancel(self) -> None:
+        """End the download that is under way; what has arrived is removed."""
+        if self._cancelled is not None:
+            self._cancelled.set()
 
     def _choose_weights(self, name: str) -> None:
         """Weights by a name on the hub, at its newest commit where no revision is given, or in a folder."""
@@ -207,7 +300,7 @@ class Model(Panel):
             self.state.model = model
             self._sensible()
 
-        self.later("weights", lambda: kind(weights=at_main), took)
+        self._fetch(at_main, lambda: kind(weights=at_main), took, kind)
 
     def _reset(self) -> None:
         """Everything by default for these rows."""
@@ -241,11 +334,27 @@ class Model(Panel):
 
     # --- forms ------------------------------------------------------------------------------------------------
 
+    def _preview(self) -> None:
+        """Show some pictures as training will change them."""
+        rows, how = self.state.rows, self.state.task.values().get("augment", "none")
+        if rows is None or rows.schema.modality != Modality.IMAGE or how == "none":
+            self.augmented.value = ""
+            return
+        self.later("augmented", lambda: preview_augmentation(rows, how), self._show_augmented)
+
+    def _show_augmented(self, found: AugmentedPictures) -> None:
+        language = self.state.language
+        title = html.heading(self.word("augmented_title"), 4)
+        self.augmented.value = html.joined(
+            title, html.scrolled(found.html(language), self.word("augmented_title"))
+        )
+
     def _renew(self) -> None:
         """Forms, drawing and costs as the state has them."""
         model, task, train = self.state.model, self.state.task, self.state.training
         if model is None or self.state.rows is None:
             return
+        self._preview()
         self._fill("sizes", model, self.sizes, model.shown, self._set_model)
         self._fill_training()
         locked = (

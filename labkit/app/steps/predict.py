@@ -27,6 +27,10 @@ from labkit.app.widgets.controls import hear_while_busy
 from labkit.app.widgets.download import Download
 from labkit.app.widgets.examples import Why
 from labkit.app.widgets.file_answers import FileAnswers
+from labkit.app.widgets.forecasts import Forecasts
+from labkit.app.widgets.recommendations import Recommends
+from labkit.app.widgets.segments import SegmentForm
+from labkit.app.widgets.transcribing import Transcribes
 from labkit.core import html, source_code
 from labkit.core.errors import DataError, RunError
 from labkit.core.text import visible
@@ -36,10 +40,15 @@ from labkit.data.io.pixels import Pixels
 from labkit.data.targets import targets_of
 from labkit.evaluate import run_report
 from labkit.evaluate.card import model_card
+from labkit.evaluate.formats import Formats, export_run
+from labkit.explain.attribution import METHODS
 from labkit.i18n import _, translate
-from labkit.inference.export import export
+from labkit.inference.forecasting import ForecastPipeline
 from labkit.inference.predictor import NumericPrediction, Prediction, Predictions, Predictor
+from labkit.inference.recommending import RecommendPipeline
 from labkit.inference.registry import pipeline_of
+from labkit.inference.segmenting import SegmentationPipeline
+from labkit.inference.speech_recognition import SpeechRecognitionPipeline
 from labkit.runs.handle import RunHandle
 from labkit.tasks.base import ProblemType
 from labkit.train.processors import FeatureProcessor
@@ -52,6 +61,10 @@ if TYPE_CHECKING:
     from labkit.inference.pipeline import Pipeline
 
 _HERE = Path(__file__).parent
+KINDS.register(ForecastPipeline, Forecasts)
+KINDS.register(RecommendPipeline, Recommends)
+KINDS.register(SegmentationPipeline, SegmentForm)
+KINDS.register(SpeechRecognitionPipeline, Transcribes)
 
 
 class Drop(anywidget.AnyWidget):
@@ -87,18 +100,29 @@ class Example:
             return predictor.clean(self.given), None if self.pair is None else predictor.clean(self.pair)
         return (self.given if self.array else predictor.processor.examples([self.given])[0]), None
 
-    def code(self, settings: dict[str, Any]) -> list[str]:
-        """Lines of Python that predict and explain it with ``run``."""
+    def code(self, settings: dict[str, Any], method: str | None = None) -> list[str]:
+        """Lines of Python that predict and explain it with ``run``, by a method that is not the usual one."""
+        how = {} if method in (None, METHODS[0]) else {"method": method}
         if self.array:
             return [
                 "",
                 "# x: a picture, or numbers, as the model was trained on",
                 "run.predict(x[None])",
-                "run.explain(x)",
+                source_code.line(source_code.call("run.explain", source_code.variable("x"), **how)),
             ]
         given = (self.given,) if self.pair is None else (self.given, self.pair)
         predict = source_code.call("run.predict", *([one] for one in given), **settings)
-        return [source_code.line(predict), source_code.line(source_code.call("run.explain", *given))]
+        return [source_code.line(predict), source_code.line(source_code.call("run.explain", *given, **how))]
+
+
+#: Choice of what is exported → settings of ``run.export``.
+FORMATS: dict[str, dict[str, bool]] = {
+    "weights": {},
+    "onnx": {"onnx": True},
+    "int8": {"int8": True},
+    "stablehlo": {"stablehlo": True},
+    "page": {"page": True},
+}
 
 
 class Predict(Panel):
@@ -152,6 +176,7 @@ class Predict(Panel):
         self.place = widgets.VBox()
         self.files = FileAnswers(self, self.unsure)
         self.on_change(self.unsure, lambda _: self._threshold())
+        self.on_change(self.why.method, lambda _: self.renew_code())
         buttons = widgets.HBox([self.go, self.stop, self.any, self.reopen])
         buttons.add_class("lk-form")
         inputs = [self.text, self.pair, self.numbers, self.drop, self.place]
@@ -170,7 +195,15 @@ class Predict(Panel):
         self.use.layout.display = "none"
         self.on_change(self.with_card, self._offer_card)
         self.on_change(self.use, lambda _: self.renew_code())
-        last = widgets.HBox([self.export, self.with_card, self.link])
+        self.formats = widgets.Dropdown(
+            options=[(self.word(f"format_{name}"), name) for name in FORMATS],
+            value="weights",
+            layout={"width": "300px"},
+        )
+        self.formats.tooltip = self.word("formats_help")
+        self.formats.description, self.formats.style.description_width = self.word("formats"), "auto"
+        self.on_change(self.formats, lambda _: self.renew_code())
+        last = widgets.HBox([self.export, self.formats, self.with_card, self.link])
         last = widgets.VBox([self.use, last])
         self.body.children = (self.empty, both, self.files.root, last)
         self.watch(["run", "ended"], self._open)
@@ -185,11 +218,14 @@ class Predict(Panel):
             lines += self.asking.code(self.asked)
         elif self.example is not None:
             lines += self.example.code(
-                {"unsure_below": self.unsure.value} if self._least() is not None else {}
+                {"unsure_below": self.unsure.value} if self._least() is not None else {},
+                self.why.method.value,
             )
-        card = {"card": source_code.call("run.card", **self._about())} if self.with_card.value else {}
+        settings: dict[str, Any] = dict(FORMATS[self.formats.value])
+        if self.with_card.value:
+            settings["card"] = source_code.call("run.card", **self._about())
         return source_code.program(
-            [*lines, source_code.line(source_code.call("run.export", "my-model", **card))]
+            [*lines, source_code.line(source_code.call("run.export", "my-model", **settings))]
         )
 
     def refresh(self) -> bool:
@@ -406,7 +442,8 @@ class Predict(Panel):
     def _export(self) -> None:
         run, about = self.state.run, self._about() if self.with_card.value else None
         assert run is not None
-        self.later("export", lambda: archive(run, about), self._exported)
+        formats = Formats(**FORMATS[self.formats.value])
+        self.later("export", lambda: archive(run, about, formats), self._exported)
 
     def _offer_card(self, chosen: bool) -> None:
         self.use.layout.display = "" if chosen else "none"
@@ -422,14 +459,14 @@ class Predict(Panel):
         self.say(self.word("exported", file=path.name, size=f"{path.stat().st_size / 1e6:.2f}"))
 
 
-def archive(run: RunHandle, about: dict[str, Any] | None = None) -> Path:
+def archive(run: RunHandle, about: dict[str, Any] | None = None, formats: Formats | None = None) -> Path:
     """The model of a run as a zip file in the working directory, named after the run; with a model card where
-    ``about`` is given, the arguments of :func:`~labkit.evaluate.card.model_card`."""
+    ``about`` is given, the arguments of :func:`~labkit.evaluate.card.model_card`, and with further ``formats``."""
     pipeline_of(run)  # says so where there is none, or it is damaged
     name = re.sub(r"[^\w-]+", "-", run.name).strip("-")[:60] or run.id
     card = "" if about is None else model_card(run, **about).text
     with tempfile.TemporaryDirectory() as folder:
-        model = export(run.experiment, run.info.folder / "model", Path(folder) / "model", card)
+        model = export_run(run, Path(folder) / "model", card, formats or Formats())
         return Path(shutil.make_archive(f"{name}-model", "zip", model))
 
 

@@ -16,6 +16,7 @@ from labkit.app.widgets.tokens import TokensPreview
 from labkit.core import html
 from labkit.core.config import SEEDS
 from labkit.data.prepare.clean import DEFAULT, STEPS, TextCleaner
+from labkit.data.prepare.external import site_names
 from labkit.data.prepare.split import leakage
 from labkit.data.rows import Rows
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 LOOKED_AT = 20_000
 #: Seconds after the last change before a preview is made.
 CALM = 0.3
+#: Sites that are offered.
+SITES = 100
 COPIES = ("keep", "exact", "near")
 _SPLIT = {"validation": 0.1, "test": 0.1, "stratify": True, "seed": 0}
 
@@ -102,16 +105,34 @@ class Prepare(Panel):
         self.validation = widgets.FloatSlider(0.1, description=self.word("validation_share"), **share)
         self.test = widgets.FloatSlider(0.1, description=self.word("test_share"), **share)
         self.group = widgets.Dropdown(description=self.word("group"), tooltip=self.word("group_help"))
+        self.site = widgets.Dropdown(description=self.word("site"), tooltip=self.word("site_help"))
+        self.test_sites = widgets.SelectMultiple(description=self.word("test_sites"), rows=4)
+        self.time = widgets.Dropdown(
+            description=self.word("split_time"), tooltip=self.word("split_time_help")
+        )
         self.stratify = widgets.Checkbox(True, description=self.word("stratify"), indent=False)
         self.leak = widgets.Checkbox(False, description=self.word("accept_leakage"), indent=False)
         self.seed = widgets.BoundedIntText(0, min=0, max=SEEDS, description=self.word("seed"))
-        group = hinted(self.group, self.word("group_help"))
-        form = widgets.HBox([self.validation, self.test, group, self.seed, self.stratify, self.leak])
+        group, site, time = (
+            hinted(control, self.word(key))
+            for control, key in (
+                (self.group, "group_help"), (self.site, "site_help"), (self.time, "split_time_help"),
+            )
+        )  # fmt: skip
+        form = widgets.HBox(
+            [
+                self.validation, self.test, group, site, self.test_sites, time, self.seed, self.stratify,
+                self.leak,
+            ]
+        )  # fmt: skip
         form.add_class("lk-form")
         self.split_note, self.parted = self.html(), self.html()
         self.split_form = form
         self.splitting.children = (self._title("split_title"), self.split_note, form, self.parted)
-        for control in (self.validation, self.test, self.group, self.stratify, self.leak, self.seed):
+        self.on_change(self.site, lambda _: self._offer_sites())
+        for control in (
+            self.validation, self.test, self.group, self.test_sites, self.time, self.stratify, self.leak, self.seed,
+        ):  # fmt: skip
             self.on_change(control, lambda _: self._decide())
 
     def _title(self, key: str) -> widgets.HTML:
@@ -134,7 +155,11 @@ class Prepare(Panel):
             return
         texts = rows.schema.modality == "text"
         whole = {"validation", "test"} <= set(rows.splits)
+        series = rows.schema.modality == "series"  # no row can be left out, and the split is by time
         self.cleaning.layout.display = "" if texts else "none"
+        self.copying.layout.display = "none" if series else ""
+        for control in (self.group, self.stratify, self.seed, self.leak):
+            control.layout.display = "none" if series else ""
         self.split_form.layout.display = "none" if whole else ""
         self.split_note.value = html.paragraph(self.word("split_given"), "quiet") if whole else ""
         split = {**_SPLIT, "group": "", **done.get("split", {})}
@@ -148,11 +173,30 @@ class Prepare(Panel):
             self.copies.value = _copies(done)
             self.group.options = [(self.word("none"), ""), *((name, name) for name in columns)]
             self.group.value = split["group"] if split["group"] in columns else ""
+            for control, key in ((self.site, "site"), (self.time, "time")):
+                control.options = self.group.options
+                control.value = split.get(key) if split.get(key) in columns else ""
+            self._list_sites()
+            self.test_sites.value = [
+                name for name in split.get("test_sites", ()) if name in self.test_sites.options
+            ]
             self.validation.value, self.test.value = split["validation"], split["test"]
             self.stratify.value, self.seed.value = split["stratify"], split["seed"]
             self.leak.value = self.state.accept_leakage
             self.classes.fill(rows, done.get("relabel", {}))
             self.review.fill(rows, done.get("correct_labels", {}))
+
+    def _offer_sites(self) -> None:
+        """The sites of the chosen column, none of them chosen."""
+        with self.filling():
+            self._list_sites()
+        self._decide()
+
+    def _list_sites(self) -> None:
+        rows, column = self.state.rows, self.site.value
+        names = site_names(rows, column)[:SITES] if rows is not None and column else []
+        self.test_sites.options, self.test_sites.value = names, ()
+        self.test_sites.layout.display = "" if names else "none"
 
     def _decide(self) -> None:
         """The state as the controls have it; settings with default values are omitted."""
@@ -173,6 +217,9 @@ class Prepare(Panel):
         }
         split = {name: c.value for name, c in controls.items() if c.value != _SPLIT[name]}
         split |= {"group": self.group.value} if self.group.value else {}
+        if self.site.value and self.test_sites.value:
+            split |= {"site": self.site.value, "test_sites": list(self.test_sites.value)}
+        split |= {"time": self.time.value} if self.time.value else {}
         whole = (
             {"validation", "test"} <= set(self.state.rows.splits) if self.state.rows is not None else False
         )

@@ -15,6 +15,7 @@ from labkit.app.panel import Panel
 from labkit.app.runs import RUN_CHANGES, choices, state_of
 from labkit.app.state import State
 from labkit.app.ticker import TICKER
+from labkit.app.widgets.candidates import StudyPart
 from labkit.app.widgets.dashboard import Dashboard
 from labkit.core.errors import ConfigError, RunError
 from labkit.core.frontend import is_app
@@ -84,8 +85,10 @@ class Train(Panel):
         second = widgets.HBox([self.shown, self.delete, self.undo, self.over])
         for row in (first, second):
             row.layout.flex_flow, row.layout.grid_gap = "row wrap", "2px 12px"
-        self.dashboard = Dashboard(self)
-        self.body.children = (first, second, self.repairs, self.empty, self.place, self.dashboard.root)
+        self.dashboard, self.study = Dashboard(self), StudyPart(self)
+        self.body.children = (
+            first, second, self.repairs, self.empty, self.place, self.study.root, self.dashboard.root,
+        )  # fmt: skip
         self.watch(["name", "train", "model", "task", "rows", "source"], self._fill)
         self.watch(["run"], self._show)
         self.watch(["number"], self.list_runs, of=RUN_CHANGES)
@@ -243,4 +246,5 @@ class Train(Panel):
     def close(self) -> None:
         if self.live is not None:
             self.live.close()
+        self.study.close()
         super().close()

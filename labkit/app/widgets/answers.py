@@ -14,18 +14,23 @@ import numpy as np
 
 from labkit.app.widgets.controls import hear_while_busy
 from labkit.core import html, source_code
-from labkit.core.errors import DataError
+from labkit.core.errors import DataError, LabkitError
 from labkit.core.html import Html
 from labkit.core.registry import ByClass
 from labkit.data.answers import answers_of
+from labkit.data.conversations import conversations_of
+from labkit.data.tags import OUTSIDE, are_entities
+from labkit.explain.explanation import AttentionWeights
 from labkit.i18n import _
+from labkit.inference.chatting import ChatPipeline
 from labkit.inference.embedding import EmbeddingPipeline
 from labkit.inference.fill_mask import HIDDEN, FillMaskPipeline, TokenPrediction
 from labkit.inference.question_answering import QuestionAnsweringPipeline
+from labkit.inference.tagging import TaggedSentence, TokenClassificationPipeline
 from labkit.inference.text_generation import TextGenerationPipeline
 from labkit.inference.translation import TranslationPipeline
 from labkit.tasks.qa import AnswerSpan
-from labkit.viz import explanation_html
+from labkit.viz import chat_html, explanation_html
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -120,8 +125,16 @@ class Writes(Asking):
     usual: ClassVar[tuple[float, float]] = (0.8, 0.95)
 
     def build(self) -> Sequence[widgets.Widget]:
-        room = self.tool.room
         self.text = self.area("your_text")
+        controls = self.sampling()
+        self.beams = widgets.BoundedIntText(1, min=1, max=16, description=self.word("beams_field"))
+        self.beams.style.description_width, self.beams.layout.width = "auto", "190px"
+        self.panel.on_change(self.beams, self._searched)
+        return self.text, *controls, self.beams
+
+    def sampling(self) -> Sequence[widgets.Widget]:
+        """Controls of the number of new tokens and of sampling."""
+        room = self.tool.room
         self.length = widgets.BoundedIntText(
             min(40, room), min=1, max=room, description=self.word("new_tokens")
         )
@@ -137,11 +150,9 @@ class Writes(Asking):
             self.usual[1], min=0.01, max=1.0, step=0.05, description=self.word("top_p_field"),
             tooltip=self.word("top_p_help"),
         )  # fmt: skip
-        self.beams = widgets.BoundedIntText(1, min=1, max=16, description=self.word("beams_field"))
-        for control in (self.length, self.temperature, self.top_p, self.beams):
+        for control in (self.length, self.temperature, self.top_p):
             control.style.description_width, control.layout.width = "auto", "190px"
-        self.panel.on_change(self.beams, self._searched)
-        return self.text, self.length, self.temperature, self.top_p, self.beams
+        return self.length, self.temperature, self.top_p
 
     def _searched(self, beams: int) -> None:
         """A beam search does not sample."""
@@ -155,19 +166,24 @@ class Writes(Asking):
         self.text.value = text[: told[kept - 1][2][1]] if told and kept > 0 else ""
 
     def asked(self) -> Prompt:
-        settings: dict[str, Any] = {"max_new_tokens": self.length.value}
         if self.beams.value > 1:
-            settings["beams"] = self.beams.value
-        elif self.temperature.value > 0:  # another text each time, which the code draws again
+            settings = {"max_new_tokens": self.length.value, "beams": self.beams.value}
+        else:
+            settings = self.sampled()
+        return Prompt(self.text.value[:LONGEST], settings)
+
+    def sampled(self) -> dict[str, Any]:
+        """Settings of generation without beams; a seed makes another text each time, which the code draws again."""
+        settings: dict[str, Any] = {"max_new_tokens": self.length.value}
+        if self.temperature.value > 0:
             top = {"top_p": self.top_p.value} if self.top_p.value < 1 else {}
             seed = int(np.random.default_rng().integers(2**31))
             settings |= {"temperature": self.temperature.value, **top, "seed": seed}
-        return Prompt(self.text.value[:LONGEST], settings)
+        return settings
 
-    def answer(self, asked: tuple[Any, ...]) -> str:
+    def answer(self, asked: tuple[Any, ...]) -> Any:
         text, settings = asked
-        if not isinstance(self.tool, TextGenerationPipeline):
-            return getattr(self.tool, self.method)(text, **settings)
+        assert isinstance(self.tool, TextGenerationPipeline)
         self.stopped.clear()
         so_far = ""
         for so_far in self.tool.stream(text, **settings):
@@ -176,7 +192,7 @@ class Writes(Asking):
                 break
         return so_far
 
-    def shown(self, asked: tuple[Any, ...], found: str) -> Html:
+    def shown(self, asked: tuple[Any, ...], found: Any) -> Html:
         told = Html(f"<mark>{html.safe(found)}</mark>") if found.strip() else self.word("wrote_nothing")
         return html.joined(html.paragraph(asked[0], "quiet"), _block(told), self.true(asked))
 
@@ -185,14 +201,128 @@ class Writes(Asking):
         return [source_code.line(source_code.call(f"run.{self.method}", text, **settings))]
 
 
+class Talk(NamedTuple):
+    """The messages of a conversation up to a question, and how to answer it."""
+
+    messages: tuple[dict[str, str], ...]
+    settings: Mapping[str, Any]
+
+
+class Chats(Writes):
+    """A chat model answers message after message; the conversation is shown while the answer is generated.
+
+    ``messages``: the conversation so far, without a system message.
+    """
+
+    verb, method = "send_message", "chat"
+    usual = (0.3, 0.95)
+    #: New tokens of an answer at first.
+    new_tokens: ClassVar[int] = 128
+    tool: TextGenerationPipeline
+
+    def build(self) -> Sequence[widgets.Widget]:
+        self.messages: list[dict[str, str]] = []
+        self.system = widgets.Text(
+            description=self.word("system_message"), placeholder=self.word("system_message_place"),
+            continuous_update=False, layout={"width": "98%"},
+        )  # fmt: skip
+        self.system.style.description_width = "auto"
+        self.text = self.area("your_message")
+        controls = self.sampling()
+        self.length.value = min(self.new_tokens, self.length.max)
+        self.anew = self.panel.button("new_chat", self.clear)
+        return self.text, *controls, self.anew, self.system
+
+    def clear(self) -> None:
+        """Begin another conversation."""
+        self.messages, self.truth = [], None
+        self.panel.answer.value = ""
+
+    def take(self, part: Dataset, place: int) -> None:
+        (talk,) = conversations_of(part.select([place]))
+        system = [each["content"] for each in talk if each["role"] == "system"]
+        self.system.value = system[0] if system else ""
+        *self.messages, asked, answer = [each for each in talk if each["role"] != "system"]
+        self.text.value, self.truth = asked["content"], (asked["content"], answer["content"])
+
+    def asked(self) -> Talk:
+        text = self.text.value[:LONGEST]
+        if not text.strip():
+            raise DataError(_("give a message."))
+        system = [{"role": "system", "content": self.system.value}] if self.system.value.strip() else []
+        self.text.value = ""  # at once: the next message can be typed while this one is answered
+        return Talk((*system, *self.messages, {"role": "user", "content": text}), self.sampled())
+
+    def answer(self, asked: tuple[Any, ...]) -> str:
+        messages, settings = asked
+        self.stopped.clear()
+        so_far = self.so_far = ""
+        try:
+            for so_far in self.tool.stream_chat(list(messages), **settings):
+                self.so_far = so_far
+                if self.stopped.is_set():
+                    break
+        except LabkitError:  # such as a conversation that is too long
+            self.text.value = self.text.value or messages[-1]["content"]
+            raise
+        said = [each for each in messages if each["role"] != "system"]
+        self.messages = [*said, {"role": "assistant", "content": so_far}]
+        return so_far
+
+    def shown(self, asked: tuple[Any, ...], found: Any) -> Html:
+        answer = {"role": "assistant", "content": found}
+        writing = self.so_far is not None
+        told = chat_html.conversation([*asked[0], answer], self.language, writing)
+        return html.joined(told, self.true((asked[0][-1]["content"],)))
+
+    def code(self, asked: tuple[Any, ...]) -> list[str]:
+        messages, settings = asked
+        name = self.panel.model_name
+        return [source_code.line(source_code.call(f"{name}.{self.method}", list(messages), **settings))]
+
+
 class Translates(Writes):
-    """A model of sources and targets writes the target of a text."""
+    """A model of sources and targets writes the target of a text; its cross-attention is shown as a map."""
 
     verb, method, streams, usual = "write_target", "translate", False, (0.0, 1.0)
+    tool: TranslationPipeline
+
+    def build(self) -> Sequence[widgets.Widget]:
+        controls = super().build()
+        self.penalty = widgets.BoundedFloatText(
+            1.0, min=-10.0, max=10.0, step=0.1, description=self.word("length_penalty_field"),
+            tooltip=self.word("length_penalty_help"), disabled=True,
+        )  # fmt: skip
+        self.penalty.style.description_width, self.penalty.layout.width = "auto", "190px"
+        return *controls, self.penalty
+
+    def _searched(self, beams: int) -> None:
+        super()._searched(beams)
+        self.penalty.disabled = beams == 1
 
     def take(self, part: Dataset, place: int) -> None:
         row = part[place]
         self.text.value, self.truth = row["text"], (row["text"], row["text_pair"])
+
+    def asked(self) -> Prompt:
+        text, settings = super().asked()
+        if "beams" in settings and self.penalty.value != 1:
+            settings = {**settings, "length_penalty": self.penalty.value}
+        return Prompt(text, settings)
+
+    def answer(self, asked: tuple[Any, ...]) -> tuple[str, AttentionWeights]:
+        text, settings = asked
+        target = self.tool.translate(text, **settings)
+        return target, self.tool.attention(text, target)
+
+    def shown(self, asked: tuple[Any, ...], found: tuple[str, AttentionWeights]) -> Html:
+        target, weights = found
+        maps = [
+            explanation_html.attention(weights, n, None, self.language) for n in range(len(weights.weights))
+        ]
+        told = html.paragraph(self.word("cross_attention_help"), "quiet")
+        folded = html.details(self.word("cross_attention"), html.joined(told, *maps))
+        return html.joined(super().shown(asked, target), folded if target.strip() else Html(""))
 
 
 class Fills(Asking):
@@ -296,6 +426,55 @@ class Answers(Asking):
         return [source_code.line(source_code.call("run.answer", [question], [paragraph]))]
 
 
+class Tags(Asking):
+    """A tagger gives every word a tag: entities are highlighted, other tags stand below their words."""
+
+    verb = "tag_words"
+    tool: TokenClassificationPipeline
+
+    def build(self) -> Sequence[widgets.Widget]:
+        self.text = self.area("your_text", 4)
+        return (self.text,)
+
+    def take(self, part: Dataset, place: int) -> None:
+        row = part[place]
+        self.text.value = row["text"]
+        if "tags" in part.column_names:
+            pairs = zip(row["text"].split(" "), row["tags"].split(" "), strict=False)
+            self.truth = row["text"], " ".join(f"{word}/{tag}" for word, tag in pairs if tag != OUTSIDE)
+
+    def asked(self) -> tuple[str]:
+        text = self.text.value[:LONGEST]
+        if not text.strip():
+            raise DataError(_("give a text."))
+        return (text,)
+
+    def answer(self, asked: tuple[Any, ...]) -> TaggedSentence:
+        text = asked[0]  # that of a row is divided as the row is
+        whole = self.truth is not None and self.truth[0] == text
+        return self.tool.tag([text.split(" ")] if whole else [text])[0]
+
+    def shown(self, asked: tuple[Any, ...], found: TaggedSentence) -> Html:
+        if are_entities(self.tool.tags):
+            marked = [(each.start, each.end, each.type, each.probability) for each in found.entities]
+        else:
+            marked = [
+                (*span, tag, chance)
+                for span, tag, chance in zip(found.spans, found.tags, found.probabilities, strict=True)
+            ]
+        parts, end = [], 0
+        for begin, stop, name, chance in marked:
+            parts.append(html.safe(found.text[end:begin]))
+            told = f'<mark title="{100 * chance:.1f} %">{html.safe(found.text[begin:stop])}</mark>'
+            parts.append(Html(f'{told}<sub class="lk-quiet">{html.safe(name or "–")}</sub>'))
+            end = stop
+        parts.append(html.safe(found.text[end:]))
+        return html.joined(self.true(asked), _block(Html("".join(parts))))
+
+    def code(self, asked: tuple[Any, ...]) -> list[str]:
+        return [source_code.line(source_code.call("run.tag", list(asked)))]
+
+
 class Compares(Asking):
     """An encoder compares texts by the cosines of their vectors."""
 
@@ -345,10 +524,12 @@ class Compares(Asking):
 #: What a model of a kind is asked by.
 KINDS: ByClass[type[Asking]] = ByClass(
     {
+        ChatPipeline: Chats,
         TextGenerationPipeline: Writes,
         TranslationPipeline: Translates,
         FillMaskPipeline: Fills,
         QuestionAnsweringPipeline: Answers,
+        TokenClassificationPipeline: Tags,
         EmbeddingPipeline: Compares,
     }
 )

@@ -9,8 +9,12 @@ import numpy as np
 
 from labkit.core import html
 from labkit.data.arrow import numbers, text_columns
+from labkit.data.batching.arrays import stack
+from labkit.data.masks import masks_of
 from labkit.data.rows import Rows
-from labkit.viz import media
+from labkit.data.schema import Spec
+from labkit.data.transcripts import TRANSCRIPT
+from labkit.viz import masks, media
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -96,11 +100,15 @@ def page(rows: Rows, split: str, chosen: np.ndarray, panel: Panel) -> html.Html:
     names = ["–" if told is None else str(told) for told in rows.known_of(part)]
     known = (rows.schema.problem_type != "class" and rows.spec.label) or panel.word("class")
     order = numbers(part, "row").tolist()
+    if rows.schema.mask_classes:
+        return _masked(part, rows.schema.mask_classes, order)
     if rows.schema.modality == "image":
         return _pictures(part, names, order)
     if rows.schema.modality == "audio":
         heard = [media.sound(np.asarray(wave, np.float32) / 32767, rows.schema.rate, name)
                  for wave, name in zip(part["sound"], names, strict=True)]  # fmt: skip
+        if rows.schema.transcript:
+            names, known = part[TRANSCRIPT], panel.word("transcript")
         lines = list(zip(order, names, heard, strict=True))
         return html.table([panel.word("row"), known, panel.word("sound")], lines, numeric=(0,))
     if texts := text_columns(part):
@@ -108,9 +116,15 @@ def page(rows: Rows, split: str, chosen: np.ndarray, panel: Panel) -> html.Html:
         head = [panel.word("row"), known, *rows.schema.text]
         lines = list(zip(order, names, *columns, strict=True))
     else:
-        shown = [name for name in part.column_names if name not in ("label", "row", "target")][:WIDE]
+        step = rows.schema.step  # of time series, whose places on the grid nobody reads
+        own = ("label", "row", "target") if step is None else ("label", "row", "target", "place")
+        shown = [name for name in part.column_names if name not in own][:WIDE]
         head = [panel.word("row"), known, *shown]
-        lines = list(zip(order, names, *(map(_number, part[name]) for name in shown), strict=True))
+        columns = [
+            map(step.shown, part[name]) if step is not None and name == "time" else map(_number, part[name])
+            for name in shown
+        ]
+        lines = list(zip(order, names, *columns, strict=True))
     return html.scrolled(html.table(head, lines, numeric=(0,), limit=400), panel.word("look_at_rows"))
 
 
@@ -118,6 +132,12 @@ def _pictures(part: Dataset, names: list[str], order: list[int]) -> html.Html:
     own = next(name for name in part.column_names if name not in ("label", "row"))
     pixels = [np.asarray(values, np.uint8) for values in part[own]]
     return media.gallery([(p, f"{name} · {row}") for p, name, row in zip(pixels, names, order, strict=True)])
+
+
+def _masked(part: Dataset, classes: tuple[str, ...], order: list[int]) -> html.Html:
+    """Pictures with their masks over them; the captions are the row numbers."""
+    pixels = stack(part, Spec(modality="image")).inputs
+    return masks.tiles(pixels, masks_of(part), classes, list(map(str, order)))
 
 
 def _number(value: object) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import ipywidgets as widgets
 
 from labkit.viz.words import word
+
+_APP = Path(__file__).parents[1]
 
 #: Where the kernel was restarted, Jupyter marks every widget of the page with a broken link. Instead one band says so.
 _RESTARTED = """
@@ -18,6 +21,14 @@ _RESTARTED = """
 :is(.labkit-bench, .labkit-panel) .jupyter-widgets-disconnected.jupyter-widgets-disconnected::before { display: none; }
 :is(.labkit-bench, .labkit-panel) .jupyter-widgets-disconnected > * { opacity: 1; }
 """
+
+
+def theme_style() -> widgets.HTML:
+    """The colours and shapes of panels, for the root of one; they apply within ``.labkit-bench``."""
+    sheets = [(_APP / name).read_text(encoding="utf-8") for name in ("theme.css", "vscode.css")]
+    made = widgets.HTML(f"<style>{''.join(sheets)}</style>")
+    made.layout.display = "none"
+    return made
 
 
 def restart_style(language: str) -> widgets.HTML:

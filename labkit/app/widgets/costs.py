@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
 from labkit.core import html, units
+from labkit.i18n import _, translate
 from labkit.models import models
 from labkit.profile.hardware import ACCELERATORS
 from labkit.train.cost_preview import COMPILATION, CostPreview
 
 if TYPE_CHECKING:
     from labkit.app.panel import Panel
+
+#: Settings of the training and the optimizer that the time of a step depends on.
+TIMED_BY = ("batch_size", "packing", "buckets", "accumulate", "devices", "model_parallel", "sharded", "privacy",
+            "algorithm", "trainable", "lora_rank", "freeze_layers")  # fmt: skip
+
+
+def _timed_by(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of an experiment that the time of a step depends on."""
+    train = {name: value for name, value in settings.get("train", {}).items() if name in TIMED_BY}
+    optimizer = settings.get("train", {}).get("optimizer", {})
+    train |= {name: value for name, value in optimizer.items() if name in TIMED_BY}
+    return {"model": settings.get("model"), "task": settings.get("task"), **train}
 
 
 class Costs:
@@ -33,8 +47,11 @@ class Costs:
         panel.on_change(self.price, self._priced)
 
     def show(self, found: CostPreview) -> None:
-        """Show what was found."""
+        """Show what was found; the time of a step is that of a run with these settings, once there is one."""
         self.latest = found
+        measured = self._measured(found)
+        if measured is not None:
+            found = replace(found, estimate=replace(found.estimate, step_seconds=measured[1]))
         word, one, plan = self.panel.word, found.estimate, found.plan
         fits = word("fits") if one.fits else word("does_not_fit")
         seconds = found.whole_run(self._compilation())
@@ -52,8 +69,27 @@ class Costs:
             word("layout", shapes=", ".join("×".join(map(str, shape)) for shape in plan.batches.shapes),
                  share=f"{plan.batches.padding_share:.0%}"), "quiet",
         )  # fmt: skip
-        self.facts.value = html.joined(html.cards(facts), verdict, padding)
+        told = []
+        if measured is not None:
+            words = _("Step time and run time as measured by run {run!r}.", run=measured[0])
+            told = [html.paragraph(translate(words, self.panel.state.language), "quiet")]
+        self.facts.value = html.joined(html.cards(facts), verdict, padding, *told)
         self._tabulate()
+
+    def renew(self) -> None:
+        """Show the same costs again, with what runs have measured meanwhile."""
+        if self.latest is not None:
+            self.show(self.latest)
+
+    def _measured(self, found: CostPreview) -> tuple[str, float] | None:
+        """The newest run with the same model, task and batches, and its seconds for a step; None without one."""
+        now = found.plan.experiment
+        wanted = _timed_by(now.to_dict())
+        for run in self.panel.state.store.runs():
+            speed = run.summary.get("examples_per_second")
+            if speed and _timed_by(run.settings()) == wanted:
+                return run.name, found.plan.batches.examples_per_step / float(speed)
+        return None
 
     def _compilation(self) -> float:
         """Seconds that the newest run of this architecture compiled; a usual value without one."""

@@ -31,14 +31,21 @@ class Why:
     def __init__(self, panel: Panel):
         self.panel, self.found, self.map = panel, None, None
         self.target = widgets.Dropdown(description=panel.word("explain_class"))
+        self.method = widgets.Dropdown(description=panel.word("explain_method"))
         self.layer = widgets.Dropdown(description=panel.word("layer"))
         self.head = widgets.Dropdown(description=panel.word("head"))
-        for control, wide in ((self.target, "280px"), (self.layer, "130px"), (self.head, "170px")):
+        for control, wide in (
+            (self.target, "280px"),
+            (self.method, "280px"),
+            (self.layer, "130px"),
+            (self.head, "170px"),
+        ):
             control.style.description_width, control.layout.width = "auto", wide
         self.said, self.shown = panel.html(), panel.html()
         self.fold = widgets.Accordion([widgets.VBox([widgets.HBox([self.layer, self.head]), self.shown])])
         self.fold.titles = (panel.word("attention"),)
-        self.root = widgets.VBox([self.target, self.said, self.fold])
+        self.root = widgets.VBox([self.target, self.method, self.said, self.fold])
+        panel.on_change(self.method, lambda _: self._ask())
         panel.on_change(self.target, lambda _: self._ask())
         panel.on_change(self.layer, lambda _: self._look())
         panel.on_change(self.head, lambda _: self._look())
@@ -58,6 +65,9 @@ class Why:
         with self.panel.filling():
             self.target.options = [(visible(name, 60), name) for name in predictor.classes]
             self.target.value = target
+            methods, before = predictor.explainer.methods, self.method.value
+            self.method.options = [(self.panel.word(f"method_{name}"), name) for name in methods]
+            self.method.value = before if before in methods else methods[0]
         self.target.layout.display = "" if len(predictor.classes) > 1 else "none"
         self._ask()
 
@@ -65,10 +75,10 @@ class Why:
         if self._of is None:
             return
         predictor, example, pair = self._of
-        target, explainer = self.target.value, predictor.explainer
+        target, method, explainer = self.target.value, self.method.value, predictor.explainer
 
         def work() -> tuple[Explanation, AttentionWeights | None]:
-            found = explainer.explain(example, pair, target=target)
+            found = explainer.explain(example, pair, target=target, method=method)
             return found, explainer.attention(example, pair) if explainer.attends and found.words else None
 
         self.panel.later("explain", work, self._show)

@@ -28,7 +28,7 @@ SLIDERS = {
 #: Fields that may be left out, whose value is known nonetheless: a number, as others are.
 KNOWN = ("batch_size", "epochs")
 #: Fields that the data decide, or that are written elsewhere.
-LEFT_OUT = ("vocab_size", "input_shape", "preset", "weights", "optimizer", "privacy")
+LEFT_OUT = ("vocab_size", "input_shape", "cardinalities", "preset", "weights", "optimizer", "privacy")
 _MOST = 10**9
 
 

@@ -12,6 +12,7 @@ from labkit.core import html
 from labkit.core.text import one_line, visible
 from labkit.data.arrow import numbers
 from labkit.data.batching.arrays import stack
+from labkit.evaluate.fast_learner import cached_encoder
 from labkit.evaluate.label_issues import find_label_issues, rows_to_label
 from labkit.viz import media
 
@@ -103,7 +104,8 @@ class LabelReview:
         self.what.value = before[0] if before[0] in offered else offered[0]
         encoders = [(self.panel.word(f"encoder_{name}"), name) for name in ENCODERS] if texts else []
         self.encoder.options = [(self.panel.word("encoder_none"), ""), *encoders]
-        self.encoder.value = before[1] if before[1] in ENCODERS and texts else ""
+        usual = cached_encoder(rows) if texts and before[1] is None else None
+        self.encoder.value = next((name for name in (before[1], usual) if name in ENCODERS and texts), "")
         self.encoder.layout.display = "" if texts else "none"
         self._classes, self._found = schema.classes, []
         self.note.value = ""
