@@ -20,7 +20,7 @@ import labkit as lk
 from labkit.data.batching.arrays import ArrayBatches, Arrays
 from labkit.hub import samples
 from labkit.train.compilation import use_compilation_cache
-from labkit.train.context import prepare, shapes_of, steps_of, updates_per_call, with_precision
+from labkit.train.context import prepare, save_model, shapes_of, steps_of, updates_per_call, with_precision
 from labkit.train.experiment import Experiment, ready, settings
 from labkit.train.step import TrainStep, flatten
 
@@ -101,6 +101,16 @@ def prepared(case: str, model: dict[str, Any] | None = None, **changes: Any) -> 
         yield Case(
             made.experiment, made.head, made.batches, made.steps, made.weights(), made.most, made.summary
         )
+
+
+def exported(case: str, folder: Path) -> Path:
+    """A model of a case as a run exports it, with its pretrained weights and a fresh head."""
+    with tempfile.TemporaryDirectory(prefix="labkit-bench-") as work:
+        rows_of(case).save(Path(work) / "data")
+        made = prepare(experiment(case), Path(work), lambda message: None)
+        folder.mkdir(parents=True)
+        save_model(made, made.weights(), folder)
+    return folder
 
 
 def _pictures(plan: Experiment) -> Case:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import queue
 import statistics
 import subprocess
@@ -172,3 +173,12 @@ def quartiles(values: Sequence[float]) -> tuple[float, float]:
         return values[0], values[0]
     first, _, third = statistics.quantiles(values, n=4, method="inclusive")
     return first, third
+
+
+def lower_bound(values: Sequence[float]) -> float:
+    """The lower end of the 95 % interval of the median, by order statistics; the least of fewer than six values."""
+    count, below, place = len(values), 0.0, 0
+    while below + math.comb(count, place) / 2**count <= 0.025:
+        below += math.comb(count, place) / 2**count
+        place += 1
+    return sorted(values)[max(place - 1, 0)]

@@ -2,7 +2,7 @@
 
 The real loop of ``Trainer.train`` runs, with its dynamic padding (``DataCollatorWithPadding``), AdamW, clipping and
 linear schedule; a callback holds it between turns. Before, every number of threads and every precision is tried, and
-the fastest one takes part.
+the fastest one takes part; at its best also batches of texts of about one length, and a compiled model.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from .turns import Over, Turns, best
 
 #: Steps of a trial that are not timed, and that are.
 TRIAL = (2, 6)
+#: The same of a compiled model, which is compiled for a few lengths first.
+COMPILED_TRIAL = (8, 6)
 
 
 class Passing(transformers.TrainerCallback):
@@ -43,7 +45,7 @@ def trainer(settings: dict[str, Any], variant: dict[str, Any], passed: Any) -> t
     Args:
         settings: ``weights`` and ``tokens`` (paths), ``classes``, ``batch_size``, ``learning_rate``, ``total`` steps,
             ``scratch`` (a folder).
-        variant: ``threads``, ``bf16``, ``attention``.
+        variant: ``threads``, ``bf16``, ``attention``, ``sampling`` ("random", "group_by_length"), ``compiled``.
         passed: called after each step with its real tokens and examples.
     """
     torch.set_num_threads(variant["threads"])
@@ -70,6 +72,8 @@ def trainer(settings: dict[str, Any], variant: dict[str, Any], passed: Any) -> t
         warmup_steps=settings["total"] // 10,
         max_grad_norm=1.0,
         bf16=variant["bf16"],
+        train_sampling_strategy=variant["sampling"],
+        torch_compile=variant["compiled"],
         use_cpu=True,
         logging_strategy="no",
         save_strategy="no",
@@ -99,17 +103,23 @@ def rows(settings: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def rate(settings: dict[str, Any], variant: dict[str, Any]) -> float:
-    """Real tokens a second of a short training."""
+    """Real tokens a second of a short training; 0 where a compiled model does not work here."""
+    warm, timed_steps = COMPILED_TRIAL if variant["compiled"] else TRIAL
     passes: list[tuple[float, int]] = []
 
     def passed(tokens: int, examples: int) -> None:
         passes.append((time.perf_counter(), tokens))
-        if len(passes) > sum(TRIAL):
+        if len(passes) > warm + timed_steps:
             raise Over
 
-    with contextlib.suppress(Over):
-        trainer(settings, variant, passed).train()
-    timed = passes[TRIAL[0] :]
+    try:
+        with contextlib.suppress(Over):
+            trainer(settings, variant, passed).train()
+    except Exception:
+        if variant["compiled"]:  # no C++ compiler, or a shape that it does not know
+            return 0.0
+        raise
+    timed = passes[warm:]
     return sum(tokens for _, tokens in timed[1:]) / (timed[-1][0] - timed[0][0])
 
 
@@ -121,16 +131,30 @@ def work(turns: Turns, settings: dict[str, Any]) -> None:
         _work(turns, {**settings, "scratch": scratch})
 
 
+def variants_of(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What is tried: threads, precision and attention; with ``at_best`` in batches of one length, compiled or not."""
+    found = {}
+    sampling = "group_by_length" if settings.get("at_best") else "random"
+    for compiled in (False, True) if settings.get("at_best") else (False,):
+        for attention in ("sdpa", "eager"):
+            for bf16 in (False, True):
+                for threads in settings.get("threads", (1, 2)):
+                    if compiled and not (
+                        bf16 and attention == "sdpa" and threads == max(settings.get("threads", (2,)))
+                    ):
+                        continue  # each takes minutes to compile
+                    name = f"{threads} threads, {'bfloat16' if bf16 else 'float32'}, {attention}"
+                    name += ", group_by_length" * (sampling != "random") + ", compiled" * compiled
+                    found[name] = {
+                        "threads": threads, "bf16": bf16, "attention": attention, "sampling": sampling,
+                        "compiled": compiled,
+                    }  # fmt: skip
+    return found
+
+
 def _work(turns: Turns, settings: dict[str, Any]) -> None:
     transformers.logging.set_verbosity_error()
-    variants = {
-        f"{threads} threads, {'bfloat16' if bf16 else 'float32'}, {attention}": {
-            "threads": threads, "bf16": bf16, "attention": attention,
-        }
-        for attention in ("sdpa", "eager")
-        for bf16 in (False, True)
-        for threads in settings.get("threads", (1, 2))
-    }  # fmt: skip
+    variants = variants_of(settings)
     trials = {name: (lambda variant=variant: rate(settings, variant)) for name, variant in variants.items()}
     name, rates = best(trials)
     turns.wanted, ready = TRIAL[0], False
