@@ -79,8 +79,9 @@ def command(notebook: Path, arguments: Sequence[str] = ()) -> list[str]:
         "--template=labkit",
         "--token",
         f"--Voila.tornado_settings={ADMITTING}",
-        "--ZMQChannelsWebsocketConnection.limit_rate=False",
-    ]  # downloads come as messages
+        "--ZMQChannelsWebsocketConnection.limit_rate=False",  # downloads come as messages
+        "--VoilaExecutor.iopub_timeout=120",  # on a busy machine the panel arrives later than after 4 s
+    ]
     given = {argument.partition("=")[0].rpartition(".")[2].lstrip("-") for argument in arguments}
     options = [one for one in ours if one.partition("=")[0].rpartition(".")[2].lstrip("-") not in given]
     return [sys.executable, "-m", "voila", str(notebook), *options, *arguments]

@@ -73,26 +73,39 @@ ALONE = (
     Measurement("tokens", "BERT fine-tuning, real tokens a second", "throughput:alone", key="tokens_per_second"),
     Measurement("examples", "BERT fine-tuning, examples a second", "throughput:alone", key="examples_per_second"),
     Measurement("speed", "BERT fine-tuning, own arithmetic, FLOP/s", "throughput:alone", key="flops_per_second"),
-    Measurement("peak", "the machine's matrix product, FLOP/s", "throughput:alone", key="peak_flops_per_second"),
-    Measurement("share", "the former ÷ the latter", "throughput:alone"),
+    Measurement("peak", "fastest product of the types in use, FLOP/s", "throughput:alone", key="peak_flops_per_second"),
+    Measurement("share", "the former ÷ the latter", "throughput:alone", least=0.34),
+    Measurement("traffic", "bytes moved a step, BERT 6 × 384, 11 × 80 tokens", "traffic:step", most=4.0e9),
+    Measurement("traffic-token", "the same for each real token", "traffic:step", key="per_token"),
     Measurement("depth", "compile time of 24 layers ÷ 6 layers", "compiling:depth", most=1.25),
     Measurement("warm", "warm start (new process, cache filled) ÷ cold compile", "compiling:warm_start", most=0.15),
     Measurement(
         "loop", "training loop with store and reader ÷ bare compiled step, throughput", "loop:overhead", least=0.97
     ),
+    Measurement("loop-bound", "lower end of its 95 % interval", "loop:overhead", least=0.97, key="lower"),
     Measurement("transfers", "host transfers in the steady loop", "loop:overhead", most=0, key="transfers"),
     Measurement("compilations", "compilations after warm-up", "loop:overhead", most=0, key="compilations"),
+    Measurement("start", "labkit --help in a new process, seconds", "starting:seconds"),
+    Measurement("import", "import labkit, seconds with Python's own start", "starting:seconds", key="import_labkit"),
+    Measurement("lab", "labkit lab until JupyterLab is started, seconds", "starting:seconds", key="lab"),
+    Measurement(
+        "pictures", "load, split and save 10,000 pictures ÷ np.save and np.load of them", "pictures:load_split_save",
+        most=3.0,
+    ),
+    Measurement(
+        "generation", "generation: weight bytes × tokens/s ÷ a copy's bytes/s", "answering:bandwidth_share", least=0.5
+    ),
     Measurement(
         "memory", "peak memory of preprocessing, 2 GB table ÷ 200 MB table", "datapath:memory", most=1.2, key="ratio",
         long=True,
     ),
 )  # fmt: skip
 _TRAINED = {
-    ("hf", "bert"): ("BERT fine-tuning, real tokens/s, labkit ÷ Hugging Face Trainer", 3.0),
+    ("hf", "bert"): ("BERT fine-tuning, real tokens/s, labkit ÷ Hugging Face Trainer, its defaults", 2.0),
     ("keras", "bert"): ("BERT fine-tuning, real tokens/s, labkit ÷ Keras on JAX", 1.8),
     ("torch", "mlp"): ("MLP on digits, steps/s, labkit ÷ PyTorch", 5.0),
-    ("torch", "cnn"): ("small CNN at 32 × 32, steps/s, labkit ÷ PyTorch", 1.0),
-    ("torch", "vgg11"): ("VGG-11 at 32 × 32, steps/s, labkit ÷ PyTorch", 1.0),
+    ("torch", "cnn"): ("small CNN at 32 × 32, steps/s, labkit ÷ PyTorch", 0.91),
+    ("torch", "vgg11"): ("VGG-11 at 32 × 32, steps/s, labkit ÷ PyTorch", 1.16),
 }
 #: What is measured beside peers: (peer, case) → the figure.
 BESIDE = {
@@ -101,6 +114,25 @@ BESIDE = {
         takes={"pairs": "pairs", "python": "python"},
     )
     for (peer, case), (what, least) in _TRAINED.items()
+}  # fmt: skip
+BESIDE["hf", "bert-best"] = Measurement(
+    "hf-bert-best", "the same, the Trainer at its best (group_by_length, compiled)", "throughput:compare_with_peer",
+    least=1.1, arguments={"peer": "hf", "case": "bert", "at_best": True}, takes={"pairs": "pairs", "python": "python"},
+)  # fmt: skip
+_ANSWERED = {
+    "classify": ("classify film reviews, texts/s, labkit ÷ transformers sorted, bfloat16", 1.0, {"kind": "classify"}),
+    "embed": ("embed film reviews, texts/s, labkit ÷ transformers sorted, bfloat16", 1.0, {"kind": "embed"}),
+    "generate": ("SmolLM2-135M, tokens/s, labkit ÷ transformers eager", 2.0, {"kind": "generate"}),
+    "generate-static": (
+        "the same ÷ transformers compiled, static cache", 1.0, {"kind": "generate", "static": True}
+    ),
+}  # fmt: skip
+BESIDE |= {
+    ("hf", case): Measurement(
+        f"hf-{case}", what, "answering:beside_transformers", least=least, arguments=arguments,
+        takes={"pairs": "pairs", "python": "python"},
+    )
+    for case, (what, least, arguments) in _ANSWERED.items()
 }  # fmt: skip
 BESIDE["hf", "datapath"] = Measurement(
     "hf-datapath", "tokenise + pack 100,000 texts, labkit ÷ datasets.map + collator", "datapath:tokenise_and_pack",
@@ -224,6 +256,37 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
     return made
 
 
+def device_table(found: dict[str, Any]) -> Table:
+    """What ``labkit bench --device`` found, for the terminal."""
+    from rich.table import Table
+
+    made = Table(found["device"], "tokens/s", "MFU", "memory", "labkit ÷ peer")
+    for row in found["settings"]:
+        if "left_out" in row:
+            made.add_row(row["name"], row["left_out"])
+            continue
+        name = f"{row['name']}, {row['rows']} × {row['length']}, {row['precision']}"
+        made.add_row(name, *_speed(row), "")
+        for peer in row["peer"]:
+            if "left_out" in peer:
+                made.add_row(f"  PyTorch {peer.get('name', '')}", peer["left_out"])
+            else:
+                made.add_row(f"  PyTorch {peer['name']}", *_speed(peer), number(peer["ratio"]))
+    sheet = found["data_sheet_flops_per_second"]
+    made.caption = (
+        f"product {number(found['product_flops_per_second'])} FLOP/s measured"
+        + (f", {number(sheet)} by its data sheet (MFU is of these)" if sheet else " (MFU is of these)")
+        + f"; memory {number(found['bytes_per_second'])} B/s; balance "
+        f"{number((sheet or found['product_flops_per_second']) / found['bytes_per_second'])} FLOP a byte"
+    )
+    return made
+
+
+def _speed(row: dict[str, Any]) -> tuple[str, str, str]:
+    memory = f"{number(row['memory_bytes'])}B" if row["memory_bytes"] else ""
+    return number(row["tokens_per_second"]), f"{row['mfu']:.1%}", memory
+
+
 def number(value: float) -> str:
     """A value in few digits: 3.14, 0.0271, 1,540, 152 G."""
     for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
@@ -240,11 +303,17 @@ def bench(
     peer: Annotated[str, typer.Option(metavar="hf|keras|torch", help="Compare with a peer library.")] = "",
     case: Annotated[
         str,
-        typer.Option(metavar="bert|mlp|cnn|vgg11", help="Benchmark case (default: all cases of the peer)."),
+        typer.Option(metavar="bert|mlp|cnn|…", help="Benchmark case (default: all cases of the peer)."),
     ] = "",
     figure: Annotated[
         list[str] | None, typer.Option(help="Measure only this figure; may be repeated.")
     ] = None,
+    device: Annotated[
+        bool,
+        typer.Option(
+            "--device", help="Train on the first device for some minutes: tokens/s, MFU, memory, PyTorch's."
+        ),
+    ] = False,
     pairs: Annotated[int, typer.Option(min=2, help="Number of paired measurements with the peer.")] = 20,
     peer_python: Annotated[
         str | None,
@@ -260,16 +329,27 @@ def bench(
     """Benchmark throughput, overhead and compile time, with the target of each figure."""
     from rich.console import Console
 
-    wanted = figures(peer, case, figure or [])
+    if device and (peer or case or figure):
+        raise ConfigError(_("--device is measured alone: omit --peer, --case and --figure."))
     console = Console(stderr=json_file == "-")
-    rows = []
+    if device:
+        with console.status("beginning") as status:
+            found = module("device").training(lambda what: status.update(what), peer_python)
+        console.print(device_table(found))
+        _write({"machine": machine(), "device": found}, json_file)
+        return
+    wanted, rows = figures(peer, case, figure or []), []
     with console.status("beginning") as status:
         for row in measure(wanted, lambda what: status.update(what), pairs=pairs, python=peer_python):
             rows.append(row)
-            if (variant := row.get("detail", {}).get(peer)) is not None:
+            if peer and (variant := row.get("detail", {}).get(peer)) is not None:
                 console.print(f"{peer}: {variant}", highlight=False)
     console.print(table(rows))
-    text = json.dumps({"machine": machine(), "figures": rows}, indent=1)
+    _write({"machine": machine(), "figures": rows}, json_file)
+
+
+def _write(content: dict[str, Any], json_file: str | None) -> None:
+    text = json.dumps(content, indent=1)
     if json_file == "-":
         say(text)
     elif json_file:

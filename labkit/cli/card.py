@@ -18,6 +18,7 @@ def card(
     licence: Annotated[str, typer.Option(help="Licence of the model, such as apache-2.0.")] = "",
     group: Annotated[list[str] | None, typer.Option(help="Column of groups; may be repeated.")] = None,
     positive: Positive = None,
+    language: Annotated[str, typer.Option(help="Language of the card: en or zh.")] = "en",
     export: Annotated[
         Path | None, typer.Option(help="Export the model with its card to this new folder.")
     ] = None,
@@ -29,7 +30,7 @@ def card(
     opened = front.open_run(run, folder)
     made = opened.card(
         intended_use=intended_use, out_of_scope=out_of_scope, limits=limits, groups=group or (), positive=positive,
-        licence=licence,
+        licence=licence, language=language,
     )  # fmt: skip
     if export is None:
         say(made)

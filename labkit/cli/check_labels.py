@@ -21,8 +21,11 @@ def check_labels(
     table: Annotated[bool, typer.Option("--table", help="A table: all usable columns are features.")] = False,
     new: Annotated[bool, typer.Option("--new", help="List rows without a label, most useful first.")] = False,
     encoder: Annotated[
-        str | None, typer.Option(help="Sentence encoder that helps, such as minilm-l6 or e5-small.")
-    ] = None,
+        str,
+        typer.Option(
+            help="Sentence encoder that helps, such as minilm-l6 or e5-small; auto: one that is in the cache; none."
+        ),
+    ] = "auto",
     count: Annotated[int, typer.Option(min=1, help="Rows that are printed.")] = 20,
     out: Annotated[Path | None, typer.Option(help="CSV file with all rows, most doubtful first.")] = None,
 ) -> None:
@@ -33,12 +36,15 @@ def check_labels(
     from labkit.inference.answer_files import csv_of
 
     options = {name: value for name, value in (("label", label), ("text", text)) if value is not None}
+    given = None if encoder in ("none", "") else encoder
     rows = load(source, missing="keep", features=table, **options)
     if new:
-        found = rows_to_label(rows, count, encoder=encoder)
+        found = rows_to_label(rows, count, encoder=given)
     else:
-        found = find_label_issues(rows, encoder=encoder)
-        say(f"{found['is_label_issue'].sum():,} of {len(found):,} labels are doubtful.")
+        found = find_label_issues(rows, encoder=given)
+        say(
+            f"{found['is_label_issue'].sum():,} of {len(found):,} labels are doubtful, by {found.attrs['learner']}."
+        )
     if out is not None:
         out.write_bytes(csv_of(found))
     for line in found.head(count).itertuples(index=False):

@@ -88,6 +88,39 @@ def launch_kubernetes(
     _write_script(experiment, folder, out, lambda run: launch_scripts.jobset(run.info, n, image, claim))
 
 
+@launch_app.command("kubeflow")
+def launch_kubeflow(
+    experiment: Experiments,
+    image: Annotated[str, typer.Option(help="Container image with labkit installed.")],
+    claim: Annotated[str, typer.Option(help="Persistent volume claim with the lab folder.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of pods.")] = 2,
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs per pod.")] = 0,
+    out: Out = None,
+    folder: Folder = None,
+) -> None:
+    """Create a run and write a TrainJob for Kubeflow's trainer (runtime jax-distributed)."""
+    from labkit.runs import launch_scripts
+
+    _write_script(
+        experiment, folder, out, lambda run: launch_scripts.trainjob(run.info, n, image, claim, gpus)
+    )
+
+
+@launch_app.command("ray")
+def launch_ray(
+    experiment: Experiments,
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of processes.")] = 2,
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs per process.")] = 0,
+    cpus: Annotated[int, typer.Option(min=1, help="CPUs per process.")] = 1,
+    out: Out = None,
+    folder: Folder = None,
+) -> None:
+    """Create a run and write a Python file that trains it on a Ray cluster."""
+    from labkit.runs import launch_scripts
+
+    _write_script(experiment, folder, out, lambda run: launch_scripts.ray(run.store, run.info, n, gpus, cpus))
+
+
 def _write_script(
     experiment: Path, folder: Path | None, out: Path | None, write: Callable[[Any], str]
 ) -> None:

@@ -16,21 +16,36 @@ from typer.core import TyperGroup
 
 from labkit.cli import app as web_app
 from labkit.cli import (
+    assignment,
     bench,
     card,
+    challenge,
+    chat,
     check_labels,
+    cost,
+    diagnostics,
+    distill,
     docs,
     doctor,
+    export,
     fairness,
+    forecast,
     lab,
     launch,
     new,
     predict,
+    prune,
+    quantize,
+    recommend,
     runs,
     samples,
+    search,
+    segment,
     serve,
     study,
     train,
+    transcribe,
+    translate,
 )
 from labkit.cli.options import say
 from labkit.core.errors import LabkitError
@@ -63,9 +78,13 @@ app = typer.Typer(
 )  # fmt: skip
 
 
+#: Commands that train.
+COMPUTING = ("train", "study", "bench", "launch", "challenge", "distill")
+
+
 def main() -> None:
     """Entry point of the command. What computes begins once more, with memory in huge pages."""
-    computes = sys.argv[1:2] in (["train"], ["study"], ["bench"], ["launch"]) and "--help" not in sys.argv
+    computes = sys.argv[1:2] and sys.argv[1] in COMPUTING and "--help" not in sys.argv
     if computes and with_huge_pages() != dict(os.environ):
         os.execve(sys.executable, [sys.executable, "-m", "labkit", *sys.argv[1:]], with_huge_pages())
     try:
@@ -92,12 +111,30 @@ app.command()(docs.docs)
 app.command()(doctor.doctor)
 app.command()(bench.bench)
 app.command()(new.new)
+app.command()(assignment.assignment)
 app.command()(train.train)
 app.command()(study.study)
 app.command()(check_labels.check_labels)
 app.command()(predict.predict)
+app.command()(translate.translate)
+app.command()(chat.chat)
+app.command()(chat.prompt)
+app.command()(transcribe.transcribe)
+app.command()(forecast.forecast)
+app.command()(recommend.recommend)
+app.command()(segment.segment)
 app.command()(fairness.fairness)
+app.command()(cost.cost)
+app.command()(challenge.challenge)
+app.command()(distill.distill)
+app.command()(quantize.quantize)
+app.command()(prune.prune)
+app.command()(diagnostics.diagnostics)
+app.command()(search.index)
+app.command()(search.search)
+app.command()(search.ask)
 app.command()(card.card)
+app.command()(export.export)
 app.command()(serve.serve)
 app.add_typer(runs.runs_app, name="runs")
 app.add_typer(samples.samples_app, name="samples")

@@ -8,13 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from labkit.cli.options import say
+from labkit.cli.options import ScenarioOptions, say
+from labkit.cli.train import scenario_from
 from labkit.core.cache import write_atomic
 from labkit.core.errors import ConfigError, LabkitError, os_reason
 from labkit.i18n import _
 
 #: Modality of the rows → the architecture that is chosen, and its preset.
-USUAL = {"text": ("bert", "minilm-l6"), "image": ("cnn", ""), "audio": ("cnn", ""), "features": ("mlp", "")}
+USUAL = {"text": ("bert", "minilm-l6"), "image": ("cnn", ""), "audio": ("cnn", ""), "features": ("mlp", ""),
+         "series": ("dlinear", ""), "interactions": ("sasrec", "")}  # fmt: skip
 
 
 def new(
@@ -27,6 +29,11 @@ def new(
     label: Annotated[str | None, typer.Option(help="Column of the label (default: detected).")] = None,
     number: Annotated[str | None, typer.Option(help="Column of a number to predict.")] = None,
     features: Annotated[bool, typer.Option(help="Use the other columns as features, not a text.")] = False,
+    time: Annotated[str | None, typer.Option(help="Column of the times, for forecasts of --number.")] = None,
+    series: Annotated[
+        str | None, typer.Option(help="Column that names the series, where there are several.")
+    ] = None,
+    scenario: ScenarioOptions = None,
     force: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
 ) -> None:
     """Write an experiment file for DATA, with comments. Change it, then run `labkit train FILE`."""
@@ -39,14 +46,17 @@ def new(
         raise ConfigError(
             _("{out!r} already exists. Give another name with --out, or --force to replace it."), out=str(out)
         )
-    given: dict[str, Any] = {"text": text, "label": label, "number": number, "features": features or None}
+    given: dict[str, Any] = {"text": text, "label": label, "number": number, "features": features or None,
+                             "time": time, "series": series}  # fmt: skip
     rows = load(data, **{name: value for name, value in given.items() if value is not None})
-    name, usual = USUAL[rows.schema.modality]
+    name, usual = ("unet", "small") if rows.schema.mask_classes else USUAL[rows.schema.modality]
     name, preset = (
         (name, preset if preset is not None else usual) if model in (None, name) else (model, preset or "")
     )
     config = models[name](**({"preset": preset} if preset else {}))
-    rows, experiment = experiment_of(rows, config, False, {} if task is None else {"task": task})
+    options: dict[str, Any] = {"task": task, "scenario": scenario_from(scenario)}
+    options = {name: value for name, value in options.items() if value is not None}
+    rows, experiment = experiment_of(rows, config, False, options)
     try:
         write_atomic(out, commented(experiment.for_rows(rows)))
     except OSError as error:

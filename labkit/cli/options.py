@@ -20,6 +20,17 @@ Plugins = Annotated[
 ]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run id or name.")]
 Positive = Annotated[str | None, typer.Option(help="Class that counts as positive (default: detected).")]
+ScenarioOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--scenario", metavar="NAME=VALUE",
+        help="What the model is for: positive=spam, false_negative=10, volume=500 …; may be repeated.",
+    ),
+]  # fmt: skip
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Change a setting: --set train.epochs=5, or epochs=5."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

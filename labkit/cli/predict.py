@@ -15,7 +15,7 @@ from labkit.core.text import one_line
 from labkit.i18n import _
 
 if TYPE_CHECKING:
-    from labkit.inference.predictor import Predictor
+    from labkit.inference.registry import RowPipeline
 
 #: Rows of a table that are predicted, and held in memory, at a time.
 CHUNK = 1024
@@ -62,14 +62,14 @@ def predict(
     plugin: Plugins = None,
 ) -> None:
     """Predict for texts, images or sounds, or for each row of a table. The output adds the columns predicted,
-    confidence and the probability of each class, or the predicted numbers."""
+    confidence and the probability of each class, the predicted numbers, or the words and their tags."""
     if bool(given) == (file is not None):
         raise ConfigError(
             _("give texts or --file: labkit predict RUN 'some text', labkit predict RUN --file x.csv")
         )
     from labkit import api as front
 
-    predictor = front.predictor(model, folder=folder, plugins=plugin or ())
+    predictor = front.row_predictor(model, folder=folder, plugins=plugin or ())
     if file is None:
         examples, pairs = _examples(predictor, given or [], pair)
         found = predictor.predictions(examples, pairs, unsure_below=unsure_below)
@@ -95,7 +95,9 @@ def predict(
     say(f"{written.rows} rows in {out}", err=True)
 
 
-def _examples(predictor: Predictor, given: list[str], pair: str | None) -> tuple[list[Any], list[str] | None]:
+def _examples(
+    predictor: RowPipeline, given: list[str], pair: str | None
+) -> tuple[list[Any], list[str] | None]:
     """What the arguments of ``predict`` name: texts, or the files of pictures and sounds."""
     from labkit.data.model_input import ENDINGS, files_in, is_place
 

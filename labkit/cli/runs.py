@@ -136,6 +136,44 @@ def audit(
     say(json.dumps(report.to_dict(), indent=1) if as_json else str(report))
 
 
+@runs_app.command("export")
+def export_metrics(
+    ctx: typer.Context,
+    run: RunName,
+    to: Annotated[str, typer.Option(help="csv, tensorboard, mlflow, trackio or wandb.")] = "csv",
+    target: Annotated[
+        str,
+        typer.Option(
+            help="CSV file, log folder of TensorBoard, tracking URI of MLflow, project of Trackio, or folder for W&B."
+        ),
+    ] = "",
+    follow: Annotated[bool, typer.Option("--follow", help="Keep copying until the run is over.")] = False,
+    folder: Folder = None,
+) -> None:
+    """Copy the metrics of a run for another tool."""
+    from labkit import api as front
+
+    copy = front.open_run(run, folder=folder or ctx.obj).export_metrics(to, target, follow=follow)
+    if follow:
+        say(copy.place, err=True)
+    copy.wait()
+    say(f"{copy.count:,} values: {copy.place}")
+
+
+@runs_app.command("import")
+def import_metrics(
+    ctx: typer.Context,
+    source: Annotated[str, typer.Argument(help="csv, tensorboard, mlflow, trackio or wandb.")],
+    target: Annotated[str, typer.Argument(help="Where the runs are, as for export.")] = "",
+    folder: Folder = None,
+) -> None:
+    """Enter the runs of another tool, to compare their curves."""
+    from labkit import api as front
+
+    found = front.import_runs(source, target, folder=folder or ctx.obj)
+    say("\n".join(f"{run.name} ({run.id})" for run in found) or "no runs")
+
+
 @runs_app.command()
 def stop(ctx: typer.Context, run: RunName, folder: Folder = None) -> None:
     """Stop a run before its next step; the model is saved."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from labkit.cli.options import Folder, say
-from labkit.cli.train import parsed
+from labkit.cli.options import Folder, ScenarioOptions, say
+from labkit.cli.train import parsed, scenario_from
 from labkit.core.errors import ConfigError
 from labkit.i18n import _
 
@@ -40,6 +40,7 @@ def study(
         list[str] | None,
         typer.Option("--price", metavar="NAME=VALUE", help="hour, kwh, hosted (1,000 answers) or currency."),
     ] = None,
+    scenario: ScenarioOptions = None,
     name: Annotated[str, typer.Option(help="Name of the study.")] = "study",
     resume: Annotated[str | None, typer.Option(metavar="STUDY", help="Continue this study.")] = None,
     stop: Annotated[
@@ -71,7 +72,8 @@ def study(
         rows, candidates = _candidates(files, vary or [], samples, sampler)
         made = choosing.study(
             rows, candidates, budget=budget, eta=eta, finish=finish, baselines=baselines, cost=cost,
-            prices=parsed(prices or []), name=name, folder=folder, background=False,
+            prices=parsed(prices or [], "--price", "hour=2"), scenario=scenario_from(scenario), name=name,
+            folder=folder, background=False,
         )  # fmt: skip
         _print(made)
 
