@@ -7,10 +7,10 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from labkit.core import html, plugins
 from labkit.core.config import known_settings, read_text
@@ -23,7 +23,7 @@ from labkit.i18n import _
 from labkit.planning import experiment_of
 from labkit.runs import liveness, repair_log
 from labkit.runs.handle import RunHandle, model_of
-from labkit.runs.overview import COLUMNS, overview
+from labkit.runs.overview import COLUMNS, flat_settings, overview
 from labkit.runs.store import RunInfo, Store, StoreError
 from labkit.train.callback_specs import check_callbacks, check_importable, specs_of
 from labkit.train.callbacks import Callback
@@ -37,20 +37,34 @@ if TYPE_CHECKING:
     from labkit.evaluate.calibration import Calibration
     from labkit.evaluate.card import ModelCard
     from labkit.evaluate.compare import Comparison
+    from labkit.evaluate.diagnostics import DiagnosticReport
     from labkit.evaluate.evaluate import EvaluationReport
     from labkit.evaluate.fairness import FairnessReport, GroupThresholds
+    from labkit.evaluate.forecast import ForecastReport
     from labkit.evaluate.membership import MembershipReport
+    from labkit.evaluate.recommend import RecommendReport
     from labkit.evaluate.report import ClassificationReport
     from labkit.evaluate.scores import Scores
+    from labkit.evaluate.segmentation import SegmentationReport
+    from labkit.evaluate.speech import SpeechReport
+    from labkit.evaluate.translation import TranslationReport
     from labkit.explain.explanation import AttentionWeights, Explanation
+    from labkit.inference.drift import DriftResult
     from labkit.inference.fill_mask import TokenPrediction
     from labkit.inference.pipeline import Pipeline
     from labkit.inference.predictor import Predictor
+    from labkit.inference.prompting import PromptClassifier
+    from labkit.inference.registry import RowPipeline
     from labkit.inference.server import Endpoint
     from labkit.more_labels import LearningCurve
+    from labkit.runs.tracking.copies import MetricsExport
+    from labkit.search.challenge import Challenge
+    from labkit.tasks.scenario import Scenario
     from labkit.train.experiment import ModelSource
 
 Opened = TypeVar("Opened", bound="Pipeline")
+#: What can be served: a run, its id or name, an exported folder, or a predictor.
+Servable: TypeAlias = "Run | RowPipeline | str | Path"
 #: Seconds for which a run in the foreground goes on while its store cannot be read.
 UNREADABLE = 300.0
 
@@ -66,6 +80,13 @@ class Run(RunHandle):
         from labkit.inference.predictor import Predictor
 
         return self._pipeline(Predictor)
+
+    @property
+    def row_predictor(self) -> RowPipeline:
+        """The trained model as it answers rows of tables: a predictor, or what tags words."""
+        from labkit.inference.registry import row_kind
+
+        return self._pipeline(row_kind(self.experiment.task))
 
     def _pipeline(self, kind: type[Opened]) -> Opened:
         """The trained model opened as ``kind``."""
@@ -103,6 +124,26 @@ class Run(RunHandle):
 
         return self._pipeline(TextGenerationPipeline).stream(prompt, **settings)
 
+    def chat(self, messages: str | Sequence[Mapping[str, str]], **settings: object) -> str:
+        """Answer a question or a conversation; see :meth:`labkit.TextGenerationPipeline.chat`."""
+        from labkit.inference.text_generation import TextGenerationPipeline
+
+        return self._pipeline(TextGenerationPipeline).chat(messages, **settings)
+
+    def stream_chat(self, messages: str | Sequence[Mapping[str, str]], **settings: object) -> Iterator[str]:
+        """Answer, and yield the answer so far while it is generated; see
+        :meth:`labkit.TextGenerationPipeline.stream_chat`."""
+        from labkit.inference.text_generation import TextGenerationPipeline
+
+        return self._pipeline(TextGenerationPipeline).stream_chat(messages, **settings)
+
+    def next_tokens(self, prompt: str, top: int = 10, **settings: object) -> list[TokenPrediction]:
+        """The most likely next tokens after a prompt, with their probabilities; see
+        :meth:`labkit.TextGenerationPipeline.next_tokens`."""
+        from labkit.inference.text_generation import TextGenerationPipeline
+
+        return self._pipeline(TextGenerationPipeline).next_tokens(prompt, top, **settings)
+
     @known_settings
     def fill(self, text: str, pair: str | None = None, *, top: int = 5) -> list[list[TokenPrediction]]:
         """Predict the tokens at each ``[MASK]``; see :meth:`labkit.FillMaskPipeline.fill`."""
@@ -125,6 +166,41 @@ class Run(RunHandle):
 
         return self._pipeline(EmbeddingPipeline).embed(texts)
 
+    def forecast(self, table: RowSource | None = None, **options: Any) -> pd.DataFrame:
+        """Forecast the next steps of time series, by default of the rows of this run; see
+        :meth:`labkit.ForecastPipeline.forecast`."""
+        from labkit.inference.forecasting import ForecastPipeline
+
+        return self._pipeline(ForecastPipeline).forecast(self.rows if table is None else table, **options)
+
+    def transcribe(self, sounds: Any, **settings: Any) -> Any:
+        """Transcribe sounds, WAV files or arrays; see :meth:`labkit.SpeechRecognitionPipeline.transcribe`."""
+        from labkit.inference.speech_recognition import SpeechRecognitionPipeline
+
+        return self._pipeline(SpeechRecognitionPipeline).transcribe(sounds, **settings)
+
+    def recommend(
+        self, items: Sequence[str] = (), *, user: str | None = None, count: int = 10, seen: bool = False
+    ) -> pd.DataFrame:
+        """Recommend what comes next after some items, or to a user of the rows of this run; see
+        :meth:`labkit.RecommendPipeline.recommend`."""
+        from labkit.inference.recommending import RecommendPipeline
+
+        pipeline = self._pipeline(RecommendPipeline)
+        if (user is None) == (not items):
+            raise ConfigError(_("give either items or a user: run.recommend([…]) or run.recommend(user=…)."))
+        return (
+            pipeline.recommend(items, count, seen)
+            if user is None
+            else pipeline.for_user(self.rows, user, count, seen)
+        )
+
+    def segment(self, pictures: Any) -> Any:
+        """The class of every pixel of pictures; see :meth:`labkit.SegmentationPipeline.segment`."""
+        from labkit.inference.segmenting import SegmentationPipeline
+
+        return self._pipeline(SegmentationPipeline).segment(pictures)
+
     def translate(self, texts: str | Sequence[str], **settings: object) -> Any:
         """Generate target texts from source texts; see :meth:`labkit.TranslationPipeline.translate`."""
         from labkit.inference.translation import TranslationPipeline
@@ -146,24 +222,70 @@ class Run(RunHandle):
         return self._pipeline(QuestionAnsweringPipeline).answer(questions, paragraphs, threshold=threshold)
 
     @known_settings
-    def evaluate(self, split: str = "test", baselines: bool = True) -> EvaluationReport | Scores:
+    def tag(self, sentences: str | Sequence[str] | Sequence[Sequence[str]]) -> Any:
+        """A tag for every word of sentences; see :meth:`labkit.TokenClassificationPipeline.tag`."""
+        from labkit.inference.tagging import TokenClassificationPipeline
+
+        return self._pipeline(TokenClassificationPipeline).tag(sentences)
+
+    @known_settings
+    def evaluate(
+        self, split: str = "test", baselines: bool = True, scenario: Scenario | None = None
+    ) -> EvaluationReport | ForecastReport | RecommendReport | SegmentationReport | Scores:
         """Evaluate the model on a split: scores with confidence intervals, confusion matrix, errors and
         baselines.
 
+        With a ``scenario``, or one that the run was trained with, ``report.decision`` has the expected cost of its
+        decisions a day, by the threshold of the least cost on the validation rows
+        (:mod:`labkit.evaluate.decision`).
+
         Other tasks have their own metrics: loss, perplexity, accuracy … The baseline of a language model is
-        an n-gram model of the training rows (:mod:`labkit.evaluate.ngram`).
+        an n-gram model of the training rows (:mod:`labkit.evaluate.ngram`). Translations (greedy) are scored by
+        BLEU and chrF++ and compared with a translation memory; see :meth:`translation_report`.
         """
         from labkit.evaluate import run_report
 
-        report = run_report.evaluate_run(self, split, baselines)
-        self.store.update(
-            self.id, summary={f"{split}_{name}": value for name, value in report.scores.items()}
-        )
+        report = run_report.evaluate_run(self, split, baselines, scenario)
+        found = dict(report.scores)
+        if report.decision is not None:
+            found["cost"] = report.decision.cost
+        self.store.update(self.id, summary={f"{split}_{name}": value for name, value in found.items()})
         return report
 
-    def compare(self, other: Run | ClassificationReport, split: str = "test") -> Comparison:
-        """Compare with another run on the same rows: scores, difference with confidence interval, McNemar's
-        exact test."""
+    def translation_report(
+        self, split: str = "test", baselines: bool = True, **settings: Any
+    ) -> TranslationReport:
+        """Translate a split and score it: BLEU and chrF++ with intervals, on all sources and on those that do not
+        occur in the training split, and the paired gain over a translation memory.
+
+        Args:
+            split: which rows; of more than 2,000 (200 for models of 20 M parameters or more) a random sample.
+            baselines: compare with a translation memory of the training split.
+            **settings: those of :meth:`labkit.TranslationPipeline.translate`, such as ``beams=4``.
+        """
+        from labkit.evaluate import run_report
+
+        return run_report.translations_of(self, split, baselines, **settings)
+
+    def speech_report(self, split: str = "test", baselines: bool = True, **settings: Any) -> SpeechReport:
+        """Transcribe a split and score it: character and word error rates with intervals and aligned errors, and the
+        paired gain over the most frequent transcript and the nearest training recording.
+
+        Args:
+            split: which rows; of more than 500 a random sample.
+            baselines: compare with the most frequent transcript and the nearest recording of the training split.
+            **settings: ``group``, a column for rates by group; ``beams``, to compare with a beam search with a language
+                model; see :func:`labkit.evaluate.speech.speech_report`.
+        """
+        from labkit.evaluate import run_report
+
+        return run_report.transcripts_of(self, split, baselines, **settings)
+
+    def compare(
+        self, other: Run | ClassificationReport | PromptClassifier, split: str = "test"
+    ) -> Comparison:
+        """Compare with another run, or with a prompted language model (:class:`labkit.PromptClassifier`), on the same
+        rows: scores, difference with confidence interval, McNemar's exact test."""
         from labkit.evaluate import run_report
 
         return run_report.compare(self, other, split)
@@ -180,6 +302,13 @@ class Run(RunHandle):
         from labkit.evaluate import run_report
 
         return run_report.slices(self, by, split)
+
+    def challenge(self, rows: RowSource, challenger: Run | None = None, **settings: Any) -> Challenge:
+        """Retrain with new rows, and compare on new rows that neither model has seen, by a stated rule; ``settings``
+        are those of :func:`labkit.search.challenge.challenge`."""
+        from labkit.search.challenge import challenge
+
+        return challenge(self, rows, challenger, watch=_foreground, **settings)
 
     def more_labels(self, **settings: Any) -> LearningCurve:
         """What more labels are worth to this model: it is trained on nested subsets of its training rows, and
@@ -212,6 +341,26 @@ class Run(RunHandle):
 
         return run_report.fairness(self, columns, split, positive, min_rows)
 
+    def diagnostics(
+        self,
+        split: str = "test",
+        positive: str | None = None,
+        specificity: float = 0.95,
+        baselines: bool = True,
+    ) -> DiagnosticReport:
+        """AUROC, average precision, Brier score and sensitivity at a specificity with intervals, and the decision
+        curve of one class.
+
+        Args:
+            split: which rows.
+            positive: the class; default: the one named as positive, else the rarest.
+            specificity: at which the sensitivity is given.
+            baselines: include baselines fitted on the training rows.
+        """
+        from labkit.evaluate import run_report
+
+        return run_report.diagnostics(self, split, positive, specificity, baselines)
+
     def group_thresholds(
         self,
         columns: str | Sequence[str],
@@ -242,18 +391,20 @@ class Run(RunHandle):
         """
         from labkit.evaluate.audit import audit_run
 
-        report = audit_run(self, split, references=references, canaries=canaries, seed=seed)
-        found = {"membership_auroc": report.scores["auroc"], "membership_tpr": report.scores["tpr"]}
-        self.store.update(self.id, summary=found)
-        return report
+        return audit_run(self, split, references=references, canaries=canaries, seed=seed)
 
     def explain(self, example: object, pair: str | None = None, **settings: Any) -> Explanation:
         """Explain a prediction: attributions for and against a class; see ``Explainer.explain``."""
         return self.predictor.explain(example, pair, **settings)
 
     def attention(self, text: str, pair: str | None = None) -> AttentionWeights:
-        """Attention weights of a BERT for one text, [layers, heads, tokens, tokens]."""
-        return self.predictor.attention(text, pair)
+        """Attention weights of a BERT for one text, [layers, heads, tokens, tokens]; of a translation model
+        cross-attention, [layers, heads, target tokens, source tokens], of its translation or of ``pair``."""
+        from labkit.inference.registry import pipeline_of
+        from labkit.inference.translation import TranslationPipeline
+
+        tool = pipeline_of(self)
+        return (tool if isinstance(tool, TranslationPipeline) else self.predictor).attention(text, pair)
 
     def card(
         self,
@@ -266,35 +417,101 @@ class Run(RunHandle):
         licence: str = "",
         split: str = "test",
         measure: bool = True,
+        scenario: Scenario | None = None,
+        language: str = "en",
     ) -> ModelCard:
-        """The model card: intended use, data with hash and licences, leaks and personal data found, scores with
-        intervals and baselines, groups, privacy, size, latency, energy and limits, with the metadata of the Hugging
-        Face hub; see :func:`labkit.evaluate.card.model_card`. ``run.export(folder, card=card)`` writes it."""
+        """The model card: scenario and intended use, data with hash and licences, leaks and personal data found,
+        scores with intervals and baselines, groups, privacy, size, latency, energy and limits, with the metadata of
+        the Hugging Face hub; see :func:`labkit.evaluate.card.model_card`. ``run.export(folder, card=card)`` writes
+        it."""
         from labkit.evaluate.card import model_card
 
         names = [groups] if isinstance(groups, str) else groups
         return model_card(
             self, intended_use=intended_use, out_of_scope=out_of_scope, limits=limits, groups=names, positive=positive,
-            licence=licence, split=split, measure=measure,
+            licence=licence, split=split, measure=measure, scenario=scenario, language=language,
         )  # fmt: skip
 
-    def export(self, folder: str | Path, card: ModelCard | None = None) -> Path:
+    def export(
+        self,
+        folder: str | Path,
+        card: ModelCard | None = None,
+        *,
+        onnx: bool = False,
+        int8: bool = False,
+        stablehlo: bool = False,
+        page: bool = False,
+        web: str | Path = "",
+        apps: Sequence[str] = (),
+    ) -> Path:
         """Export the model to a folder that :class:`labkit.Predictor` loads, with a README.md; ``card`` (:meth:`card`)
         makes it a full model card.
+
+        Args:
+            folder: a new one.
+            card: the model card (:meth:`card`).
+            onnx: write ``model.onnx``, with variable batch and length, and ``onnx.json``, which describes its inputs,
+                outputs and preprocessing. Both need the extra "onnx".
+            int8: write ``model.int8.onnx`` too, with weights of 8 bits, and its score on the test rows.
+            stablehlo: write ``model.stablehlo``, which ``jax.export.deserialize`` reads for about six months.
+            page: write ``page/index.html`` too, which answers texts, pictures or rows of a table in a browser without a
+                network.
+            web: folder or ``.tgz`` of the npm package onnxruntime-web for the page; by default ``npm pack`` fetches it
+                once.
+            apps: programs that use the folder: "docker" (a Dockerfile of ``labkit serve``), "gradio" (``app.py``, a
+                page in the browser).
+
+        Files of ONNX and StableHLO are written only if they agree with labkit to 1e-4 on 100 rows of the run.
 
         Text models give the same predictions in transformers: ``AutoTokenizer`` and the class named in
         config.json load the folder. A head on a pooling that transformers does not support is written as a
         sentence-transformers folder whose embeddings are the logits.
 
         Raises:
-            ConfigError: the folder is not empty, or other libraries would compute other results from this
-                model.
+            ConfigError: the folder is not empty, other libraries would compute other results from this model, or it
+                computes what a format has no operation for; the message names it.
+            ExtraError: the extra "onnx" is not installed.
         """
-        from labkit.inference.export import export
+        from labkit.evaluate.formats import Formats, export_run
+        from labkit.inference.app_files import check_apps, write_apps
 
-        return export(
-            self.experiment, model_of(self.info)[0], Path(folder), "" if card is None else card.text
-        )
+        check_apps(apps)
+        formats = Formats(onnx, int8, stablehlo, page, web)
+        made = export_run(self, Path(folder), "" if card is None else card.text, formats)
+        write_apps(made, apps, self.experiment)
+        return made
+
+    def drift(
+        self, examples: object, pairs: Sequence[str] | None = None, *, level: float = 0.02
+    ) -> DriftResult:
+        """Test whether new examples come from the distribution of the training rows: a permutation test of the
+        energy distance on the inputs of the model (:mod:`labkit.inference.drift`).
+
+        Args:
+            examples, pairs: at least 20, as :meth:`predict` takes them.
+            level: the false-alarm rate.
+        """
+        from labkit.inference.drift import DriftTest
+
+        return DriftTest(self.predictor, self.rows, level)(examples, pairs)
+
+    def export_metrics(self, to: str, target: str | Path = "", *, follow: bool = False) -> MetricsExport:
+        """Copy the metrics of the run for another tool; the run store keeps the original.
+
+        Args:
+            to: "csv", "tensorboard", "mlflow", "trackio" or "wandb" (offline). All but "csv" need the extra of that
+                name.
+            target: a CSV file; a log folder of TensorBoard; a tracking URI of MLflow; a project of Trackio; a folder
+                for W&B. An earlier copy of this run at the same target is replaced (W&B: a new folder).
+            follow: keep copying, in a thread, until the run is over; ``wait()`` of the result blocks until then.
+
+        Raises:
+            ExtraError: the library is not installed.
+            FolderError: the target cannot be written.
+        """
+        from labkit.runs.tracking.copies import MetricsExport
+
+        return MetricsExport(self.store, self.id, to, str(target), follow)
 
     def push_to_hub(
         self,
@@ -355,9 +572,11 @@ class Runs(Sequence[Run]):
     ``overview()`` has a line for each; ``to_pandas()`` all scores and the settings in which they differ.
     """
 
-    def __init__(self, store: Store):
+    def __init__(self, store: Store, only: Collection[str] | None = None):
         self.store = store
         self._infos, self._unreadable = store.runs(), store.unreadable()
+        if only is not None:
+            self._infos = [info for info in self._infos if info.id in only]
 
     def __len__(self) -> int:
         return len(self._infos)
@@ -373,7 +592,7 @@ class Runs(Sequence[Run]):
         """One row per run: status, scores, and all settings in which the runs differ."""
         import pandas as pd
 
-        table = [{**_headline(info), **_flat(info)} for info in self._infos]
+        table = [{**_headline(info), **flat_settings(info)} for info in self._infos]
         frame = pd.DataFrame(table, columns=None if table else list(_headline(RunInfo("", "", Path()))))
         fixed = list(_headline(self._infos[0])) if self._infos else list(frame.columns)
         varied = [
@@ -459,10 +678,12 @@ def fit(
         rows.
         callbacks: objects of subclasses of :class:`~labkit.Callback`, called during training. For ``detach``
             they must be importable; ``run.resume()`` creates importable ones anew from the experiment.
-        **options: ``task``, a name ("classify", "multilabel", "regress", "lm", "pretrain", "qa", "seq2seq",
-            "embed") or its settings; settings of the task (``max_length``, ``class_weights`` …), the training
-            (``epochs``, ``batch_size``, ``seed``, ``patience`` …) and the optimizer (``learning_rate``,
-            ``warmup``, ``freeze`` …); see :mod:`labkit.train.experiment`.
+        **options: ``scenario`` (:class:`labkit.Scenario`: the decision, the cost of its mistakes, its limits);
+            ``task``, a name ("classify", "multilabel", "regress", "lm", "pretrain", "qa", "tag", "seq2seq",
+            "embed", "forecast", "recommend", "segment", "asr") or its settings; settings of the task
+            (``max_length``, ``class_weights`` …), the training (``epochs``, ``batch_size``, ``seed``, ``patience`` …)
+            and the optimizer (``learning_rate``, ``warmup``, ``freeze`` …); see :mod:`labkit.train.experiment`.
+            ``warm_start``, a run or model folder, lets training begin from its weights.
 
     Returns:
         The run. As the last line of a notebook cell it shows its live panel.
@@ -476,6 +697,10 @@ def fit(
     detach = detach or processes > 1
     if detach:
         check_importable(callbacks)
+    if isinstance(start := options.get("warm_start"), RunHandle):
+        options["warm_start"] = str(model_of(start.info)[0])
+    elif isinstance(start, Path):
+        options["warm_start"] = str(start)
     rows, experiment = experiment_of(rows, model, accept_leakage, options, name)
     if detach:
         plugins.check_elsewhere(experiment.plugins)
@@ -553,6 +778,30 @@ def open_run(run: str, folder: str | Path | None = None) -> Run:
     return Run(Store(folder), run)
 
 
+@known_settings
+def import_runs(source: str, target: str | Path = "", *, folder: str | Path | None = None) -> Runs:
+    """Enter the runs of another tool in a lab folder, to compare their curves; they have no model.
+
+    A metric named ``eval/loss`` or ``val_loss`` becomes the loss of the validation rows, as the metrics of labkit are
+    named. A run that was imported before is replaced.
+
+    Args:
+        source: "csv", "tensorboard", "mlflow", "trackio" or "wandb" (offline).
+        target: where they are, as in :meth:`Run.export_metrics`.
+        folder: the lab folder.
+
+    Returns:
+        The imported runs.
+
+    Raises:
+        DataError: the target cannot be read.
+    """
+    from labkit.runs.tracking.copies import import_runs
+
+    store = Store(folder)
+    return Runs(store, import_runs(store, source, str(target)))
+
+
 def predictor(run: str | Path, folder: str | Path | None = None, plugins: Sequence[str] = ()) -> Predictor:
     """Load the trained model of a run (id or name), or of a folder written by ``run.export``.
 
@@ -565,9 +814,20 @@ def predictor(run: str | Path, folder: str | Path | None = None, plugins: Sequen
     return open_run(str(run), folder).predictor
 
 
+def row_predictor(
+    run: str | Path, folder: str | Path | None = None, plugins: Sequence[str] = ()
+) -> RowPipeline:
+    """As :func:`predictor`, also for models that tag words."""
+    from labkit.inference.registry import row_pipeline
+
+    if (Path(run) / "labkit.toml").exists():
+        return row_pipeline(run, plugins)
+    return open_run(str(run), folder).row_predictor
+
+
 @known_settings
 def serve(
-    model: Run | Predictor | str | Path,
+    model: Servable | Mapping[str, Servable],
     *,
     host: str = "127.0.0.1",
     port: int = 0,
@@ -578,35 +838,76 @@ def serve(
     characters: int = 10_000,
     patience: float | None = None,
     connections: int = 400,
+    batch: int = 32,
+    drain: float = 0.0,
+    drift: bool | RowSource = False,
     folder: str | Path | None = None,
     plugins: Sequence[str] = (),
 ) -> Endpoint:
-    """Serve a model over HTTP in a background thread until ``close()``; see ``Endpoint``.
+    """Serve one or several models over HTTP in a background thread until ``close()``; see ``Endpoint``.
 
     Args:
-        model: a run, its id or name, a folder written by ``run.export``, or a predictor.
+        model: a run, its id or name, a folder written by ``run.export``, or a predictor; or several of them by name.
         host, port, token, rate: address, authentication token, and maximum requests per second and client.
         hosts: additional accepted Host headers, such as the name of a proxy.
         examples, characters: maximum examples per request, and characters per text.
         patience: timeout in seconds for reading a request, for predicting, and for sending the response
         (default: 10).
         connections: maximum simultaneous connections.
+        batch: maximum examples of concurrent requests that are predicted together; 1: no batching.
+        drain: seconds for which a closing endpoint still accepts requests while ``/health/ready`` is 503.
+        drift: test every 100 new examples against the training rows. True: those of the run; or the rows themselves,
+            with which an exported folder was trained.
         folder: the lab folder, for a run by name.
         plugins: modules that the settings of an exported folder may have imported.
     """
+    from labkit.inference.drift import DriftTest
     from labkit.inference.predictor import Predictor
-    from labkit.inference.server import Endpoint
+    from labkit.inference.registry import ROW_PIPELINES
+    from labkit.inference.server import DEFAULT, Endpoint
 
-    if isinstance(model, Run):
-        model = model.predictor
-    found = model if isinstance(model, Predictor) else predictor(model, folder, plugins)
-    limits = {
-        "examples": examples,
-        "characters": characters,
-        "patience": patience,
-        "connections": connections,
-    }
-    return Endpoint(found, host, port, token, rate, hosts=hosts, **limits)
+    given = dict(model) if isinstance(model, Mapping) else {DEFAULT: model}
+
+    def load(name: str) -> RowPipeline:
+        source = given[name]
+        if isinstance(source, ROW_PIPELINES):
+            raise ConfigError(_("model {name!r} was given as an object; serve a folder or a run to reload it."),
+                              name=name)  # fmt: skip
+        return source.row_predictor if isinstance(source, Run) else row_predictor(source, folder, plugins)
+
+    opened = {name: each if isinstance(each, ROW_PIPELINES) else load(name) for name, each in given.items()}
+    tests = {}
+    if drift is not False:
+        for name, each in opened.items():
+            if not isinstance(each, Predictor):
+                raise ConfigError(_("model {name!r} has no test for drift: it tags words."), name=name)
+            tests[name] = DriftTest(each, _trained_on(given[name], drift, folder))
+    return Endpoint(
+        opened, host, port, token, rate, hosts=hosts, examples=examples, characters=characters, patience=patience,
+        connections=connections, batch=batch, drain=drain, load=load, drift=tests,
+    )  # fmt: skip
+
+
+def _trained_on(model: Servable, given: bool | RowSource, folder: str | Path | None) -> Rows:
+    """The rows that a served model was trained on."""
+    from labkit.inference.pipeline import experiment_in, is_folder
+
+    if given is True:
+        if isinstance(model, str | Path) and not is_folder(model):
+            model = open_run(str(model), folder)
+        if not isinstance(model, Run):
+            raise ConfigError(
+                _("an exported model has no training rows; give them: drift=rows, --drift-rows FILE.")
+            )
+        return model.rows
+    if isinstance(given, Rows):
+        return given
+    if isinstance(model, str | Path) and is_folder(model):
+        experiment = experiment_in(Path(model))
+        return experiment.data.replace(source=str(given)).load(experiment.task)
+    from labkit.data.io.load import load as load_rows
+
+    return load_rows(given)
 
 
 def _go(
@@ -705,19 +1006,3 @@ def _headline(info: RunInfo) -> dict[str, Any]:
         "parameters": summary.get("parameters"),
         "seconds": None if seconds is None else round(seconds, 1),
     }
-
-
-def _flat(info: RunInfo) -> dict[str, Any]:
-    """Every setting of the run's experiment, the names joined by dots."""
-    found: dict[str, Any] = {}
-
-    def walk(values: dict[str, Any], place: str) -> None:
-        for key, value in values.items():
-            if isinstance(value, dict):
-                walk(value, f"{place}{key}.")
-            else:
-                found[place + key] = value
-
-    walk(info.settings(), "")
-    found.pop("name", None)
-    return found

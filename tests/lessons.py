@@ -28,6 +28,8 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 SHOWN = {"text/plain", "text/html", "text/markdown", "text/latex", "image/svg+xml"}
+#: Characters of a line of code that a page of 1,000 pixels shows.
+WIDEST = 96
 #: How a lesson begins and how its last part is called, in either language.
 PROMISES, EXERCISES = ("**You will be able to**", "**学完这一课，你将能够**"), ("## Exercises", "## 练习")
 
@@ -116,6 +118,8 @@ def _code(notebook: dict[str, Any]) -> Iterator[str]:
         if re.search(r"^\s*[!%]|\b(?:pip|conda|apt-get)\b.*\binstall\b", source(cell), re.MULTILINE):
             yield f"{cell['id']} installs something or uses a magic"
             continue
+        if wide := [line for line in source(cell).splitlines() if len(line) > WIDEST]:
+            yield f"{cell['id']} has a line of {len(wide[0])} characters, at most {WIDEST} fit a rendered page"
         for node in ast.walk(ast.parse(source(cell))):
             yield from (f"{cell['id']} {problem}" for problem in _names(node))
             if isinstance(node, ast.Assert):
@@ -158,8 +162,12 @@ def _lesson(notebook: dict[str, Any], name: str) -> Iterator[str]:
     ):
         yield f"does not begin with a title and {PROMISES[0]}, as a list"
     starts = [cell for cell in texts if source(cell).startswith(EXERCISES)]
-    later = notebook["cells"][notebook["cells"].index(starts[-1]) :] if starts else []
+    at = notebook["cells"].index(starts[-1]) if starts else 0
+    later = notebook["cells"][at:] if starts else []
     asked = [found for cell in later for found in exercises(cell)]
+    early = [found for cell in notebook["cells"][:at] for found in exercises(cell)]
+    if early != [f"{name[:2]}.{letter}" for letter in "abcdefgh"[: len(early)]]:
+        yield f"questions before a cell is run: {', '.join(early)}; they must be {name[:2]}.a, {name[:2]}.b, …"
     if len(asked) < 2 or any("\n## " in source(cell) for cell in later):
         yield f"does not end with {EXERCISES[0]} of which two or more check themselves"
     if asked != [f"{name[:2]}.{number}" for number in range(1, len(asked) + 1)]:
@@ -168,7 +176,7 @@ def _lesson(notebook: dict[str, Any], name: str) -> Iterator[str]:
 
 def exercises(cell: dict[str, Any]) -> list[str]:
     """The exercises that a cell checks: ``lk.check("03.2", answer)``."""
-    return re.findall(r'\blk\.check\("([\d.]+)"', source(cell)) if cell["cell_type"] == "code" else []
+    return re.findall(r'\blk\.check\("(\d\d\.\w+)"', source(cell)) if cell["cell_type"] == "code" else []
 
 
 # --- running --------------------------------------------------------------------------------------------------------

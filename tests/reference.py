@@ -41,10 +41,16 @@ PAGES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "evaluation": ("Evaluation", ("evaluate", "explain", "folds"), ()),
     "inference": (
         "Inference",
-        ("inference", "smaller"),
-        ("labkit.inference.smaller:QuantizedPredictor", "labkit.inference.smaller:PrunedPredictor"),
+        ("inference", "smaller", "retrieval"),
+        (
+            "labkit.inference.smaller:QuantizedPredictor",
+            "labkit.inference.smaller:PrunedPredictor",
+            "labkit.retrieval.answers:TextAnswer",
+            "labkit.retrieval.rerank:cross_encoder",
+            "labkit.retrieval.rerank:pairs",
+        ),
     ),
-    "lab": ("The lab", ("app", "viz", "course", "i18n", "core"), ()),
+    "lab": ("The lab", ("app", "viz", "course", "broken_run", "i18n", "core"), ()),
 }
 #: Methods of every config, described once in concepts.md.
 OF_CONFIG = {name for name in vars(Config) if not name.startswith("_")}

@@ -36,9 +36,18 @@ def test_it_listens_here_only_and_asks_for_a_token(tmp_path: Path) -> None:
     assert call[:4] == [sys.executable, "-m", "voila", str(notebook)]
     size = f"--Voila.tornado_settings={{'websocket_max_message_size': {LARGEST}}}"
     rate = "--ZMQChannelsWebsocketConnection.limit_rate=False"
-    assert call[4:] == ["--Voila.ip=127.0.0.1", "--template=labkit", "--token", size, rate]
+    late = "--VoilaExecutor.iopub_timeout=120"
+    assert call[4:] == ["--Voila.ip=127.0.0.1", "--template=labkit", "--token", size, rate, late]
     mine = app.command(notebook, ["--token=abc", "--port=1", "--Voila.ip=0.0.0.0"])
-    assert mine[4:] == ["--template=labkit", size, rate, "--token=abc", "--port=1", "--Voila.ip=0.0.0.0"]
+    assert mine[4:] == [
+        "--template=labkit",
+        size,
+        rate,
+        late,
+        "--token=abc",
+        "--port=1",
+        "--Voila.ip=0.0.0.0",
+    ]
     assert app.environment(notebook)["JUPYTER_PATH"].split(os.pathsep)[0] == str(notebook.parent)
 
 

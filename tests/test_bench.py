@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
+from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from labkit.cli import bench
@@ -65,6 +67,16 @@ def test_the_median_of_pairs_is_not_moved_by_a_moment_that_was_slow_for_both() -
 
 def test_quartiles_of_one_value_are_that_value() -> None:
     assert driver.quartiles([2.0]) == (2.0, 2.0)
+
+
+@pytest.mark.parametrize(("count", "place"), [(5, 0), (6, 0), (9, 1), (20, 5), (200, 85)])
+def test_the_lower_end_of_the_interval_of_a_median(count: int, place: int) -> None:
+    """Ranks of the tables of the sign test: of 20 values the sixth, of 200 the 86th."""
+    values = np.random.default_rng(0).permutation(count).astype(float).tolist()
+    assert driver.lower_bound(values) == place
+    if count >= 6:
+        at_most = scipy.stats.binom(count, 0.5).cdf
+        assert at_most(place) <= 0.025 < at_most(place + 1)
 
 
 def test_a_worker_that_dies_is_told_with_the_end_of_its_standard_error(tmp_path: Path) -> None:
@@ -185,6 +197,77 @@ def test_a_case_is_prepared_as_a_run_would_be(name: str, shape: tuple[int, ...])
         assert "head" in " ".join(case.params)
 
 
+def test_bytes_that_a_program_moves() -> None:
+    """Of a product and a sum, and of a loop over stacked layers, each slice of which is read and written once."""
+
+    def layers(x: Any, stack: Any) -> Any:
+        return jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, stack)[0]
+
+    moved = bench.module("traffic").moved
+    text = jax.jit(lambda a, b: a @ b).lower(jnp.ones((64, 32)), jnp.ones((32, 16))).compile().as_text()
+    assert moved(text, 1) == 4 * (64 * 32 + 32 * 16 + 64 * 16)
+    text = jax.jit(layers).lower(jnp.ones((64, 64)), jnp.ones((5, 64, 64))).compile().as_text()
+    least = 5 * 4 * 64 * 64 * (1 + 3 + 1)  # a slice is read, a product of two made, and tanh written
+    assert least <= moved(text, 5) <= 2.2 * least
+
+
+def test_weights_are_counted_once_in_the_type_that_is_read(tmp_path: Path) -> None:
+    save_file(
+        {"a": np.zeros((3, 5), np.float32), "b": np.zeros(7, np.float16)}, tmp_path / "model.safetensors"
+    )
+    weight_bytes = bench.module("answering").weight_bytes
+    assert (weight_bytes(tmp_path, "bfloat16"), weight_bytes(tmp_path, "float32")) == (44, 88)
+
+
+def test_a_peer_at_its_best_groups_texts_by_length_and_tries_to_compile() -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    code = (
+        "import sys, json; sys.argv = ['x', 'turns']; sys.path.insert(0, sys.argv[0]);"
+        "from labkit.benchmarks import hf_worker as w;"
+        "print(json.dumps([w.variants_of({}), w.variants_of({'at_best': True})]))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    usual, best = json.loads(told)
+    assert {v["sampling"] for v in usual.values()} == {"random"} and not any(
+        v["compiled"] for v in usual.values()
+    )
+    assert {v["sampling"] for v in best.values()} == {"group_by_length"}
+    assert {v["compiled"] for v in best.values()} == {False, True}
+
+
+def test_the_device_is_shown_with_its_peer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {
+        "name": "BERT base", "rows": 64, "length": 512, "precision": "bfloat16", "tokens_per_second": 250_000.0,
+        "mfu": 0.36, "memory_bytes": 3e10,
+        "peer": [
+            {"name": "eager", "tokens_per_second": 125_000.0, "mfu": 0.18, "memory_bytes": 2e10, "ratio": 2.0},
+            {"name": "compiled", "left_out": "no C++ compiler"},
+        ],
+    }  # fmt: skip
+    found = {
+        "device": "H200", "settings": [row, {"name": "BERT large", "left_out": "no time left"}], "value": 0.36,
+        "product_flops_per_second": 7e14, "data_sheet_flops_per_second": 9.89e14, "bytes_per_second": 4e12,
+    }  # fmt: skip
+    monkeypatch.setattr(bench.module("device"), "training", lambda say, python: found)
+    shown = CliRunner().invoke(
+        app, ["bench", "--device", "--json", str(tmp_path / "d.json")], env={"COLUMNS": "160"}
+    )
+    for part in (
+        "250,000",
+        "36.0%",
+        "125,000",
+        "no C++ compiler",
+        "no time left",
+        "989 T",
+        "247 FLOP a byte",
+    ):
+        assert part in shown.stdout
+    assert json.loads((tmp_path / "d.json").read_text())["device"] == found
+    wrong = CliRunner().invoke(app, ["bench", "--device", "--peer", "hf"])
+    assert wrong.exit_code == 2 and "--device is measured alone" in wrong.stderr
+
+
 # --- figures, table, command --------------------------------------------------------------------------------
 
 
@@ -242,7 +325,10 @@ def test_what_takes_minutes_is_measured_only_when_asked_for() -> None:
     ("asked", "said"),
     [
         ({"peer": "tortch"}, "unknown peer 'tortch'. Did you mean 'torch'"),
-        ({"peer": "hf", "case": "mlp"}, "unknown case 'mlp' for 'hf'. Available: bert, datapath."),
+        (
+            {"peer": "hf", "case": "mlp"},
+            "unknown case 'mlp' for 'hf'. Available: bert, bert-best, classify, embed, generate, ",
+        ),
         ({"case": "mlp"}, "--case mlp needs a peer: --peer torch."),
         ({"names": ["paddin"]}, "unknown figure 'paddin'. Did you mean 'padding'"),
     ],
@@ -282,7 +368,7 @@ def test_help_and_errors_of_the_command() -> None:
 
 
 def test_workers_of_peers_know_nothing_of_labkit() -> None:
-    for name in ("hf", "keras", "torch"):
+    for name in ("hf", "hf_answer", "hf_device", "keras", "torch"):
         assert "import labkit" not in (source := (FOLDER / f"{name}_worker.py").read_text()), name
         assert "from labkit" not in source, name
     code = (

@@ -96,6 +96,7 @@ def front(monkeypatch) -> SimpleNamespace:
     module = ModuleType("labkit.api")
     module.train, module.open_run = entry("train", fake.run), entry("open_run", fake.run)
     module.runs, module.predictor = entry("runs", Table()), entry("predictor", model)
+    module.row_predictor = entry("row_predictor", model)
     fake.entry, fake.module = entry, module
     monkeypatch.setitem(sys.modules, "labkit.api", module)
     monkeypatch.setattr(labkit, "api", module, raising=False)
@@ -285,7 +286,7 @@ def test_runs_are_steered(verb, over, done, front) -> None:
 def test_predict_answers_texts_a_line_each(front) -> None:
     text = command("predict", "first", "good", "a\x1b[2Jb\nc", "--folder", "f").stdout
     assert text == "pos\t0.7500\tgood\npos\t0.7500\ta␛[2Jb c\n"
-    assert front.calls == [("predictor", ("first",), {"folder": Path("f"), "plugins": ()})]
+    assert front.calls == [("row_predictor", ("first",), {"folder": Path("f"), "plugins": ()})]
     assert front.batches == [["good", "a\x1b[2Jb\nc"]]
 
 

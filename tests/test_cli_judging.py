@@ -66,10 +66,11 @@ def test_doubtful_labels_are_listed_and_written(tmp_path):
     lines += [f"{words['good']} new{n}," for n in range(3)]
     (tmp_path / "x.csv").write_text("\n".join(["text,label", *lines]), encoding="utf-8")
     out = tmp_path / "out.csv"
-    done = RUN.invoke(app, ["check-labels", str(tmp_path / "x.csv"), "--count", "3", "--out", str(out)])
+    words = ["check-labels", str(tmp_path / "x.csv"), "--count", "3", "--out", str(out), "--encoder", "none"]
+    done = RUN.invoke(app, words)
     assert done.exit_code == 0, done.output
     said = done.stdout.splitlines()
-    assert said[0] == "1 of 60 labels are doubtful." and len(said) == 4
+    assert said[0].startswith("1 of 60 labels are doubtful, by TF-IDF alone") and len(said) == 4
     assert said[1].startswith("0\tbad\tgood\t") and said[1].endswith("great lovely fine n0")
     assert pd.read_csv(out, encoding="utf-8-sig")["row"][0] == 0
     new = RUN.invoke(app, ["check-labels", str(tmp_path / "x.csv"), "--new"])

@@ -43,10 +43,12 @@ SMALLER = {
     'lk.models["bert"](preset="tiny")': f'lk.models["bert"]({_TINY})',
     'lk.models["transformer"](preset="tiny")': 'lk.models["transformer"](preset="tiny", width=16, heads=2)',
     'lk.EmbeddingPipeline("minilm-l6")': 'lk.EmbeddingPipeline("encoder")',
+    'encoder="minilm-l6"': 'encoder="encoder"',
     'lk.TextGenerationPipeline("smollm2-135m")': 'lk.TextGenerationPipeline("novelist")',
     'preset="nano"': 'preset="nano", depth=1, width=16, heads=2',
     'epochs=4, learning_rate=3e-3, name="first"': f'epochs=1, name="first", {_ONE_SHAPE}',
     '"max_length": 32, "batch_size": 16': '"max_length": 32, "batch_size": 16, "buckets": 1',
+    "scenario=scenario, epochs=1)": f"scenario=scenario, epochs=1, {_ONE_SHAPE})",
     "epochs=200": "epochs=40",
     "steps=30": "steps=10, max_length=32, buckets=1, vocabulary=300",
     "points=64": "points=16",
@@ -99,10 +101,28 @@ def registries() -> Any:
         registry.entries = entries
 
 
-@pytest.mark.parametrize("name", [name for name in WRITTEN if blocks(name, "python")])
+#: Pages whose code takes half a minute and more; `-m soak` runs them.
+LONG = {
+    "how-to/fine-tune-bert",
+    "how-to/language-models",
+    "how-to/private-training",
+    "how-to/questions-and-translation",
+    "how-to/smaller-models",
+    "how-to/tables-and-health",
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.soak] if name in LONG else [])
+        for name in WRITTEN
+        if blocks(name, "python")
+    ],
+)
 def test_the_code_of_a_page_runs(name: str, work: Path, registries: None, finished: Any) -> None:
     code = blocks(name, "python")
-    if any("lk.EmbeddingPipeline(" in block for block in code):
+    if any("lk.EmbeddingPipeline(" in block or "encoder=" in block for block in code):
         finished.export(work / "encoder")
     module = types.ModuleType(f"page_{name.replace('/', '_').replace('-', '_')}")
     sys.modules[module.__name__] = module  # where dataclasses look up the names of annotations

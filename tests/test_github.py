@@ -68,8 +68,33 @@ def test_the_tests_run_as_the_readme_and_the_gate_say_on_every_python() -> None:
 
 def test_a_release_is_published_without_a_stored_password() -> None:
     jobs = yaml.safe_load((GITHUB / "workflows" / "release.yml").read_text("utf-8"))["jobs"]
-    assert jobs["publish"]["needs"] == "build" and jobs["publish"]["permissions"] == {"id-token": "write"}
+    assert jobs["publish"]["needs"] == ["build", "sign"] and jobs["publish"]["permissions"] == {
+        "id-token": "write"
+    }
     assert "permissions" not in jobs["build"]
+
+
+def test_a_release_has_a_bill_of_materials_an_audit_and_a_signature() -> None:
+    path = GITHUB / "workflows" / "release.yml"
+    jobs, text = yaml.safe_load(path.read_text("utf-8"))["jobs"], commands(path)
+    (bill,) = re.findall(r"cyclonedx-py environment .*? -o (\S+)", text.replace("\\\n", ""))
+    uploaded = [
+        step["with"]["path"] for step in jobs["build"]["steps"] if "upload-artifact" in step.get("uses", "")
+    ]
+    assert bill in uploaded and "pip-audit" in text
+    signed = {step["uses"].partition("@")[0]: step["with"] for step in jobs["sign"]["steps"]}
+    assert signed["actions/attest-sbom"]["sbom-path"] == bill
+    assert signed["actions/attest-build-provenance"]["subject-path"] == "dist/*"
+    assert jobs["sign"]["permissions"] == {"id-token": "write", "attestations": "write"}
+
+
+def test_the_lowest_versions_are_tested() -> None:
+    job = yaml.safe_load((GITHUB / "workflows" / "test.yml").read_text("utf-8"))["jobs"]["minimum"]
+    text = "\n".join(step.get("run", "") for step in job["steps"])
+    assert "--resolution lowest-direct '.[test]'" in text
+    assert all((ROOT / place).exists() for place in re.findall(r"tests/\S+", text))
+    unbounded = [line for line in PROJECT["project"]["dependencies"] if ">=" not in line]
+    assert not unbounded
 
 
 @pytest.mark.parametrize(
@@ -98,3 +123,18 @@ def test_the_pull_request_template_names_what_exists() -> None:
 def test_pictures_stay_small(name: str) -> None:
     path = GITHUB / f"{name}.png"
     assert path.stat().st_size < (1_500_000 if name == "live-moving" else 300_000)
+
+
+def test_binder_installs_what_the_environment_file_installs() -> None:
+    """The package is installed by postBuild: a pip section is resolved before Binder has the repository."""
+    root = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
+    binder = yaml.safe_load((ROOT / ".binder" / "environment.yml").read_text("utf-8"))
+    (pip,) = [entry["pip"] for entry in root["dependencies"] if isinstance(entry, dict)]
+    plain = [entry for entry in root["dependencies"] if not isinstance(entry, dict)]
+    assert binder == {**root, "dependencies": plain}
+    script = ROOT / ".binder" / "postBuild"
+    lines = script.read_text("utf-8").splitlines()
+    assert lines[0].startswith("#!") and "set -euo pipefail" in lines and script.stat().st_mode & 0o100
+    installed = re.findall(r"pip install --no-cache-dir '([^']+)'", "\n".join(lines))
+    assert installed == pip
+    assert f"python>={PROJECT['project']['requires-python'].removeprefix('>=')}" in plain

@@ -151,9 +151,9 @@ def test_the_page_to_start_from_offers_the_panel_and_the_tour(language, name, tm
     monkeypatch.setenv("LABKIT_LANGUAGE", language)
     copy_notebooks(tutorials(), tmp_path)
     assert f"--LabApp.default_url=/lab/tree/{name}" in lab_command(tmp_path)
-    text, panel = json.loads((tmp_path / name).read_text("utf-8"))["cells"]
+    text, panel, course = json.loads((tmp_path / name).read_text("utf-8"))["cells"]
     assert "".join(panel["source"]) == "import labkit as lk\n\nlk.Lab()"
-    links = re.findall(r"\]\((\S+?)\)", "".join(text["source"]))
+    links = re.findall(r"\]\((\S+?)\)", "".join([*text["source"], *course["source"]]))
     assert TOUR.replace(".ipynb", ".zh.ipynb" if language == "zh" else ".ipynb") in links
     assert all((tmp_path / link).is_file() for link in links)
 

@@ -10,8 +10,10 @@ from flax import nnx
 from scipy.special import log_softmax, softmax
 
 import labkit as lk
-from labkit.core.errors import ConfigError, DataError
-from labkit.inference.smaller import PrunedPredictor, packed_weights, unpacked_weights
+from labkit.core.errors import ConfigError, DataError, ExtraError
+from labkit.core.extras import EXTRAS
+from labkit.inference.smaller import PrunedPredictor
+from labkit.models.packed import packed_weights, unpacked_weights
 from labkit.tasks.classify import Classify
 from labkit.tasks.distill import Distill
 
@@ -93,16 +95,36 @@ def test_what_cannot_be_distilled_is_refused_by_name(finished, reviews, tiny, tm
 
 @pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize(
-    ("name", "shape"), [("kernel", (3, 6, 5)), ("kernel", (4, 7)), ("embedding", (9, 5))]
+    ("name", "shape"),
+    [
+        ("kernel", (3, 6, 5)),
+        ("kernel", (4, 7)),
+        ("embedding", (9, 5)),
+        ("kernel", (2, 64, 3)),
+        ("embedding", (3, 96)),
+    ],
 )
 def test_weights_are_rounded_to_the_nearest_step_of_their_channel(bits, name, shape):
     value = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     value[..., 0] *= 100
     found = np.asarray(unpacked_weights(packed_weights(name, value, bits), shape))
-    axis = -1 if name == "embedding" else -2
-    step = np.abs(value).max(axis, keepdims=True) / (2 ** (bits - 1) - 1)
-    np.testing.assert_allclose(found, np.rint(value / step) * step, rtol=1e-5, atol=1e-7)
-    assert (np.abs(found - value) <= step / 2 * 1.0001).all()
+    axis = len(shape) - (1 if name == "embedding" else 2)
+    size = 32 if bits == 4 and shape[axis] % 32 == 0 else shape[axis]  # weights that share a scale
+    tiles = [slice(start, start + size) for start in range(0, shape[axis], size)]
+    for tile in tiles:
+        place = (slice(None),) * axis + (tile,)
+        most = 2 ** (bits - 1) - 0.5  # the greatest weight lies at the edge of the last step
+        step = np.abs(value[place]).max(axis, keepdims=True) / most
+        numbers = found[place] / step
+        np.testing.assert_allclose(numbers, np.rint(numbers), atol=1e-4)
+        assert np.rint(numbers).min() >= -(2 ** (bits - 1)) and np.rint(numbers).max() < 2 ** (bits - 1)
+        assert (np.abs(found[place] - value[place]) <= step / 2 * 1.0001).all()
+
+
+def test_quantising_needs_its_extra(finished, monkeypatch):
+    monkeypatch.setitem(EXTRAS, "quantize", ("a_module_that_is_not_there",))
+    with pytest.raises(ExtraError, match=r"labkit\[quantize\]"):
+        lk.quantize(finished)
 
 
 def test_biases_and_zeros_stay():
@@ -158,7 +180,7 @@ def test_pruned_heads_and_units_are_those_of_zero_gates(finished):
                 kernel[layer, place * wide : (place + 1) * wide] = 0
         getattr(layers, name).kernel[...] = jnp.asarray(kernel)
     whole._graph, whole._state = nnx.split(whole.model)
-    answer = whole._compile(whole.head.predict)
+    answer = whole.compiled(whole.head.predict)
     batches = whole.processor.to_predict(test["text"])
     expected = np.zeros((len(test), len(whole.classes)), np.float32)
     for index, answers in whole._results(answer, batches):
@@ -199,3 +221,40 @@ def test_only_berts_are_pruned(student, finished):
         lk.prune(student)
     with pytest.raises(ConfigError, match="heads = 1"):
         lk.prune(finished, heads=1)
+
+
+@pytest.mark.parametrize("form", ["int8", "int4", "pruned"])
+def test_a_smaller_model_is_saved_and_opened_with_identical_answers(finished, form, tmp_path):
+    bits = {"int8": 8, "int4": 4}
+    small = lk.quantize(finished, bits[form]) if form in bits else lk.prune(finished, heads=0.5, units=0.25)
+    folder = small.save(tmp_path / form)
+    opened, test = lk.Predictor(folder), finished.rows["test"]
+    np.testing.assert_array_equal(opened.predict_encoded(test), small.predict_encoded(test))
+    assert (opened.bytes, opened.parameters) == (small.bytes, small.parameters)
+    assert opened.explain("a fine film") is not None and opened.predict("a fine film") == small.predict(
+        "a fine film"
+    )
+    whole = finished.info.folder / "model" / "model.safetensors"
+    assert sum(file.stat().st_size for file in folder.glob("*.safetensors")) < whole.stat().st_size
+    with pytest.raises(ConfigError, match="is not empty"):
+        small.save(folder)
+    with pytest.raises(ConfigError, match="quantised or pruned before"):
+        type(small)(folder, *([] if form in bits else [test]))
+    stored = folder / "smaller.safetensors"
+    stored.write_bytes(stored.read_bytes()[:-1] + b"\0")
+    with pytest.raises(lk.LabkitError, match="damaged"):
+        lk.Predictor(folder)
+
+
+def test_other_architectures_and_numbers_are_quantised_to_files(student, tmp_path):
+    small = lk.quantize(student)
+    opened = lk.Predictor(small.save(tmp_path / "cnn"))
+    part = student.rows["test"]
+    np.testing.assert_array_equal(opened.predict_encoded(part), small.predict_encoded(part))
+    table = {"a": [float(n % 13) for n in range(120)], "y": [1e6 + 3.0 * (n % 13) for n in range(120)]}
+    rows = lk.load(table, features=["a"], number="y")
+    run = lk.fit(rows, "mlp", epochs=1, folder=tmp_path / "lab", background=False, accept_leakage=True)
+    small = lk.quantize(run, 4)
+    opened = lk.Predictor(small.save(tmp_path / "mlp"))
+    part = run.rows["test"]
+    np.testing.assert_array_equal(opened.predict_encoded(part), small.predict_encoded(part))

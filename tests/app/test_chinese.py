@@ -25,6 +25,8 @@ from labkit.data.rows import Rows
 from labkit.data.schema import Spec
 from labkit.models import models
 from labkit.tasks import tasks
+from tests.spoken import RATE, folder_of_tones
+from tests.tasks.test_architectures import scenes
 
 #: What stays as it is: names of functions, forms, files and things.
 KEPT = re.compile(r"JSON Lines|Hugging Face")
@@ -114,7 +116,7 @@ def test_all_steps_of_the_bench_say_no_english(
     lab.close()
 
 
-def test_every_task_and_architecture_has_a_form_without_english(comments):
+def test_every_task_and_architecture_has_a_form_without_english(comments, tmp_path):
     pairs = lk.load(
         [{"text": f"第{n}句", "text_pair": f"句{n}", "answer": "句", "answer_start": 0} for n in range(60)],
         text=("text", "text_pair"),
@@ -135,8 +137,21 @@ def test_every_task_and_architecture_has_a_form_without_english(comments):
     )
     assert "qa" not in dict(bare.task.options).values() and "seq2seq" in dict(bare.task.options).values()
     bare.close()
+    tags = lk.load(
+        [{"词": ["我", "爱", "北京"], "标": ["O", "O", "LOC"]}] * 60, text="词", tags="标", on_bad="skip"
+    )
+    days = [f"2024-01-{day:02d}" for day in range(1, 29)]
+    series = lk.load([{"日": day, "量": n % 7} for n, day in enumerate(days)], time="日", number="量")
+    chosen = lk.load(
+        [{"人": f"甲{n % 9}", "物": f"乙{n % 7}", "时": n} for n in range(90)],
+        user="人",
+        item="物",
+        time="时",
+    )
+    speech = lk.load(str(folder_of_tones(tmp_path / "tones", 8)), transcript="said", rate=RATE)
+    masked = lk.load(str(scenes(tmp_path / "scenes")))
     seen = set()
-    for rows in (comments, pairs, pictures, number, labels):
+    for rows in (comments, pairs, pictures, number, labels, tags, series, chosen, speech, masked):
         panel = Model(rows, language="zh")
         for task in [name for _, name in panel.task.options]:
             panel.task.value = task

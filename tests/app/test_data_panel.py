@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import threading
+import time
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -365,7 +367,7 @@ def test_pieces_escape_and_say_themselves():
             pieces.heading(text), pieces.marked(text, text[1:]), pieces.paragraph(text),
             *map(inline, (
                 charts.bars([(text, 3)], text), charts.histogram(found, text, text, text, 50, text),
-                charts.line([1, 2], text, text, text), charts.attention(np.eye(2), [text, text], text),
+                charts.line([1, 2], text, text, text), charts.attention(np.eye(2), [text, text], [text, text], text),
             )),
             drawing.drawn([drawing.Block("a", 1, False, text, 1, 1)], lambda key: key, (text, text)),
             media.gallery([(np.zeros((2, 2)), text)]),
@@ -438,3 +440,67 @@ def test_several_labels_a_number_or_features_are_chosen(data: Data, tmp_path: Pa
     data.settle()
     assert data.problem is None and data.state.rows.schema.modality == "features"
     assert loaded(data.code()).fingerprint == data.state.rows.fingerprint
+
+
+def test_reading_is_cancelled_and_nothing_is_half_applied(data: Data, monkeypatch: pytest.MonkeyPatch):
+    from labkit.app.steps import data as step
+
+    lines = [
+        f"{word} film {n},{label},{n % 3}"
+        for n in range(30)
+        for word, label in (("fine", "good"), ("dull", "bad"))
+    ]
+    Path("small.csv").write_text("\n".join(["review,label,stars", *lines]), encoding="utf-8")
+    data.way.value, data.path.value = "path", "small.csv"
+    data.load.click()
+    data.settle()
+    before, chosen = data.state.rows, data.label.value
+    assert data.problem is None and data.cancel.layout.visibility == "hidden"
+    begun, ended, usual = threading.Event(), threading.Event(), step.load
+
+    def slow(*args: object, **options: object) -> lk.Rows:
+        begun.set()
+        assert ended.wait(60)
+        return usual(*args, **options)
+
+    monkeypatch.setattr(step, "load", slow)
+    data.label.value = "stars"  # applied at once: read again
+    assert begun.wait(30) and data.cancel.layout.visibility == "visible"
+    data.cancel.click()
+    data.settle()  # though it is still being read
+    assert data.state.rows is before and data.label.value == chosen and data.problem is None
+    assert data.cancel.layout.visibility == "hidden" and "Cancelled" in data.note_box.value
+    monkeypatch.setattr(step, "load", usual)
+    data.label.value = "stars"  # not kept waiting by the reading that was cancelled
+    data.settle()
+    found = data.state.rows
+    assert found is not before and found.schema.classes == ("0", "1", "2")
+    ended.set()
+    data.settle()
+    assert data.state.rows is found
+
+
+def test_a_download_is_cancelled_at_once(data: Data, monkeypatch: pytest.MonkeyPatch):
+    from labkit.app.steps import data as step
+    from labkit.hub.download import check_cancelled
+
+    begun, over = threading.Event(), threading.Event()
+
+    def slow(name: str, report) -> Path:
+        report(1_500_000, 3_000_000)
+        begun.set()
+        try:
+            while True:
+                check_cancelled()
+                time.sleep(0.01)
+        finally:
+            over.set()
+
+    monkeypatch.setattr(step, "folder", slow)
+    monkeypatch.setattr(step, "is_cached", lambda name: False)
+    data.way.value, data.sample.value = "sample", "movie-reviews"
+    data.load.click()
+    assert begun.wait(30) and "1.5 MB / 3 MB" in data.arrived.value
+    data.cancel.click()
+    data.settle()
+    assert over.wait(10) and data.state.rows is None and data.problem is None and data.arrived.value == ""

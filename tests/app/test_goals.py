@@ -33,6 +33,11 @@ TABLES = {
                   Chosen("answer", "question", "context", answer="answer")),
     "translations": ({"en": TEXTS, "zh": [f"你好世界{number}" for number in range(40)]},
                      Chosen("translate", "en", "zh", False)),
+    "prompts": ({"prompt": TEXTS, "response": OTHERS}, Chosen("instruct", "prompt", "response", False)),
+    "conversations": ({"messages": [[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]] * 40},
+                      Chosen("instruct", label=False, messages="messages")),
+    "interactions": ({"user_id": KINDS, "movie": MANY, "title": TEXTS, "rating": MANY, "timestamp": MANY},
+                     Chosen("recommend", label=False, user="user_id", item="movie", time="timestamp", titles="title")),
     "only a text": ({"text": TEXTS}, Chosen("generate", "text", label=False)),
 }  # fmt: skip
 

@@ -189,3 +189,26 @@ def test_its_parts_say_what_they_need():
     with pytest.raises(NotImplementedError):
         Panel.build(None)
     assert panel.Copy().text == ""
+
+
+def test_a_panel_that_is_still_being_built_is_not_refreshed(caplog):
+    """Building it takes a while, and has asked for the code before what the code needs is there."""
+
+    class Slow(Panel):
+        title = "data"
+
+        def build(self) -> None:
+            self.renew_code()
+            time.sleep(0.6)
+            self.choice = "done = True"
+
+        def code(self) -> str:
+            return self.choice
+
+    made = Slow()
+    made.settle(10)
+    wait = time.monotonic() + 10
+    while "done" not in made.code_box.value and time.monotonic() < wait:
+        time.sleep(0.05)
+    assert "done" in made.code_box.value and caplog.records == []
+    made.close()

@@ -26,6 +26,7 @@ from labkit.models import models
 from labkit.runs.handle import RunHandle
 from labkit.tasks import tasks
 from labkit.tasks.classify import Classify
+from labkit.tasks.scenario import Scenario
 from labkit.train.experiment import Experiment, Training
 from labkit.train.optimizer import Optimizer
 from labkit.train.privacy import Privacy
@@ -86,7 +87,7 @@ def test_every_setting_has_a_name_and_help_in_both_languages(config: Config):
 
 
 def test_no_name_is_left_over():
-    used = {field.name for config in (*CONFIGS, Privacy) for field in dataclasses.fields(config)}
+    used = {field.name for config in (*CONFIGS, Privacy, Scenario) for field in dataclasses.fields(config)}
     assert set(LABELS) - used == set()
     assert {f"into_{modality}" for modality in MODALITIES} <= set(TABLE)
     assert {f"model_{name}" for name in models} | {f"task_{name}" for name in tasks} <= set(TABLE)
@@ -320,7 +321,7 @@ def test_pictures_get_networks_for_pictures():
     model = Model(lk.load("digits").sample(60), language="en")
     model.settle(120)
     assert model.problem is None, model.problem
-    assert [name for _, name in model.which.options] == ["cnn", "mlp", "vgg"]
+    assert [name for _, name in model.which.options] == ["cnn", "mlp", "vgg", "efficientnet"]
     assert preset_sizes(models["cnn"])["small"] is None  # the shape of a picture is not known to it
     assert "augment" in model.forms["task"].controls and "max_length" not in model.forms["task"].controls
     assert "3 × 3, 1 → 32" in model.drawing.value and "Convolution 3" in model.drawing.value
@@ -338,7 +339,7 @@ def test_sounds_get_networks_for_their_spectra(tmp_path: Path):
     model = Model(rows, language="en")
     model.settle(120)
     assert model.problem is None, model.problem
-    assert [name for _, name in model.which.options] == ["cnn", "mlp", "vgg"]
+    assert [name for _, name in model.which.options] == ["cnn", "mlp", "vgg", "efficientnet"]
     assert "log-mel spectrogram" in text_of(model.drawing.value) and "steps in all" in text_of(
         model.costs.facts.value
     )
@@ -381,7 +382,7 @@ def test_the_drawing_is_of_the_whole_stack(name: str):
 
     config = models[name]()
     fields = type(config).__dataclass_fields__
-    shape = (32, 32, 3) if config.modality == "image" else (8,)
+    shape = {"image": (32, 32, 3), "series": (64, 1), "audio": (64, 40)}.get(config.modality, (8,))
     config = config.replace(**({"input_shape": shape} if "input_shape" in fields else {"vocab_size": 50}))
     state = nnx.state(nnx.eval_shape(lambda: config.build(nnx.Rngs(0))), nnx.Param)
     shapes = {f"backbone/{name}": leaf.shape for name, leaf in flatten(nnx.to_pure_dict(state)).items()}

@@ -73,6 +73,13 @@ def test_the_model_is_exported_as_a_zip_that_opens_again(panel: Predict, tmp_pat
     np.testing.assert_array_equal(again.probabilities(texts), finished.predictor.probabilities(texts))
 
 
+def test_a_format_beside_the_weights_is_in_the_code(panel: Predict):
+    assert "run.export('my-model')" in panel.code()
+    panel.formats.value = "int8"
+    assert "run.export('my-model', int8=True)" in panel.code()
+    panel.formats.value = "weights"
+
+
 def test_a_model_card_is_exported_too(panel: Predict, tmp_path: Path):
     assert panel.use.layout.display == "none" and "run.card" not in panel.code()
     panel.with_card.value = True

@@ -98,11 +98,16 @@ def test_judge_shows_what_evaluate_measures(lab: Lab):
     settle(lab)
     run, page = lk.open_run(lab.state.run.id, lab.state.folder), lab.steps["evaluate"].scores.value
     found = run.evaluate("test")
-    assert [name for name, value in found.items() if f"<b>{value:.4g}</b>" not in page] == []
+    translated = found.translation.scores()[0] if found.translation is not None else {}
+    cards = {name: value for name, value in found.items() if name not in translated}
+    assert [name for name, value in cards.items() if f"<b>{value:.4g}</b>" not in page] == []
     assert f"<b>{found.rows}</b>" in page and found.rows == len(run.rows["test"]) and len(found) >= 2
-    for low, high in found.intervals.values():
-        assert f"({low:.4g} – {high:.4g})" in page
-    assert set(found.intervals) == ({"exact", "f1"} if found.task == "qa" else set())
+    style = ".1f" if translated else ".4g"
+    for name, (low, high) in found.intervals.items():
+        more = "+.1f" if name.endswith("gain") else style
+        assert f"({low:{more}} – {high:{more}})" in page
+    expected = {"qa": {"exact", "f1"}, "seq2seq": set(translated) - {"sources_in_train"}}
+    assert set(found.intervals) == expected.get(found.task, set())
     if found.task == "qa":
         assert found.worst is not None and found.worst["f1"].is_monotonic_increasing
         assert found.intervals["f1"][0] <= found["f1"] <= found.intervals["f1"][1]
@@ -147,7 +152,7 @@ def test_an_example_is_answered_as_the_copied_code_answers_it(use: Predict):
     )
     if task in ("lm", "seq2seq"):
         assert isinstance(found[0], str) and visible(found[0]) in page and use.asking.text.value
-        assert (task == "seq2seq") == ("真实: " in page)
+        assert (task == "seq2seq") == ("真实: " in page) == ("交叉注意力" in page)
     elif task == "pretrain":
         (guesses,), follows = found
         assert [visible(name) for name, _ in guesses if f">{visible(name)}</td>" not in page] == []

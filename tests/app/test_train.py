@@ -120,7 +120,7 @@ def test_all_that_is_recorded_is_drawn_with_the_last_value_right_and_little_is_s
     (whole,) = sent
     assert whole["type"] == "snapshot" and len(json.dumps(whole)) < 600_000
     left_out = {
-        f"{split}/{name}" for split in ("train", "validation") for name in ("accuracy", "r2")
+        f"{split}/{name}" for split in ("train", "validation") for name in ("accuracy", "r2", "mae", "miou")
     }  # there is F1
     assert len(json.dumps(live.kept(run, "en"))) < 100_000  # what a saved notebook holds of 10,000 steps
     assert set(whole["series"]) == {f"{split}/{name}" for split, name in names} - left_out

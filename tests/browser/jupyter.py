@@ -57,11 +57,14 @@ class Lab:
         chromium: path of the browser.
         python: the interpreter whose JupyterLab and kernel are started.
         env: more environment variables for the server and its kernels.
+        base: path of the server's address, such as JupyterHub gives each user.
     """
 
     def __init__(
-        self, folder: Path, chromium: str, python: str = sys.executable, env: dict[str, str] | None = None
-    ):
+        self, folder: Path, chromium: str, python: str = sys.executable, env: dict[str, str] | None = None,
+        base: str = "/",
+    ):  # fmt: skip
+        self._base = base
         self.folder = Path(folder).absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._private = self.folder / ".jupyter"
@@ -159,6 +162,7 @@ class Lab:
             "--JupyterNotebookApp.expose_app_in_browser=True",
             f"--ServerApp.root_dir={self.folder}",
             f"--ServerApp.port={port}",
+            f"--ServerApp.base_url={self._base}",
             "--ServerApp.port_retries=0",
             f"--LabApp.extra_labextensions_path={LABEXTENSIONS}",
         ]

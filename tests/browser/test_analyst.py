@@ -133,7 +133,7 @@ def untidy(language: str, place: Path) -> tuple[Path, Path]:
     return first, second
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("language", ["en", pytest.param("zh", marks=pytest.mark.soak)])
 def test_untidy_reviews_in_excel(lab: Lab, language: str, tmp_path: Path):
     first, second = untidy(language, tmp_path)
     _analyst, answers = job(lab, language, "model_textcnn", first, second, merge=True)
@@ -160,6 +160,7 @@ def test_a_table_with_a_number_to_predict(lab: Lab, tmp_path: Path):
     )
 
 
+@pytest.mark.soak
 def test_pictures_in_a_zip_file(lab: Lab, tmp_path: Path):
     draw = np.random.default_rng(0)
 

@@ -26,7 +26,7 @@ DRAWN = {
     "image/svg+xml": ".jp-RenderedSVG svg, .jp-RenderedSVG img",
 }
 #: A lesson and the cell whose panel is looked at while it is live; when the run ends, a picture takes its place.
-LIVE = ("00_tour", 9)
+LIVE = ("00_tour", 11)
 #: Pixels of a picture: more in one direction are not drawn.
 TALLEST = 16_000
 

@@ -260,6 +260,7 @@ def test_hostile_names_and_errors_are_shown_as_text(lab: Lab, tmp_path: Path):
     page.close()
 
 
+@pytest.mark.soak
 def test_a_page_whose_script_starts_too_late_shows_a_picture(lab: Lab):
     late = """from labkit.app.live import Curves
 Curves._esm = 'await new Promise((go) => setTimeout(go, 4000));' + str(Curves._esm)"""

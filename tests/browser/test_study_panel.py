@@ -34,7 +34,7 @@ def wait_status(page: Page, status: str) -> None:
     page.wait_for("([q, s]) => document.querySelector(q)?.dataset.status === s", [STATUS, status])
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("language", ["en", pytest.param("zh", marks=pytest.mark.soak)])
 def test_a_study_is_followed_stopped_and_continued(lab: Lab, language: str):
     stop, resume, leads, take, left = WORDS[language]
     book = lab.notebook(f"study-{language}.ipynb", [START.format(rows=ROWS, language=language), "6 * 7"])

@@ -75,6 +75,7 @@ def test_a_tile_of_the_launcher_opens_the_panel(lab: Lab):
     page.close()
 
 
+@pytest.mark.soak
 def test_in_notebook_7(lab: Lab):
     pytest.importorskip("notebook", minversion="7")
     page = lab.open(
@@ -87,6 +88,7 @@ def test_in_notebook_7(lab: Lab):
     page.close()
 
 
+@pytest.mark.soak
 def test_through_voila(lab: Lab, tmp_path: Path):
     with app(tmp_path, lab.browser) as (page, far):
         whole_job(page)

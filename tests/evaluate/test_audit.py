@@ -131,7 +131,10 @@ def test_the_audit_finds_what_was_memorised(memorised, noisy):
     assert report.scores["auroc"] == pytest.approx(
         roc_auc_score(truth, np.concatenate([answers, others])), abs=1e-3
     )
-    assert memorised.info.summary["membership_auroc"] == report.scores["auroc"]
+    stored = memorised.info.summary["audit"]
+    assert stored["auroc"] == report.scores["auroc"] and stored["tpr"] == report.scores["tpr"]
+    assert (stored["auroc_low"], stored["auroc_high"]) == report.intervals["auroc"]
+    assert f"AUROC {stored['auroc']:.4g} (" in memorised.card(measure=False).text
     assert "AUROC" in str(report) and report.to_dict()["members"] == len(noisy["train"])
 
 

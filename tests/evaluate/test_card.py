@@ -100,3 +100,27 @@ def test_weights_and_texts_are_described(finished):
     text = finished.card(measure=False).text
     assert "Personal data found" in text and "text-classification" in text
     assert HubCard(text).data.pipeline_tag == "text-classification"
+
+
+def test_a_card_is_written_in_chinese(run, card):
+    text = run.card(language="zh", groups="b", positive="bad", measure=False).text
+    for words in (
+        "## 预期用途",
+        "## 数据",
+        "## 训练",
+        "## 评估",
+        "## 分组",
+        "## 隐私",
+        "## 局限",
+        "数据的 SHA-256",
+        "训练能耗",
+    ):
+        assert words in text, words
+    for line in card.text.splitlines():
+        assert not line.startswith("## ") or line not in text, line
+    assert HubCard(text).data.library_name == "labkit"
+    energy = run.info.summary["energy"]
+    assert 0 < energy["low"] < energy["high"] and energy["source"]
+    assert f"{energy['low']:.4g}" in text and f"{energy['low']:.4g}" in card.text
+    with pytest.raises(ConfigError, match="'fr' is not supported"):
+        run.card(language="fr", measure=False)

@@ -9,7 +9,14 @@ import pytest
 
 import labkit as lk
 from labkit.core.errors import ConfigError, DataError
+from labkit.evaluate import fast_learner
 from labkit.evaluate.label_issues import confident_joint, fold_places, issues, usefulness
+
+
+@pytest.fixture(autouse=True)
+def no_encoder(monkeypatch):
+    """An encoder in the cache would be used, and takes time."""
+    monkeypatch.setattr(fast_learner, "is_cached", lambda name: False)
 
 
 def noisy(seed: int, n: int, classes: int, noise: float, sharp: float) -> tuple[np.ndarray, np.ndarray]:
@@ -57,6 +64,7 @@ def reviews(tmp_path_factory):
 def test_planted_errors_are_ranked_first(reviews):
     rows, wrong = reviews
     table = lk.find_label_issues(rows)
+    assert "TF-IDF alone" in table.attrs["learner"]
     assert list(table.columns) == [
         "split", "row", "given_label", "predicted_label", "label_quality", "is_label_issue", "text",
     ]  # fmt: skip
@@ -166,3 +174,26 @@ def test_an_experiment_gives_probabilities_out_of_fold(tmp_path):
     assert found[-1, list(rows.schema.classes).index("above")] > 0.5  # the row without a label
     table = lk.find_label_issues(rows, found)
     assert set(table["row"][: len(wrong)]) == set(wrong.tolist())
+
+
+def test_an_encoder_in_the_cache_is_used_by_default_and_named(reviews, monkeypatch):
+    rows, _wrong = reviews
+    chinese = lk.load([{"text": f"这部电影很好看 {n}", "label": "ab"[n % 2]} for n in range(20)])
+    table = lk.load([{"a": float(n), "label": "ab"[n % 2]} for n in range(20)], features=True, label="label")
+    monkeypatch.setattr(fast_learner, "is_cached", lambda name: True)
+    assert [fast_learner.cached_encoder(each) for each in (rows, chinese, table)] == [
+        "minilm-l6",
+        "e5-small",
+        None,
+    ]
+    asked = []
+
+    def embedded(encoder, texts):
+        asked.append(encoder)
+        return np.random.default_rng(0).normal(size=(len(texts), 4)).astype(np.float32)
+
+    monkeypatch.setattr(fast_learner, "_embedded", embedded)
+    found = lk.find_label_issues(rows)
+    assert asked == ["minilm-l6"] and "minilm-l6" in found.attrs["learner"]
+    monkeypatch.setattr(fast_learner, "is_cached", lambda name: False)
+    assert fast_learner.cached_encoder(rows) is None

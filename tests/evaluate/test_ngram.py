@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 import labkit as lk
 from labkit.core.errors import ConfigError, DataError
 from labkit.evaluate.ngram import NGram
+from labkit.evaluate.scores import Scores
+from labkit.viz import report_html
 
 
 def slow(text: list[int], vocabulary: int, order: int):
@@ -111,3 +113,12 @@ def test_a_language_model_is_judged_beside_its_n_grams(tmp_path):
     )  # the text comes again and again: five tokens tell the next
     assert scores["ngram_perplexity"] == pytest.approx(np.exp(scores["ngram_loss"]))
     assert "ngram_loss" not in run.evaluate("test", baselines=False)
+
+
+def test_a_model_worse_than_n_grams_says_so_in_its_first_line():
+    worse = Scores("test", {"perplexity": 150.0, "ngram_perplexity": 120.0}, "lm", 10)
+    first = repr(worse).splitlines()[0]
+    assert first.startswith("Worse than a baseline: perplexity 150") and "120" in first
+    assert worse.verdict in worse._repr_html_() and "lk-bad" in report_html.scores(worse, "zh")
+    assert Scores("test", {"perplexity": 100.0, "ngram_perplexity": 120.0}).verdict == ""
+    assert Scores("test", {"perplexity": 100.0}).verdict == ""

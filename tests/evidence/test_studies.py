@@ -31,8 +31,22 @@ def test_film_reviews_from_words_to_a_whole_encoder(tmp_path):
         "MiniLM LoRA": (minilm, {"trainable": "lora", "epochs": 3}),
         "MiniLM": (minilm, {"epochs": 2}),
     }
-    study = lk.study(rows, candidates, finish=4, folder=tmp_path, background=False, max_length=48)
+    scenario = lk.Scenario(
+        decision="Which reviews does a person read first?", positive=rows.schema.classes[0], false_positive=1,
+        false_negative=5, volume=1000,
+    )  # fmt: skip
+    study = lk.study(
+        rows, candidates, finish=4, folder=tmp_path, background=False, max_length=48, scenario=scenario
+    )
+    others = lk.load("movie-reviews").in_one_split()["train"]["text"]
+    known = {text for part in study.rows.splits.values() for text in part["text"]}
+    texts = [text for text in dict.fromkeys(others) if text not in known]
+    teacher, size = study.run("MiniLM"), lk.models["textcnn"](preset="tiny")
+    student = lk.distill(teacher, texts, size, epochs=6, max_length=48, background=False)
+    seconds = student.info.ended - student.info.started
+    study.add("text CNN, distilled", student, seconds=seconds)
     shown(study)
+    print("\n".join(map(str, study.results["text CNN, distilled"].decision.sentences)))
     assert study.table().loc["MiniLM", "gain"] >= 0 or study.table().index[0] != "MiniLM"
 
 

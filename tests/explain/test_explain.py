@@ -250,3 +250,53 @@ def test_errors_say_what_to_do(
 ):
     with pytest.raises(error, match=said):
         bert.explain(example, **settings)
+
+
+@pytest.mark.parametrize(("name", "sizes"), [
+    ("cnn", {"widths": (4, 6), "input_shape": (12, 10, 3)}),
+    ("vgg", {"stages": (1, 1), "base_width": 4, "head_width": 8, "input_shape": (12, 10, 3)}),
+])  # fmt: skip
+def test_gradcam_by_numpy(name: str, sizes: dict[str, Any]):
+    """The gradient by differences in float64, the weights and the scaled-up map by loops."""
+    module = classifier(name, **sizes)
+    explainer = Explainer(module, CLASSES, ImageProcessor((12, 10, 3)))
+    picture = np.random.default_rng(0).random((12, 10, 3)).astype(np.float32)
+    found = explainer.explain(picture, target="positive", method="gradcam")
+    last = np.asarray(module.backbone.feature_map(jnp.asarray(picture[None])))[0]
+    score = jax.jit(lambda x: module.head(module.backbone.from_map(x).pooled)[:, 1])
+    answer = np.asarray(explainer.explain(picture, target="positive").probability["positive"])
+    logits = module.head(module.backbone.from_map(jnp.asarray(last[None])).pooled)[0]
+    assert jax.nn.softmax(logits)[1] == pytest.approx(answer, rel=1e-4)
+    weights = np.zeros(last.shape[-1])
+    for channel in range(last.shape[-1]):
+        # max pooling and ReLU are linear near a map: the sum of the slopes is the slope along all places at once
+        slopes = []
+        for y, x in np.ndindex(*last.shape[:2]):
+            two = np.stack([last, last])
+            two[0, y, x, channel] += 1e-3
+            two[1, y, x, channel] -= 1e-3
+            up, down = np.asarray(score(jnp.asarray(two)), np.float64)
+            slopes.append((up - down) / 2e-3)
+        weights[channel] = np.mean(slopes)
+    seen = np.maximum((last * weights).sum(-1), 0)
+    assert found.map.shape == (12, 10) and (found.map >= 0).all() and np.isnan(found.gap)
+    want = np.zeros((12, 10))
+    for y, x in np.ndindex(12, 10):  # bilinear, at the middles of pixels
+        v, u = (y + 0.5) * seen.shape[0] / 12 - 0.5, (x + 0.5) * seen.shape[1] / 10 - 0.5
+        total = 0.0
+        for i, j in np.ndindex(*seen.shape):
+            total_ = max(0, 1 - abs(i - v)) * max(0, 1 - abs(j - u))
+            want[y, x] += total_ * seen[i, j]
+            total += total_
+        want[y, x] /= total
+    assert found.map == pytest.approx(want, abs=0.03 * want.max() + 1e-5)
+    assert explainer.methods == ("integrated", "occlusion", "gradient", "gradcam")
+
+
+def test_gradcam_is_refused_where_there_is_no_map(bert: Explainer):
+    plain = Explainer(classifier("mlp", input_shape=(4, 4, 1)), CLASSES, ImageProcessor((4, 4, 1)))
+    assert "gradcam" not in plain.methods and bert.methods == ("integrated", "occlusion")
+    with pytest.raises(ConfigError, match="last map of convolutions"):
+        plain.explain(np.zeros((4, 4, 1), np.float32), method="gradcam")
+    with pytest.raises(ConfigError, match="is for pictures and sounds"):
+        bert.explain(TEXTS[0], method="gradcam")

@@ -222,7 +222,9 @@ main()
 """
 
 
-@pytest.mark.parametrize("how", ["disk", "limit", "removed"])
+@pytest.mark.parametrize(
+    "how", ["disk", *(pytest.param(how, marks=pytest.mark.soak) for how in ("limit", "removed"))]
+)
 def test_labkit_train_ends_with_an_exit_code_and_what_to_do(how, finished, reviews, tmp_path, tools, request):
     place = request.getfixturevalue("small_disk")(7) if how == "disk" else tmp_path
     experiment = finished.experiment.replace(train=finished.experiment.train.replace(save_minutes=0.0))

@@ -67,11 +67,9 @@ def kill(run, step, seconds=0.0, more=("",)):
 
 LONG = pytest.mark.soak
 CASES = [
-    *(
-        pytest.param(way, *kill)
-        for way, kill in (("finished", KILLS[0]), ("finished", KILLS[1]), ("packed", KILLS[1]))
-    ),
-    pytest.param("packed", *KILLS[2]),
+    *(pytest.param(way, *kill) for way, kill in (("finished", KILLS[0]), ("finished", KILLS[1]))),
+    pytest.param("packed", *KILLS[2], marks=LONG),
+    pytest.param("packed", *KILLS[1], marks=LONG),
     *(pytest.param(way, *kill, marks=LONG) for way in ("finished", "packed") for kill in ANYWHERE),
 ]
 
@@ -114,7 +112,7 @@ TrainingLoop.take_commands = told
 """
 
 
-@pytest.mark.parametrize("way", ["finished", "packed"])
+@pytest.mark.parametrize("way", ["finished", pytest.param("packed", marks=LONG)])
 def test_the_last_learning_rate_given_counts_whichever_life_took_it(way, reviews, tmp_path, tools, request):
     """Set at step 13, killed, set at step 10, killed before 13: the second rate from step 10 to the end."""
     usual = request.getfixturevalue(way)

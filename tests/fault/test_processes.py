@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -31,6 +33,7 @@ from labkit.train.process_group import (
     ProcessGroup,
     cluster_settings,
     join,
+    with_others,
 )
 
 TWO_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
@@ -84,6 +87,7 @@ def begun(run) -> str:
     return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-2000:]}" for log in logs)
 
 
+@pytest.mark.soak  # a minute and a half of waiting for a dead process
 def test_dp_equal_and_a_dead_rank_is_overcome(experiment, reference, tmp_path, tools):
     """Two processes with a device each, one of them killed after the first checkpoint: the numbers of one process with
     two devices, to the last bit."""
@@ -308,6 +312,86 @@ def test_the_jobset_for_kubernetes(entered):
     assert told == {COORDINATOR: f"{name}-worker-0-0.{name}:8476", COUNT: "3", INDEX: None}
     with pytest.raises(ConfigError, match="is not a valid Kubernetes name"):
         launch_scripts.jobset(entered[1], 3, "x: [y]", "claim")
+
+
+@pytest.mark.parametrize("gpus", [0, 2])
+def test_the_trainjob_for_kubeflow(entered, gpus):
+    text = launch_scripts.trainjob(entered[1], 3, "registry.example/labkit:1", "lab-claim", gpus)
+    found = yaml.safe_load(text)
+    assert (found["apiVersion"], found["kind"]) == ("trainer.kubeflow.org/v1alpha1", "TrainJob")
+    spec = found["spec"]
+    assert spec["runtimeRef"] == {"name": "jax-distributed"} and spec["trainer"]["numNodes"] == 3
+    assert spec["trainer"]["command"][-2:] == ["/lab", "20260101-000000-abc123"]
+    assert spec["trainer"].get("resourcesPerNode") == ({"limits": {"nvidia.com/gpu": "2"}} if gpus else None)
+    pod = spec["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"][0]
+    pod = pod["template"]["spec"]["template"]["spec"]
+    assert pod["volumes"][0]["persistentVolumeClaim"] == {"claimName": "lab-claim"}
+    assert pod["containers"][0]["volumeMounts"] == [{"name": "lab", "mountPath": "/lab"}]
+    with pytest.raises(ConfigError, match="is not a valid Kubernetes name"):
+        launch_scripts.trainjob(entered[1], 3, "image", "x: [y]")
+
+
+@pytest.mark.peers
+def test_kubeflow_reads_its_trainjob(entered):
+    models = pytest.importorskip("kubeflow_trainer_api.models")
+    for gpus in (0, 2):
+        given = yaml.safe_load(launch_scripts.trainjob(entered[1], 3, "image", "claim", gpus))
+        read = models.TrainerV1alpha1TrainJob.from_dict(given)
+        assert read.to_dict() == given  # no key is unknown to it
+
+
+@pytest.mark.parametrize(
+    ("environment", "wanted"),
+    [
+        (("lead:1", "4", "2"), {"coordinator_address": "lead:1", "num_processes": 4, "process_id": 2}),
+        (("lead:1", "4", ""), None),  # not all three: JAX's own variable alone means no process group
+    ],
+)
+def test_the_variables_of_kubeflow_are_read(environment, wanted):
+    names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+    given = dict(zip(names, environment, strict=True))
+    found = with_others(given)
+    assert (COORDINATOR in found) == (wanted is not None)
+    if wanted is not None:
+        assert cluster_settings(None, found[COORDINATOR], found).items() >= wanted.items()
+        own = {**given, COORDINATOR: "mine:2", COUNT: "2", INDEX: "0"}  # labkit's own win
+        assert with_others(own) is own
+
+
+def test_the_driver_for_ray_is_python_with_the_run_in_it(entered, tmp_path):
+    text = launch_scripts.ray(*entered, 3, gpus=1, cpus=4)
+    values = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in ast.parse(text).body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+    assert values["RESOURCES"] == {"CPU": 4, "GPU": 1}
+    assert f'LAB, RUN, PROCESSES, RESTARTS = "{tmp_path}", "20260101-000000-abc123", 3, 3' in text
+    assert all(f'"{name}"' in text for name in (COORDINATOR, COUNT, INDEX)) and "@" not in re.sub(
+        r"@ray\.", "", text
+    )
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kill", [False, True], ids=["to the end", "a worker killed"])
+def test_ray_trains_the_same_bits(kill, experiment, reference, tmp_path, tools):
+    """Two workers of Ray on this machine, one of them perhaps killed: the numbers of one process with two devices."""
+    pytest.importorskip("ray")
+    from labkit.api import create
+
+    run = create(experiment, folder=tmp_path / "lab")
+    script = tmp_path / "launch.py"
+    script.write_text(launch_scripts.ray(run.store, run.info, 2))
+    driver = subprocess.Popen([sys.executable, str(script)])
+    try:
+        if kill:
+            tools.wait_for(lambda: run.info.summary.get("saved_step") or run.info.over)
+            rank(run, 1).kill()
+        assert driver.wait(900) == 0
+    finally:
+        driver.kill()
+    assert run.info.status == "finished" and run.info.summary["devices"] == 2
+    tools.same_run(run, reference)
 
 
 def test_the_commands_write_these_files(experiment, tmp_path):

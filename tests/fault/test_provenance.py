@@ -365,6 +365,7 @@ def test_a_moved_and_linked_lab_with_other_versions_in_the_store_resumes_bitwise
     assert "quarantined" not in run.info.summary
 
 
+@pytest.mark.soak
 def test_another_number_of_threads_is_named_in_the_run_its_panel_and_the_console(killed, tmp_path):
     words = [
         sys.executable,

@@ -114,7 +114,7 @@ def test_those_who_did_it_are_named_else_all():
 # --- no room --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("reaction", ["continue", "pause"])
+@pytest.mark.parametrize("reaction", [pytest.param("continue", marks=pytest.mark.soak), "pause"])
 def test_enospc_in_a_run_is_told_and_overcome(finished, reviews, small_disk, tools, reaction):
     place = small_disk(32)
     run = again(

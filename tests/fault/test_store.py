@@ -98,7 +98,19 @@ def another_schema(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [remove, empty, garbage, halve, cut, no_tables, no_records, another_schema]
+    "damage",
+    [
+        remove,
+        pytest.param(
+            empty, marks=pytest.mark.soak
+        ),  # SQLite waits a minute for the connections that are open
+        garbage,
+        halve,
+        cut,
+        no_tables,
+        no_records,
+        another_schema,
+    ],
 )
 def test_a_store_that_is_damaged_as_a_whole_is_made_again_from_the_run_folders(lab, damage):
     before = told(lab)

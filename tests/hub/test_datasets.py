@@ -14,7 +14,7 @@ import pytest
 from labkit.core.errors import DataError, SampleError
 from labkit.data.batching.arrays import stack
 from labkit.data.io.load import load
-from labkit.hub import corpora, datasets
+from labkit.hub import corpora, datasets, help_pages
 from labkit.hub.datasets import RawTable, table
 
 
@@ -277,6 +277,51 @@ def test_phrases_are_pairs_without_repetition(tmp_path: Path, monkeypatch: pytes
     )
 
 
+def test_help_pages_are_aligned_by_paragraph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alternatives for other systems, program text and paragraphs without an identifier are left out."""
+    pages = {
+        "en/scalc/a.html": """<h1 id="hd_id1" dir="auto"><a name="x"></a>Currency &amp;
+            money</h1><p>no id</p><p id="par_id2" class="paragraph">Choose <span hidden="true" class="MAC"><span>
+            Preferences</span></span><span hidden="true" id="default1">Tools</span> - <b>Options</b>.</p>
+            <p id="par_id3" class="code">x = 1</p><h2 id="par_id4">Notes</h2><p id="par_id5">One.</p>
+            <p id="par_id6">One.</p><p id="par_id2">again</p>""",
+        "zh/scalc/a.html": """<h1 id="hd_id1">货币</h1><p id="par_id2">选择「工具 - 选项」。</p>
+            <p id="par_id5">一。</p><p id="par_id6">一。</p><h2 id="par_id4">Notes</h2>""",
+        "en/shared/b.html": "<p id='par_id1'>Two words</p>",
+    }
+    for name, content in pages.items():
+        path = tmp_path / "raw" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    help_pages.convert(tmp_path)
+    given(monkeypatch, tmp_path)
+    found = table("libreoffice-help")
+    keys = ("row", "text", "text_pair", "label", "page")
+    expected = [
+        (0, "Currency & money", "货币", "Calc", "scalc/a"),
+        (1, "Choose Tools - Options.", "选择「工具 - 选项」。", "Calc", "scalc/a"),
+        (3, "One.", "一。", "Calc", "scalc/a"),
+    ]
+    assert [tuple(row[key] for key in keys) for row in rows(found)] == expected
+    assert [note for _row, note in found.notes] == [
+        "not translated",
+        "the same pair came before",
+        "not translated",
+    ]
+    back = table("libreoffice-help", to="en", max_words=2)
+    assert [row["text"] for row in rows(back)] == ["一。"] and rows(back)[0]["text_pair"] == "One."
+    found = table("libreoffice-help", passages="en")
+    keys = ("row", "text", "page", "title", "heading")
+    assert [tuple(row[key] for key in keys) for row in rows(found)] == [
+        (1, "Choose Tools - Options.", "scalc/a", "Currency & money", "Currency & money"),
+        (3, "One.", "scalc/a", "Currency & money", "Notes"),
+        (4, "One.", "scalc/a", "Currency & money", "Notes"),
+        (5, "Two words", "shared/b", "", ""),
+    ]
+    with pytest.raises(DataError, match="to = 'de' is not a language of this sample; use en or zh"):
+        table("libreoffice-help", to="de")
+
+
 def test_a_scikit_learn_that_reads_the_same_digits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from sklearn.datasets import load_digits
 
@@ -382,6 +427,67 @@ def test_the_real_phrases_and_pictures_load() -> None:
     phrases = load("ui-zh")
     assert phrases.spec.rows == {"train": 3082} and phrases.spec.pairs and len(phrases.spec.classes) == 17
     assert phrases.report.counts()["refused"] == {"not translated": 156, "the same pair came before": 226}
+    pages = load("libreoffice-help")
+    assert pages.spec.rows == {"train": 23823} and pages.spec.pairs and len(pages.spec.classes) == 9
     clothes = load("fashion-mnist")
     assert clothes.spec.rows == {"train": 60000, "test": 10000} and clothes.spec.class_counts()["Bag"] == 7000
     assert stack(clothes["test"], clothes.spec).inputs.shape == (10000, 28, 28, 1)
+
+
+def test_heart_reads_what_was_not_measured_as_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = "id,age,sex,dataset,cp,trestbps,chol,fbs,restecg,thalch,exang,oldpeak,slope,ca,thal,num"
+    lines = [
+        head,
+        "1,63,Male,Cleveland,typical angina,145,233,TRUE,lv hypertrophy,150,FALSE,2.3,downsloping,0,fixed defect,0",
+        "2,41,Female,Switzerland,asymptomatic,0,0,,normal,,TRUE,,,,,3",
+        "3,50,Female,Hungary,asymptomatic,120,200,FALSE,normal,130,FALSE,1.5,flat,,normal,1",
+        "4,51,Male,Hungary,non-anginal,121,210,TRUE,normal,131,TRUE,0.5,flat,2,normal,0",
+    ]
+    given(monkeypatch, tmp_path, heart__csv="\n".join(lines).encode())
+    found = rows(table("heart"))
+    assert [row["label"] for row in found] == ["healthy", "disease", "disease", "healthy"]
+    assert [row["site"] for row in found] == ["Cleveland", "Switzerland", "Hungary", "Hungary"]
+    assert [row["cholesterol"] for row in found] == [233, None, 200, 210]
+    assert [row["resting_blood_pressure"] for row in found] == [145, None, 120, 121]
+    loaded = load("heart")
+    assert loaded["train"]["site"] == [row["site"] for row in found]
+    assert "site" not in {how.name for how in loaded.schema.features}
+    assert loaded["train"]["cholesterol missing"] == [0.0, 1.0, 0.0, 0.0]
+    assert "cholesterol missing" not in load("heart", indicators=False)["train"].column_names
+
+
+def test_patients_who_left_a_trial_early_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = (
+        "age,wtkg,hemo,homo,drugs,karnof,oprior,z30,zprior,preanti,race,gender,str2,strat,symptom,treat,offtrt,cd40,"
+        "cd420,cd496,r,cd80,cd820,cens,days,arms"
+    )
+    columns = head.split(",")
+
+    def line(number: int, cens: int, days: int) -> str:
+        values = dict.fromkeys(columns, 1) | {"age": 30 + number, "cens": cens, "days": days, "cd496": "NA"}
+        return f'"{number}",{10000 + number},' + ",".join(str(values[name]) for name in columns)
+
+    ends = [(1, 100), (1, 900), (0, 900), (0, 100), (0, 730)]
+    lines = [",".join(["", "pidnum", *columns]), *(line(n, *end) for n, end in enumerate(ends))]
+    given(monkeypatch, tmp_path, actg175__csv="\n".join(lines).encode())
+    found = table("actg175")
+    assert [(row["row"], row["label"]) for row in rows(found)] == [(0, "yes"), (1, "no"), (2, "no")]
+    assert found.notes == [(3, "left the trial before day 730"), (4, "left the trial before day 730")]
+    assert rows(found)[0]["treatment"] == "zidovudine + didanosine" and rows(found)[0]["symptoms"] is True
+    assert not {"cens", "days", "cd420", "offtrt", "pidnum"} & set(
+        rows(found)[0]
+    )  # known later, or an identifier
+    assert [row["label"] for row in rows(table("actg175", days=1000)) if row["row"] == 1] == ["yes"]
+
+
+def test_defaults_of_credit_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["default,student,balance,income", "No,Yes,729.5,12106.1", "Yes,No,1073.5,31767.1"]
+    given(monkeypatch, tmp_path, default__csv="\n".join(lines).encode())
+    assert rows(table("default")) == [
+        {"row": 0, "balance": 729.5, "income": 12106.1, "student": True, "label": "no"},
+        {"row": 1, "balance": 1073.5, "income": 31767.1, "student": False, "label": "yes"},
+    ]

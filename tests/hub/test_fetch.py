@@ -250,6 +250,8 @@ def test_files_for_a_conversion_keep_their_names_and_stay_inside(
     into.mkdir()
     extract(archive, {"raw/*": "x/*c[0-9]"}, {}, into)
     assert contents(into) == {"raw/c1": b"one", "raw/c2": b"two", "raw/c3": b"three", "raw/c4": b"four"}
+    extract(archive, {"tree/**": "x/*c3"}, {}, into)
+    assert contents(into)["tree/y/c3"] == b"three"
     with pytest.raises(SampleError, match=r"would be written outside"):
         extract(archive, {"../*": "x/c1"}, {}, into)
     monkeypatch.setattr(download, "NESTED_LIMIT", 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import labkit as lk
 
@@ -27,6 +28,7 @@ def test_prompts_are_cleaned(tmp_path):
     assert run.generate("<i>The CAT</i>", max_new_tokens=4) == run.generate("the cat", max_new_tokens=4)
 
 
+@pytest.mark.soak
 def test_a_pooler_that_the_weights_lack_is_named_before_training(tmp_path):
     rows = lk.load([{"text": f"the cat {i}", "label": "ab"[i % 2]} for i in range(60)])
     sizes = {"preset": "tiny", "width": 16, "depth": 1, "heads": 2, "mlp_width": 16, "max_length": 16}

@@ -78,3 +78,25 @@ def test_a_stream_can_be_left_and_refuses_what_generate_refuses(teller):
         next(teller.stream("the cat", max_new_tokens=32))
     with pytest.raises(DataError, match="a string is needed"):
         next(teller.stream(3))
+
+
+def test_next_tokens_are_the_distribution_that_generate_samples_from(teller):
+    everything = teller.next_tokens("the cat saw", top=10_000)
+    odds = np.array([each.probability for each in everything])
+    np.testing.assert_allclose(odds.sum(), 1, atol=1e-5)
+    assert (np.diff(odds) <= 0).all() and teller.generate("the cat saw", max_new_tokens=1) == everything[
+        0
+    ].token
+    kept = teller.next_tokens("the cat saw", top_k=3)
+    np.testing.assert_allclose([each.probability for each in kept], odds[:3] / odds[:3].sum(), rtol=1e-4)
+    half = teller.next_tokens("the cat saw", top=3, temperature=0.5)
+    np.testing.assert_allclose(
+        [each.probability for each in half], odds[:3] ** 2 / (odds**2).sum(), rtol=1e-3
+    )
+    mass = int(np.searchsorted(np.cumsum(odds), 0.5)) + 1
+    assert len(teller.next_tokens("the cat saw", top=10_000, top_p=0.5)) == mass
+    assert teller.next_tokens("the", temperature=0) == [(teller.next_tokens("the", top=1)[0].token, 1.0)]
+    with pytest.raises(ConfigError, match="top = 0 must be"):
+        teller.next_tokens("the", top=0)
+    with pytest.raises(ConfigError, match="beam search needs temperature = 0"):
+        teller.next_tokens("the", beams=2)

@@ -47,6 +47,7 @@ def test_sizes_are_few():
     assert [rounded_up(n, 32) for n in (1, 32, 33, 65, 97, 129)] == [32, 32, 64, 96, 128, 192]
 
 
+@pytest.mark.soak
 def test_unstacked_layers_write_what_stacked_ones_do(writer):
     pipeline = lk.TextGenerationPipeline(writer, dtype="float32")
     config = GptConfig(weights=str(writer))

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from http.client import HTTPConnection
 from pathlib import Path
 from types import SimpleNamespace
@@ -164,7 +165,9 @@ class Model:
     def __init__(self, work: Any):
         self.work = work
 
-    def predict(self, examples: Any, pairs: Any) -> list[Any]:
+    values_of = staticmethod(asdict)
+
+    def predictions(self, examples: Any, pairs: Any) -> list[Any]:
         return self.work(examples)
 
 

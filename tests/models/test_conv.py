@@ -119,6 +119,38 @@ def test_mixed_products_are_those_of_rounded_numbers(shape, size, stride, paddin
         assert float(jnp.abs(one - other).max()) > 0
 
 
+@pytest.mark.parametrize(
+    ("shape", "size", "features", "padding"),
+    [
+        ((2, 9, 7, 3), 3, 32, "SAME"),  # the first layer: forward and backward
+        ((1, 8, 8, 1), 5, 32, "VALID"),
+        ((2, 8, 6, 2), 3, 40, "HALF"),  # backward alone
+        ((1, 7, 9, 4), (3, 1), 32, "SAME"),
+        ((2, 16, 12, 32), 3, 36, "SAME"),  # an inner layer
+        ((1, 16, 14, 40), 3, 32, "VALID"),
+    ],
+)
+def test_pictures_laid_out_give_the_convolution_and_its_gradients(shape, size, features, padding):
+    kernel = numbers(1, *np.broadcast_to(size, 2), shape[-1], features)
+    x, forms = (
+        numbers(0, *shape),
+        [partial(form, strides=(1, 1), padding=padding) for form in (conv.convolve, xla)],
+    )
+    out = jax.eval_shape(forms[1], x, kernel).shape
+    assert conv.lays_out(x.shape, kernel.shape, out[1:3])
+    close(*(both(form, numbers(2, *out), x, kernel) for form in forms))
+    each = [jax.vmap(jax.grad(lambda k, x, form=form: form(x[None], k).sum()), (None, 0)) for form in forms]
+    close([each[0](kernel, x)], [each[1](kernel, x)])  # example by example, as private training has them
+
+
+@pytest.mark.parametrize(
+    ("shape", "features"),
+    [((32, 32, 32, 3), 16), ((32, 8, 8, 64), 128), ((128, 16, 16, 32), 64), ((64, 224, 224, 3), 64)],
+)
+def test_pictures_are_not_laid_out_where_that_is_slower_or_too_large(shape, features):
+    assert not conv.lays_out(shape, (3, 3, shape[-1], features), shape[1:3])
+
+
 def test_mixed_multiplies_bfloat16_into_float32():
     x, kernel = numbers(0, 1, 4, 4, 80), numbers(1, 3, 3, 80, 80)
     slopes = jax.grad(lambda *given: (conv.convolve(*given, mixed=True) ** 2).sum(), (0, 1))

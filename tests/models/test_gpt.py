@@ -136,7 +136,7 @@ def test_logits_are_those_of_the_reference(config, model, read, folder):
 
 
 @pytest.mark.samples
-@pytest.mark.slow
+@pytest.mark.soak
 def test_real_weights_give_the_logits_of_the_reference_and_write_sense():
     config = GptConfig(preset="smollm2-135m")
     model = nnx.eval_shape(lambda: config.build(nnx.Rngs(0)))

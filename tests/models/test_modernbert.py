@@ -60,6 +60,7 @@ def test_a_classifier_is_trained_packed_and_exported(pooling: str, tmp_path: Pat
         np.testing.assert_allclose(lk.Predictor(folder).probabilities(texts), ours, rtol=1e-4)
 
 
+@pytest.mark.soak
 def test_masked_words_and_vectors_are_learnt(tmp_path: Path) -> None:
     run = fit(tmp_path / "lab", "pretrain", next_sentence=False, accept_leakage=True)
     own = run.fill("the film number 3 was [MASK] .")

@@ -151,3 +151,33 @@ def test_attention_on_a_gpu_is_the_fused_kernel(monkeypatch):
     wide = query.astype(jnp.float32)
     parts.attend(wide, wide, wide, bias)
     assert asked == [("cudnn", jnp.bool_, (2, 1, 1, 4))] * 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "dropped", "takes"),
+    [
+        ((2, 4, 1, 8), "bfloat16", False, True),
+        ((1, 512, 2, 64), "float16", False, True),
+        ((1, 512, 2, 64), "bfloat16", True, False),
+        ((1, 512, 2, 64), "float32", False, False),
+        ((1, 511, 2, 64), "bfloat16", False, False),
+        ((1, 512, 1, 256), "bfloat16", False, False),
+        ((1, 512, 1, 36), "bfloat16", False, False),
+    ],
+)
+def test_what_the_fused_kernel_takes(shape, dtype, dropped, takes):
+    given = jnp.zeros(shape, dtype)
+    assert parts.fused_kernel_takes(given, given, dropped) is takes
+
+
+@pytest.mark.parametrize("error", [RuntimeError, NotImplementedError, ValueError])
+def test_attention_is_written_out_where_cudnn_refuses(monkeypatch, error):
+    def refusing(*given, **more):
+        raise error("cuDNN is too old")
+
+    query = jax.random.normal(jax.random.key(0), (2, 4, 1, 8), jnp.bfloat16)
+    bias = parts.padding_bias(jnp.ones((2, 4), bool))
+    expected = parts.attend(query, query, query, bias)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax.nn, "dot_product_attention", refusing)
+    np.testing.assert_array_equal(parts.attend(query, query, query, bias), expected)

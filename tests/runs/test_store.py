@@ -94,6 +94,7 @@ for step in range(500):
 """
 
 
+@pytest.mark.soak
 def test_store_race_of_eight_processes_loses_nothing(store):
     workers = [
         subprocess.Popen([sys.executable, "-c", WRITER, str(store.folder), name]) for name in "abcdefgh"

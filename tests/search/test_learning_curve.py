@@ -114,6 +114,7 @@ def test_nobody_is_told_of_more_than_four_times_the_rows(curve):
         curve.sentence(10_000)
 
 
+@pytest.mark.soak
 def test_a_run_becomes_runs_on_subsets_that_are_long_enough(reviews, tmp_path):
     cnn = lk.models["textcnn"](preset="tiny")
     run = lk.fit(reviews, cnn, folder=tmp_path, name="cnn", background=False, epochs=1, batch_size=16, buckets=1,

@@ -242,3 +242,51 @@ def test_money_by_hand():
     assert money(7200, (1.0, 500.0), costs, {"kwh": 0.6})["training_price"] == pytest.approx(0.3)
     assert money(7200, (1.0, 500.0), costs, {"kwh": 0.6})["price_1000"] == pytest.approx(0.0012)
     assert money(0, (0, 0), costs, {"hour": 5.0, "hosted": 0.01})["break_even"] == float("inf")
+
+
+def test_a_scenario_orders_by_cost_and_stops_at_its_target(study, reviews, tmp_path):
+    names = reviews.schema.classes
+    scenario = lk.Scenario(positive=names[1], false_positive=1, false_negative=6, volume=1000, latency=1e6)
+    record = study.record
+    kept = dict(record.settings)
+    record.settings["scenario"] = scenario.to_dict()  # the same answers, by what mistakes cost
+    record.save(study.folder)
+    try:
+        judged = lk.open_study(study.id, study.store.folder)
+        table, found = judged.table(), judged.results
+        order = [name for name in table.index if name in found]
+        costs = {name: each.chosen_by.costs for name, each in found.items()}
+        assert order[0] == min(costs, key=lambda name: costs[name].mean())
+        for name in order:
+            report = found[name].test
+            act = report.probability[:, 1] >= found[name].decision.rule.threshold
+            paid = 1000 * (1.0 * (act & (report.truth != 1)) + 6.0 * (~act & (report.truth == 1))).mean()
+            assert table.loc[name, "decision_cost"] == pytest.approx(paid)
+            assert table.loc[name, "saving"] == pytest.approx(table.loc[order[0], "decision_cost"] - paid)
+        chosen, size = judged.choice().choice, table["parameters"]
+        gap = {name: costs[name] - costs[order[0]] for name in order}
+        enough = [
+            name for name in order if gap[name].mean() <= gap[name].std() / len(gap[name]) ** 0.5 + 1e-12
+        ]
+        assert chosen == min(enough, key=lambda name: size[name])
+        shown = as_html(judged)
+        assert "expected cost a day" in shown and "leads: expected cost a day" in judged.summary()
+        record.settings["scenario"] = scenario.replace(latency=1e-6).to_dict()
+        record.save(study.folder)
+        assert "so not chosen" in lk.open_study(study.id, study.store.folder).summary()
+    finally:
+        record.settings = kept
+        record.save(study.folder)
+    easy = scenario.replace(target=1e9, budget=5.0)
+    made = lk.study(reviews, candidates(), scenario=easy, folder=tmp_path, background=False, **SHARED)
+    assert {each.status for each in made.record.candidates if each.kind == "run"} == {"pruned"}
+    assert not lk.runs(tmp_path) and "meets the target of the scenario" in made.summary()
+    with pytest.raises(ConfigError, match="no class 'x'"):
+        lk.study(
+            reviews,
+            candidates(),
+            scenario=lk.Scenario(positive="x"),
+            folder=tmp_path,
+            background=False,
+            **SHARED,
+        )

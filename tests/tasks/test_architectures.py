@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import labkit as lk
 from labkit.core.errors import ConfigError
 from labkit.models import models
 from labkit.planning import experiment_of
 from labkit.train.context import prepare, shapes_of
+from tests.spoken import RATE, folder_of_tones
 
 TEXT = {"width": 16, "heads": 2, "mlp_width": 24, "max_length": 24}
 SMALL = {
@@ -20,20 +22,31 @@ SMALL = {
     "transformer": {**TEXT, "encoder_depth": 2, "decoder_depth": 2},
     "textcnn": {"embedding": 8, "filters": 8, "max_length": 24},
     "mlp": {"widths": (8, 8)},
+    "ft-transformer": {"width": 16, "heads": 2, "depth": 2},
     "cnn": {"widths": (4, 8), "blocks": (1, 1), "input_shape": (8, 8, 1)},
     "vgg": {"stages": (1, 1), "base_width": 4, "head_width": 8, "input_shape": (8, 8, 1)},
+    "efficientnet": {"resize": 0},
+    "unet": {"widths": (4, 8)},
+    "conformer": {"width": 16, "heads": 2, "mlp_width": 24, "depth": 2, "kernel": 3},
+    "sasrec": {"width": 16, "heads": 2, "mlp_width": 24, "depth": 2, "max_length": 7},
+    "dlinear": {"kernel": 3},
+    "patchtst": {"width": 16, "heads": 2, "mlp_width": 24, "depth": 2, "patch": 4, "stride": 2},
 }
 #: Those whose layers are alike: a scan runs them. The others' layers differ in width or in the size of the picture.
 DEEP = {
     "bert": ({"depth": 4}, {"depth": 8}),
     "gpt": ({"depth": 4}, {"depth": 8}),
+    "sasrec": ({"depth": 5}, {"depth": 9}),
+    "conformer": ({"depth": 5}, {"depth": 9}),
+    "patchtst": ({"depth": 5}, {"depth": 9}),  # no other size of it is 5 or 9
     "transformer": ({"encoder_depth": 4, "decoder_depth": 4}, {"encoder_depth": 8, "decoder_depth": 8}),
 }
 OPTIONS = {"batch_size": 8, "learning_rate": 1e-2, "warmup": 0.0, "epochs": 1}
 
 
 @pytest.fixture(scope="module")
-def rows():
+def rows(tmp_path_factory):
+    speech = folder_of_tones(tmp_path_factory.mktemp("speech") / "tones", 20)
     random, words = np.random.default_rng(0), ["one", "two", "three", "four", "five", "six"]
     texts = [{"text": " ".join(random.choice(words, 4)), "other": " ".join(random.choice(words, 3)), "label": n % 2}
              for n in range(60)]  # fmt: skip
@@ -41,17 +54,60 @@ def rows():
         "text": lk.load(texts, text="text", label="label"),
         "pair": lk.load(texts, text=("text", "other"), label=False),
         "image": lk.load("digits").sample(100),
-        "features": lk.load("digits").sample(100),
+        "unet": lk.load(str(scenes(tmp_path_factory.mktemp("scenes")))),
+        "audio": lk.load(str(speech), transcript="said", rate=RATE),
+        "features": lk.load(
+            [
+                {"a": n % 7, "b": float(n % 5), "c": "xyz"[n % 3], "label": "no" if n % 2 else "yes"}
+                for n in range(100)
+            ],
+            features=True,
+        ),
+        "interactions": lk.load(
+            {
+                "who": [n % 9 for n in range(180)],
+                "what": random.integers(12, size=180).tolist(),
+                "when": range(180),
+            },
+            user="who",
+            item="what",
+            time="when",
+        ),
+        "series": lk.load(
+            {"hour": list(range(90)), "value": random.normal(size=90).tolist()}, time="hour", number="value"
+        ),
     }
+
+
+def scenes(folder):
+    """Pictures with masks."""
+    for number in range(12):
+        mask = (np.arange(64).reshape(8, 8) > 5 * number).astype(np.uint8)
+        for kind, pixels in (("images", 200 * mask), ("masks", mask)):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / kind / f"{number}.png")
+    return folder
 
 
 def planned(name, rows, folder, sizes=None, **more):
     """A run made ready, not begun."""
     config = models[name](**{**SMALL[name], **(sizes or {})})
-    options = {**OPTIONS, "task": "seq2seq" if name == "transformer" else "classify", **more}
+    tasks = {
+        "transformer": "seq2seq",
+        "dlinear": "forecast",
+        "patchtst": "forecast",
+        "sasrec": "recommend",
+        "unet": "segment",
+        "conformer": "asr",
+    }
+    options = {**OPTIONS, "task": tasks.get(name, "classify"), **more}
+    if config.modality == "series":
+        options |= {"context": 8, "horizon": 2}
+    if config.modality == "audio":
+        options |= {"bands": 16, "buckets": 1}
     if config.modality in ("text", "pair"):
         options |= {"max_length": 24, "vocabulary": 300, "buckets": 1}
-    data, experiment = experiment_of(rows[config.modality], config, True, options)
+    data, experiment = experiment_of(rows[name if name in rows else config.modality], config, True, options)
     data.save(folder / "data")
     return prepare(experiment, folder, lambda message: None)
 
@@ -60,7 +116,10 @@ def test_the_table_above_is_whole():
     assert set(SMALL) == set(models)
 
 
-@pytest.mark.parametrize("name", SMALL)
+LARGE = {"efficientnet": pytest.mark.soak}  # its sizes are fixed, and its program is long
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=LARGE.get(name, ())) for name in SMALL])
 def test_one_step_moves_every_parameter(name, rows, tmp_path):
     plan = planned(name, rows, tmp_path)
     state = plan.steps.state(plan.weights(), 0)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from labkit.core.errors import ConfigError
-from labkit.tasks.decoding import Generation, choose, left, map_rows, write
+from labkit.models.seq2seq.model import TransformerConfig
+from labkit.tasks.decoding import Generation, choose, left, map_rows, step_of, write
 
 V, END = 4, 3
 TABLE = np.random.default_rng(5).normal(0, 1.5, (V, V, V)).astype(np.float32)
@@ -69,6 +72,39 @@ def test_a_beam_as_wide_as_all_texts_finds_the_best_of_them(penalty):
     for (tokens, score), start in zip(found, STARTS, strict=True):
         best = max(texts, key=lambda text: chance(start, text) / len(text) ** penalty)
         assert tokens == list(best) and score == pytest.approx(chance(start, best), abs=1e-4)
+
+
+def test_a_search_with_a_transformer_finds_the_best_of_all_texts():
+    """Every text of three tokens is scored by a forward pass over the whole text."""
+    sizes = {"encoder_depth": 1, "decoder_depth": 1, "width": 8, "heads": 2, "mlp_width": 16, "dropout": 0.0}
+    model = TransformerConfig(vocab_size=V, max_length=8, **sizes).build(nnx.Rngs(3))
+    model.word.embedding[...] = 4 * model.word.embedding[...]  # logits that differ
+    source, real, begin = jnp.array([[1, 2, 0], [2, 0, 0]]), jnp.array([[True] * 3, [True, True, False]]), 0
+    every = itertools.product(range(V), repeat=3)
+    texts = sorted({text[: text.index(END) + 1] if END in text else text for text in every})
+    target = np.array([[begin, *t, *[0] * (3 - len(t))] for t in texts])
+
+    @nnx.jit
+    def scores(model, one, mask):
+        tile = lambda x: jnp.repeat(x[None], len(texts), axis=0)  # noqa: E731
+        hidden = model(tile(one), tile(mask), jnp.asarray(target), jnp.ones(target.shape, bool)).hidden
+        return jax.nn.log_softmax(model.logits(hidden[:, :-1]))
+
+    @partial(nnx.jit, static_argnums=3)
+    def found(model, source, real, how):
+        cache = model.start(model.encode(source, real), real, 4)
+        start = jnp.full((3, 1), begin)
+        return write(step_of(model), start, jnp.array([1, 1, 0]), cache, END, how, jax.random.key(0))
+
+    source, real = jnp.concatenate([source, source[:1]]), jnp.concatenate([real, real[:1] & False])
+    made = found(model, source, real, Generation(max_new_tokens=3, beams=V**2, length_penalty=2.0))
+    for row in range(2):
+        logs = np.asarray(scores(model, source[row], real[row]))
+        sums = [sum(logs[n, i, token] for i, token in enumerate(text)) for n, text in enumerate(texts)]
+        best = int(np.argmax([one / len(text) ** 2 for one, text in zip(sums, texts, strict=True)]))
+        assert tuple(np.asarray(made.ids[row, : made.length[row]]).tolist()) == texts[best]
+        assert float(made.score[row]) == pytest.approx(sums[best], abs=1e-4)
+    assert int(made.length[2]) == 0  # a row that fills a batch
 
 
 def test_chance_follows_the_temperature():

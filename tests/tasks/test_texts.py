@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
+from typer.testing import CliRunner
 
 import labkit as lk
+from labkit.cli.main import app
 from labkit.core.errors import ConfigError, DataError, WeightsError
+from labkit.inference import translation
+from labkit.models.seq2seq.layers import sinusoids
 from labkit.train.context import load_model
 
 WORDS = [
@@ -90,7 +96,7 @@ def test_a_language_model_learns_the_grammar_and_writes_it(text, tmp_path):
         weights.generate("the", max_new_tokens=90)
 
 
-def test_a_source_becomes_its_target(pairs, tmp_path):
+def test_a_source_becomes_its_target(pairs, tmp_path, monkeypatch):
     model = lk.models["transformer"](preset="tiny", encoder_depth=1, decoder_depth=1, **TINY)
     run = lk.fit(pairs, model, task="seq2seq", folder=tmp_path, epochs=10, vocabulary=300, **COMMON)
     assert falls(run) < 0.7
@@ -103,6 +109,34 @@ def test_a_source_becomes_its_target(pairs, tmp_path):
     assert run.translate(lines[0], temperature=2.0, seed=1) != run.translate(
         lines[0], temperature=2.0, seed=2
     )
+    report = run.translation_report()
+    assert report.outputs == run.translate(run.rows["test"]["text"], max_new_tokens=31)
+    assert (
+        scores["chrf"] == report.score("chrf") and scores["memory_bleu_gain"] == report.gain(metric="bleu")[0]
+    )
+    looks = run.attention(lines[0], "DOG THE")
+    assert looks.weights.shape[:2] == (1, 2) and looks.weights.shape[2:] == (
+        len(looks.tokens),
+        len(looks.source),
+    )
+    np.testing.assert_allclose(looks.weights, attended(run, lines[0], "DOG THE"), atol=1e-5)
+    (tmp_path / "lines.txt").write_text("\n".join(lines), encoding="utf-8")
+    call = [
+        "translate",
+        run.id,
+        "--file",
+        str(tmp_path / "lines.txt"),
+        "--beams",
+        "1",
+        "--max-new-tokens",
+        "7",
+    ]
+    made = CliRunner().invoke(app, [*call, "--folder", str(tmp_path)])
+    assert made.exit_code == 0 and made.stdout.splitlines() == [" ".join(line.split()) for line in told]
+    assert CliRunner().invoke(app, ["translate", run.id]).exit_code == 2
+    monkeypatch.setattr(translation, "BATCH", 3)
+    many = [*run.rows["test"]["text"][3:5], *lines]  # two batches, by length
+    assert run.translate(many, max_new_tokens=7)[2:] == told
     with pytest.raises(ConfigError, match="max_new_tokens = 32 exceeds the 31 that this model can generate"):
         run.translate("the dog", max_new_tokens=32)
     with pytest.raises(DataError, match="source text 1 is 3, a int; a string is needed"):
@@ -111,6 +145,28 @@ def test_a_source_becomes_its_target(pairs, tmp_path):
         WeightsError, match="of the task 'seq2seq'; TextGenerationPipeline opens models of the task 'lm'"
     ):
         run.generate("the dog")
+
+
+def attended(run, line, target):
+    """Cross-attention of the first layer, from its weights in NumPy."""
+    module, _, inputs = load_model(run.experiment, run.info.folder / "model")
+    model, layer = module.backbone, jax.tree.map(lambda leaf: leaf[0], nnx.state(module.backbone.decoder))
+    source, whole = (jnp.asarray(inputs.tokenizer.encode([text]).ids[None]) for text in (line, target))
+    ids = whole[:, :-1]  # what is read before each token that is predicted
+    memory = np.asarray(model.encode(source, source >= 0))
+    x = model.word(ids) * np.sqrt(32) + sinusoids(ids.shape[1], 32)[None]
+    block = nnx.merge(nnx.graphdef(model.decoder), layer)
+    bias = jnp.where(np.tri(ids.shape[1], dtype=bool), 0.0, -1e30)[None, None]
+    y = np.asarray(block.attended(x, bias, None, None))[0]
+    cross = layer["cross"]
+
+    def dense(name, z):
+        return (z @ np.asarray(cross[name]["kernel"]) + np.asarray(cross[name]["bias"])).reshape(-1, 2, 16)
+
+    query, key = dense("query", y), dense("key", memory[0])
+    scores = np.einsum("thk,shk->hts", query, key) / 4
+    powers = np.exp(scores - scores.max(-1, keepdims=True))
+    return (powers / powers.sum(-1, keepdims=True))[None]
 
 
 def greedy(run, lines, count):

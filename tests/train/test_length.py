@@ -27,7 +27,7 @@ def test_no_more_than_one_text_in_a_hundred_is_truncated_where_the_model_reads_s
     assert fitting_length(np.full(50, 9000), BERT.replace(max_length=40)) == 40
 
 
-@pytest.mark.parametrize(("words", "expected"), [(5, 128), (150, None)])
+@pytest.mark.parametrize(("words", "expected"), [(5, 128), pytest.param(150, None, marks=pytest.mark.soak)])
 def test_a_run_names_the_length_it_chose(words, expected, tmp_path):
     data = rows(words)
     usual = {"folder": tmp_path, "background": False, "epochs": 1, "vocabulary": 200, "accept_leakage": True}

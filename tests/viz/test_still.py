@@ -9,6 +9,7 @@ import zlib
 from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import plotly.express as px
 import plotly.graph_objects as go
 import pytest
@@ -141,3 +142,16 @@ def test_a_picture_shows_itself() -> None:
 def test_another_kind_of_trace_is_refused() -> None:
     with pytest.raises(lk.LabkitError, match=r"supports scatter, bar and heatmap traces, not 'pie'"):
         picture(go.Figure(go.Pie(values=[1, 2])))
+
+
+def test_wrapped_facets_have_their_own_titles_and_lines_end_at_the_limits():
+    frame = pd.DataFrame([{"x": x, "y": x * k, "k": name} for k, name in enumerate("ABCD") for x in range(5)])
+    figure = px.line(frame, x="x", y="y", facet_col="k", facet_col_wrap=2).update_yaxes(range=[0, 8])
+    drawn = lk.picture(figure, "four", height=400).svg
+    assert [drawn.count(f">k={name}<") for name in "ABCD"] == [1, 1, 1, 1]
+    places = [drawn.index(f">k={name}<") for name in "ABCD"]  # A and B above C and D, as the traces come
+    assert places == sorted(places)
+    assert drawn.count("<svg x=") == 1  # only the line of D leaves the limits: 4 · 3 > 8
+    inner = drawn[drawn.index("<svg x=") :]
+    left, top, width, height = map(float, re.search(r"viewBox='([^']+)'", inner)[1].split())
+    assert f"x='{left:.1f}' y='{top:.1f}' width='{width:.1f}' height='{height:.1f}'" in inner
