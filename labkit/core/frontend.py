@@ -39,6 +39,13 @@ def is_live() -> bool:
     return frontend() == "widgets"
 
 
+def is_attended() -> bool:
+    """Whether somebody watches the cells of this notebook: not where nbclient, nbconvert or nbval runs them."""
+    if os.environ.get("LABKIT_FOREGROUND", "0") not in ("", "0"):
+        return False
+    return is_live() or (frontend() == "html" and any(name in os.environ for name in _WITHOUT_WIDGETS))
+
+
 def hears_while_busy() -> bool:
     """Whether buttons are heard while a cell runs: where the kernel has subshells, as ipykernel has from 7
     on."""

@@ -29,6 +29,7 @@ from typing import Any
 from labkit.core import html
 from labkit.core.cache import cache_dir, cache_root, sha256_file
 from labkit.core.errors import SampleError, nearest
+from labkit.core.frontend import is_attended
 from labkit.core.safety import offline
 from labkit.hub import catalog_pictures, catalog_tables
 from labkit.hub.catalog import TABLE, Sample
@@ -274,6 +275,4 @@ def _somebody_sees() -> bool:
     """A terminal, or a notebook that is not run unattended; what a thread writes would stand below any cell."""
     if threading.current_thread() is not threading.main_thread():
         return False
-    return sys.stderr.isatty() or (
-        "ipykernel" in sys.modules and os.environ.get("LABKIT_FOREGROUND", "0") in ("", "0")
-    )
+    return sys.stderr.isatty() or is_attended()

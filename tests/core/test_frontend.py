@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from labkit.core.frontend import frontend, is_live
+from labkit.core.frontend import frontend, is_attended, is_live
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_nothing_outside_notebooks(kernel: SimpleNamespace, monkeypatch: pytest.
 
 
 def test_a_picture_where_nobody_presses_buttons(kernel: SimpleNamespace):
-    assert frontend() == "html" and not is_live()  # nbclient, nbval
+    assert frontend() == "html" and not is_live() and not is_attended()  # nbclient, nbval
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,9 @@ def test_widgets_where_somebody_does(
     kernel: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ):
     monkeypatch.setenv(name, value)
-    assert frontend() == "widgets" and is_live()
+    assert frontend() == "widgets" and is_live() and is_attended()
     monkeypatch.setenv("LABKIT_FOREGROUND", "1")
-    assert frontend() == "html"
+    assert frontend() == "html" and not is_attended()
 
 
 def test_widgets_in_vscode(kernel: SimpleNamespace):
@@ -64,7 +64,7 @@ def test_widgets_in_vscode(kernel: SimpleNamespace):
 def test_no_widgets_in_colab_and_kaggle(kernel: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, name: str):
     monkeypatch.setenv("JPY_SESSION_NAME", "a.ipynb")
     monkeypatch.setenv(name, "1")
-    assert frontend() == "html"
+    assert frontend() == "html" and is_attended()
 
 
 def test_a_notebook_without_widgets_is_kept_up_to_date_by_the_cell_itself(tmp_path: Path):
