@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from labkit.cli.options import say
+from labkit.cli.options import say, write_output
 from labkit.core.text import one_line
 
 #: Columns that are printed, and characters of a text.
@@ -46,7 +46,7 @@ def check_labels(
             f"{found['is_label_issue'].sum():,} of {len(found):,} labels are doubtful, by {found.attrs['learner']}."
         )
     if out is not None:
-        out.write_bytes(csv_of(found))
+        write_output(out, csv_of(found))
     for line in found.head(count).itertuples(index=False):
         said = "\t".join(
             "" if value is None else one_line(str(value), LONGEST) for value in line[1 : SHOWN + 1]

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from labkit.cli.options import Folder, Plugins, say
-from labkit.core.cache import write_atomic
-from labkit.core.errors import ConfigError, LabkitError, os_reason
+from labkit.cli.options import Folder, Plugins, check_csv, output_csv
+from labkit.core.errors import ConfigError
 from labkit.i18n import _
 
 
@@ -32,22 +31,11 @@ def forecast(
     from labkit.inference.answer_files import csv_of
     from labkit.inference.forecasting import ForecastPipeline
 
-    if out is not None and out.suffix.lower() != ".csv":
-        raise ConfigError(_("--out {out}: forecasts are written as .csv."), out=out)
+    check_csv(out)
     if (Path(model) / "labkit.toml").exists():
         if file is None:
             raise ConfigError(_("an exported model has no rows: give the past of the series with --file."))
         frame = ForecastPipeline(model, plugins=plugin or ()).forecast(file)
     else:
         frame = front.open_run(model, folder).forecast(file)
-    content = csv_of(frame)
-    if out is None:
-        say(content.decode("utf-8-sig").replace("\r\n", "\n"), nl=False)
-        return
-    try:
-        write_atomic(out, content)
-    except OSError as error:
-        raise LabkitError(
-            _("cannot write {out!r}: {reason}."), out=str(out), reason=os_reason(error)
-        ) from error
-    say(f"{len(frame)} rows in {out}", err=True)
+    output_csv(out, csv_of(frame), len(frame))

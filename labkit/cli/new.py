@@ -8,10 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from labkit.cli.options import ScenarioOptions, say
+from labkit.cli.options import ScenarioOptions, say, write_output
 from labkit.cli.train import scenario_from
-from labkit.core.cache import write_atomic
-from labkit.core.errors import ConfigError, LabkitError, os_reason
+from labkit.core.errors import ConfigError
 from labkit.i18n import _
 
 #: Modality of the rows → the architecture that is chosen, and its preset.
@@ -57,10 +56,5 @@ def new(
     options: dict[str, Any] = {"task": task, "scenario": scenario_from(scenario)}
     options = {name: value for name, value in options.items() if value is not None}
     rows, experiment = experiment_of(rows, config, False, options)
-    try:
-        write_atomic(out, commented(experiment.for_rows(rows)))
-    except OSError as error:
-        raise LabkitError(
-            _("cannot write {out!r}: {reason}."), out=str(out), reason=os_reason(error)
-        ) from error
+    write_output(out, commented(experiment.for_rows(rows)))
     say(f"{rows}\n\n{out}: {name} {preset}".rstrip() + f"\nlabkit train {out}")

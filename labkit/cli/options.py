@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
+from labkit.core.cache import write_atomic
+from labkit.core.errors import ConfigError, DataError, os_reason
 from labkit.core.text import printed
+from labkit.i18n import _
 
 Folder = Annotated[
     Path | None, typer.Option(help="Lab folder (default: .labkit in the current folder, or LABKIT_FOLDER).")
@@ -38,3 +41,26 @@ def say(text: object, *, err: bool = False, nl: bool = True) -> None:
     """Print text for a terminal. All output goes through here: data may hold characters that a terminal
     obeys."""
     typer.echo(printed(text), err=err, nl=nl)
+
+
+def write_output(out: Path, content: str | bytes) -> None:
+    """Write an output file, whole or not at all. Raises :class:`DataError` where that fails."""
+    try:
+        write_atomic(out, content)
+    except OSError as error:
+        raise DataError(_("cannot write {path}: {reason}."), path=out, reason=os_reason(error)) from error
+
+
+def check_csv(out: Path | None) -> None:
+    """Raise :class:`ConfigError` for an output file of another kind than .csv."""
+    if out is not None and out.suffix.lower() != ".csv":
+        raise ConfigError(_("--out {out}: the table is written as .csv."), out=out)
+
+
+def output_csv(out: Path | None, content: bytes, rows: int) -> None:
+    """Write CSV of a number of rows to a file, or to standard output."""
+    if out is None:
+        say(content.decode("utf-8-sig").replace("\r\n", "\n"), nl=False)
+        return
+    write_output(out, content)
+    say(f"{rows} rows in {out}", err=True)

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from labkit.cli.options import Folder, Plugins, say
-from labkit.core.cache import write_atomic
-from labkit.core.errors import ConfigError, LabkitError, os_reason
+from labkit.cli.options import Folder, Plugins, check_csv, output_csv
+from labkit.core.errors import ConfigError
 from labkit.i18n import _
 
 
@@ -37,8 +36,7 @@ def recommend(
         raise ConfigError(
             _("give either --item or --user: labkit recommend RUN --item Heat, labkit recommend RUN --user 7")
         )
-    if out is not None and out.suffix.lower() != ".csv":
-        raise ConfigError(_("--out {out}: recommendations are written as .csv."), out=out)
+    check_csv(out)
     from labkit import api as front
     from labkit.inference.answer_files import csv_of
     from labkit.inference.recommending import RecommendPipeline
@@ -55,14 +53,4 @@ def recommend(
         frame = (
             tool.recommend(item, count, seen) if item else tool.for_users(run.rows, user or [], count, seen)
         )
-    content = csv_of(frame)
-    if out is None:
-        say(content.decode("utf-8-sig").replace("\r\n", "\n"), nl=False)
-        return
-    try:
-        write_atomic(out, content)
-    except OSError as error:
-        raise LabkitError(
-            _("cannot write {out!r}: {reason}."), out=str(out), reason=os_reason(error)
-        ) from error
-    say(f"{len(frame)} rows in {out}", err=True)
+    output_csv(out, csv_of(frame), len(frame))

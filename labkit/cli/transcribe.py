@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from labkit.cli.options import Folder, Plugins, say
-from labkit.core.cache import write_atomic
-from labkit.core.errors import ConfigError, DataError, os_reason
-from labkit.core.text import one_line
-from labkit.i18n import _
+from labkit.cli.options import Folder, Plugins, check_csv, say, write_output
 
 
 def transcribe(
@@ -36,9 +30,9 @@ def transcribe(
     plugin: Plugins = None,
 ) -> None:
     """Transcribe sounds with a model of the task asr. Each output line is the transcript of a file."""
-    if out is not None and out.suffix.lower() != ".csv":
-        raise ConfigError(_("--out {out}: transcripts are written as .csv."), out=out)
+    check_csv(out)
     from labkit import api as front
+    from labkit.inference.answer_files import csv_of_rows
     from labkit.inference.registry import pipeline_of
     from labkit.inference.speech_recognition import SpeechRecognitionPipeline
 
@@ -51,11 +45,4 @@ def transcribe(
         for text in found:
             say(text)
         return
-    table = io.StringIO(newline="")
-    csv.writer(table).writerows([("file", "transcript"), *zip(map(str, files), found, strict=True)])
-    try:
-        write_atomic(out, table.getvalue())
-    except OSError as error:
-        raise DataError(
-            _("{file} cannot be written: {reason}"), file=one_line(str(out)), reason=os_reason(error)
-        ) from error
+    write_output(out, csv_of_rows(("file", "transcript"), zip(files, found, strict=True)))

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from labkit.cli.options import Folder, Plugins, say
-from labkit.core.cache import write_atomic
-from labkit.core.errors import ConfigError, DataError, os_reason
+from labkit.cli.options import Folder, Plugins, say, write_output
+from labkit.core.errors import ConfigError, DataError
 from labkit.core.text import one_line
 from labkit.i18n import _
 
@@ -53,12 +52,7 @@ def translate(
         for line in lines:
             say(line)
         return
-    try:
-        write_atomic(out, "".join(f"{line}\n" for line in lines))
-    except OSError as error:
-        raise DataError(
-            _("{file} cannot be written: {reason}"), file=one_line(str(out)), reason=os_reason(error)
-        ) from error
+    write_output(out, "".join(f"{line}\n" for line in lines))
     say(f"{len(lines)} lines in {out}", err=True)
 
 

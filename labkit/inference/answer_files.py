@@ -119,11 +119,16 @@ def write_csv(target: IO[str], answers: Answers, columns: Sequence[str] = ()) ->
 
 
 def csv_of(frame: pd.DataFrame) -> bytes:
-    """A frame as CSV that Excel opens: with a byte order mark, without formulas; missing values are empty."""
+    """A frame as CSV, as :func:`csv_of_rows` writes it."""
+    return csv_of_rows(frame.columns, frame.itertuples(index=False))
+
+
+def csv_of_rows(columns: Iterable[object], rows: Iterable[Iterable[object]]) -> bytes:
+    """Rows as CSV that Excel opens: with a byte order mark, without formulas; missing values are empty."""
     target = io.StringIO()
     writer = csv.writer(target, lineterminator="\r\n")
-    writer.writerow([_inert(str(name)) for name in frame.columns])
-    for row in frame.itertuples(index=False):
+    writer.writerow([_inert(str(name)) for name in columns])
+    for row in rows:
         writer.writerow([_inert("" if is_missing(value) else _cell(value)) for value in row])
     return target.getvalue().encode("utf-8-sig")
 

@@ -53,6 +53,29 @@ class Counts(MetricState):
         return {"loss": mean_loss(host), **scores(host.confusion), **named}
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class AccuracySums(MetricState):
+    """Sums over examples, or parts of examples such as words, that are predicted right or not."""
+
+    loss_sum: Float[Array, ""]  # sum of weight * loss
+    weight: Float[Array, ""]  # sum of weights
+    right: Int[Array, ""]  # whose likeliest prediction is the true one
+    count: Int[Array, ""]  # with a weight above 0
+
+    @classmethod
+    def empty(cls) -> Self:
+        """The sums over nothing."""
+        nothing, none = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
+        return cls(nothing, nothing, none, none)
+
+    def compute(self) -> dict[str, float]:
+        """``loss`` and ``accuracy``; NaN where nothing was counted."""
+        host = jax.device_get(self)
+        accuracy = int(host.right) / int(host.count) if host.count else float("nan")
+        return {"loss": mean_loss(host), "accuracy": accuracy}
+
+
 def mean_loss(host: Any) -> float:
     """The weighted mean of the losses of sums on the host; NaN where nothing was counted."""
     return float(host.loss_sum) / float(host.weight) if host.weight > 0 else float("nan")

@@ -32,12 +32,11 @@ from labkit.tasks.base import (
     Batch,
     ExampleFormat,
     Head,
-    MetricState,
     Task,
     tokenizer_option,
     vocabulary_option,
 )
-from labkit.tasks.metrics import mean_loss
+from labkit.tasks.metrics import AccuracySums
 
 LOWEST = float(jnp.finfo(jnp.float32).min)
 #: Entries of config.json: the model was trained on questions without an answer too;
@@ -89,29 +88,6 @@ class QuestionAnswering(Task):
     def restore(self, classes: tuple[str, ...], tokenizer: Tokenizer | None = None) -> Answering:
         """The head of a model that is trained already."""
         return Answering(self)
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, eq=False)
-class SpanSums(MetricState):
-    """Sums over windows."""
-
-    loss_sum: Float[Array, ""]  # sum of weight * loss
-    weight: Float[Array, ""]  # sum of weights
-    right: Int[Array, ""]  # windows whose likeliest span is the true one
-    windows: Int[Array, ""]  # windows with a weight above 0
-
-    @classmethod
-    def empty(cls) -> Self:
-        """The sums over no windows."""
-        nothing, none = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
-        return cls(nothing, nothing, none, none)
-
-    def compute(self) -> dict[str, float]:
-        """``loss``, and ``accuracy``: how often the likeliest span of a window is the true one."""
-        host = jax.device_get(self)
-        accuracy = int(host.right) / int(host.windows) if host.windows else float("nan")
-        return {"loss": mean_loss(host), "accuracy": accuracy}
 
 
 class Reader(nnx.Module):
@@ -338,9 +314,9 @@ class Answering(Head):
         folder = model.folder()
         return folder is not None and has_reader(folder), ""
 
-    def empty(self) -> SpanSums:
+    def empty(self) -> AccuracySums:
         """The metric sums over no examples."""
-        return SpanSums.empty()
+        return AccuracySums.empty()
 
     def activations(self, model: ModelConfig, batch: Mapping[str, Any]) -> Activations | None:
         """What the loss of a batch computes and keeps, by formula; None where the model has none."""
@@ -349,7 +325,7 @@ class Answering(Head):
 
     def loss(
         self, module: Reader, batch: Batch, key: jax.Array | None
-    ) -> tuple[Float[Array, ""], Float[Array, ""], SpanSums]:
+    ) -> tuple[Float[Array, ""], Float[Array, ""], AccuracySums]:
         """The mean of the cross-entropies of where the answer begins and ends: the sum over windows, each
         times its weight; the sum of weights; and the sums to report. A window without the answer aims at
         [CLS]."""
@@ -363,7 +339,7 @@ class Answering(Head):
         real = weight > 0
         total = jnp.sum(jnp.where(real, losses * weight, 0))
         counts = jnp.sum(right & real, dtype=jnp.int32), jnp.sum(real, dtype=jnp.int32)
-        sums = SpanSums(total, jnp.sum(weight), *counts)
+        sums = AccuracySums(total, jnp.sum(weight), *counts)
         return total, sums.weight, sums
 
 

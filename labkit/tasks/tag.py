@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from flax import nnx
 
 from labkit.core.config import option
 from labkit.core.errors import DataError, WeightsError
-from labkit.core.shapes import Array, Float, Int
+from labkit.core.shapes import Array, Float
 from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
 from labkit.models import foreign, layers, weights
@@ -25,12 +25,11 @@ from labkit.tasks.base import (
     Batch,
     ExampleFormat,
     Head,
-    MetricState,
     Task,
     tokenizer_option,
     vocabulary_option,
 )
-from labkit.tasks.metrics import mean_loss
+from labkit.tasks.metrics import AccuracySums
 
 #: Stored name of the last layer of a ``…ForTokenClassification``.
 OUTPUT = "classifier"
@@ -78,29 +77,6 @@ class TokenClassification(Task):
     def restore(self, classes: tuple[str, ...], tokenizer: Tokenizer | None = None) -> WordTagging:
         """The head of a model that is trained already."""
         return WordTagging(self, classes=classes)
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, eq=False)
-class TagSums(MetricState):
-    """Sums over the words."""
-
-    loss_sum: Float[Array, ""]  # sum of weight * loss
-    weight: Float[Array, ""]  # sum of weights
-    right: Int[Array, ""]  # words whose likeliest tag is the true one
-    words: Int[Array, ""]  # words with a weight above 0
-
-    @classmethod
-    def empty(cls) -> Self:
-        """The sums over no words."""
-        nothing, none = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
-        return cls(nothing, nothing, none, none)
-
-    def compute(self) -> dict[str, float]:
-        """``loss`` and ``accuracy``, over the words that have a token and a tag known from training."""
-        host = jax.device_get(self)
-        accuracy = int(host.right) / int(host.words) if host.words else float("nan")
-        return {"loss": mean_loss(host), "accuracy": accuracy}
 
 
 class Tagger(nnx.Module):
@@ -177,9 +153,9 @@ class WordTagging(Head):
             return True, ""
         return False, _("The head of the pretrained weights has other tags: a new one is trained.")
 
-    def empty(self) -> TagSums:
+    def empty(self) -> AccuracySums:
         """The metric sums over no examples."""
-        return TagSums.empty()
+        return AccuracySums.empty()
 
     def activations(self, model: ModelConfig, batch: Mapping[str, Any]) -> Activations | None:
         """What the loss of a batch computes and keeps, by formula; None where the model has none."""
@@ -188,7 +164,7 @@ class WordTagging(Head):
 
     def loss(
         self, module: Tagger, batch: Batch, key: jax.Array | None
-    ) -> tuple[Float[Array, ""], Float[Array, ""], TagSums]:
+    ) -> tuple[Float[Array, ""], Float[Array, ""], AccuracySums]:
         """The cross-entropy of the tags: the sum over words, each times the weight of its sentence; the sum of these
         weights; and the sums to report."""
         logits, tag = module(batch, key=key), batch["tag"]
@@ -197,5 +173,5 @@ class WordTagging(Head):
         real = weight > 0
         total = jnp.sum(jnp.where(real, (jax.nn.logsumexp(logits, axis=-1) - chosen) * weight, 0))
         right = jnp.sum(real & (jnp.argmax(logits, axis=-1) == tag), dtype=jnp.int32)
-        sums = TagSums(total, jnp.sum(weight), right, jnp.sum(real, dtype=jnp.int32))
+        sums = AccuracySums(total, jnp.sum(weight), right, jnp.sum(real, dtype=jnp.int32))
         return total, sums.weight, sums

@@ -12,7 +12,7 @@ from labkit.core.errors import DataError
 from labkit.data.batching.base import Batch
 from labkit.data.batching.buckets import BucketBatches
 from labkit.data.text import chat
-from labkit.data.text.tokens import Tokens
+from labkit.data.text.tokens import TokenExamples, Tokens
 from labkit.i18n import _
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class DialogueTokens:
+class DialogueTokens(TokenExamples):
     """n conversations.
 
     Attributes:
@@ -28,31 +28,7 @@ class DialogueTokens:
         learnt: bool[total], True at the tokens of responses.
     """
 
-    tokens: Tokens
     learnt: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    @property
-    def label(self) -> np.ndarray:
-        """i32[n], see above."""
-        return self.tokens.label
-
-    @property
-    def target(self) -> None:
-        """None: conversations have no targets but their tokens."""
-        return
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Tokens of every conversation, i64[n]."""
-        return self.tokens.lengths
-
-    @property
-    def truncated(self) -> int:
-        """Conversations that were cut."""
-        return self.tokens.truncated
 
 
 class DialogueBatches(BucketBatches):

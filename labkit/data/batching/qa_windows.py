@@ -11,7 +11,7 @@ import numpy as np
 from labkit.core.errors import ConfigError, DataError
 from labkit.data.batching.base import Batch
 from labkit.data.batching.buckets import BucketBatches
-from labkit.data.text.tokens import Tokens
+from labkit.data.text.tokens import TokenExamples, Tokens
 from labkit.i18n import _
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Windows:
+class Windows(TokenExamples):
     """n windows ``[CLS] question [SEP] part of the paragraph [SEP]``, several to a row where its paragraph is
     long; the special tokens are those of the tokenizer's pairs.
 
@@ -32,30 +32,11 @@ class Windows:
         spans: i32[total, 2], character span of each token in the paragraph; of no meaning elsewhere.
     """
 
-    tokens: Tokens
     start: np.ndarray
     end: np.ndarray
     example: np.ndarray
     first: np.ndarray
     spans: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    @property
-    def label(self) -> np.ndarray:
-        """i32[n], 1 where the question has no answer, else 0: every window takes part."""
-        return self.tokens.label
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Tokens of every window, i64[n]."""
-        return self.tokens.lengths
-
-    @property
-    def truncated(self) -> int:
-        """Questions that were cut."""
-        return self.tokens.truncated
 
 
 class WindowBatches(BucketBatches):

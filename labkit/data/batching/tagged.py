@@ -10,7 +10,7 @@ import numpy as np
 
 from labkit.data.batching.base import Batch
 from labkit.data.batching.buckets import BucketBatches
-from labkit.data.text.tokens import Tokens
+from labkit.data.text.tokens import TokenExamples, Tokens
 
 if TYPE_CHECKING:
     from labkit.data.text.tokenizer import Tokenizer
@@ -20,7 +20,7 @@ NONE = -1
 
 
 @dataclass(frozen=True, eq=False)
-class TaggedTokens:
+class TaggedTokens(TokenExamples):
     """n sentences.
 
     Attributes:
@@ -31,32 +31,8 @@ class TaggedTokens:
             has no token, or was cut off.
     """
 
-    tokens: Tokens
     tag: np.ndarray
     first: tuple[np.ndarray, ...]
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    @property
-    def label(self) -> np.ndarray:
-        """i32[n], -1: sentences have no class."""
-        return self.tokens.label
-
-    @property
-    def target(self) -> None:
-        """None: sentences have no targets but their tags."""
-        return
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Tokens of every sentence, i64[n]."""
-        return self.tokens.lengths
-
-    @property
-    def truncated(self) -> int:
-        """Sentences that were cut."""
-        return self.tokens.truncated
 
 
 class TaggedBatches(BucketBatches):

@@ -60,3 +60,37 @@ class Tokens:
         for part in memmap.portions(len(self)):
             found[part] = np.diff(self.offsets[part.start : part.stop + 1])
         return found
+
+
+@dataclass(frozen=True, eq=False)
+class TokenExamples:
+    """Base class of n examples that are tokens and more.
+
+    Attributes:
+        tokens: the tokens of the examples; their ``label`` decides which take part.
+    """
+
+    tokens: Tokens
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def label(self) -> np.ndarray:
+        """i32[n], that of the tokens; -1: there is none."""
+        return self.tokens.label
+
+    @property
+    def target(self) -> None:
+        """None: what is learnt is in the arrays of the subclass."""
+        return
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of every example, i64[n]."""
+        return self.tokens.lengths
+
+    @property
+    def truncated(self) -> int:
+        """Examples that were cut."""
+        return self.tokens.truncated
