@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
@@ -52,6 +53,18 @@ MOST_MEMORY = 4 << 30
 
 # Notebooks are tests in notebooks/; those below tests/ are material of tests.
 collect_ignore_glob = ["*.ipynb"]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Tests compile thousands of programs and run each a few times: without most optimisations of LLVM they need a
+    third less time. Notebooks train for longer, and so do tests that are marked: these have them."""
+    quick = item.path.suffix != ".ipynb" and not any(map(item.get_closest_marker, ("soak", "peers")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(quick)))
+        if "jax" in sys.modules:
+            sys.modules["jax"].config.update("jax_disable_most_optimizations", quick)
+        return (yield)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
