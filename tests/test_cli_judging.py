@@ -73,5 +73,7 @@ def test_doubtful_labels_are_listed_and_written(tmp_path):
     assert said[0].startswith("1 of 60 labels are doubtful, by TF-IDF alone") and len(said) == 4
     assert said[1].startswith("0\tbad\tgood\t") and said[1].endswith("great lovely fine n0")
     assert pd.read_csv(out, encoding="utf-8-sig")["row"][0] == 0
+    lost = RUN.invoke(app, [*words[:4], "--out", str(tmp_path / "none" / "out.csv"), "--encoder", "none"])
+    assert lost.exit_code == 2 and "cannot write" in lost.output
     new = RUN.invoke(app, ["check-labels", str(tmp_path / "x.csv"), "--new"])
     assert new.exit_code == 0 and len(new.stdout.splitlines()) == 3 and "\tgood\t" in new.stdout

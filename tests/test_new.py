@@ -33,6 +33,7 @@ def test_the_file_is_explained_and_reads_back(tmp_path: Path) -> None:
     )  # 208 rows to train on: 7 steps an epoch
     assert loads(Experiment, commented(experiment)) == experiment
     assert "already exists" in new(REVIEWS, "--out", out, code=2)
+    assert "cannot write" in new(REVIEWS, "--out", tmp_path / "none" / "experiment.toml", code=2)
     new(REVIEWS, "--out", out, "--model", "textcnn", "--force")
     assert own_experiment(out.read_text("utf-8")).model == lk.models["textcnn"]()
 
