@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from labkit.inference.embedding import EmbeddingPipeline
     from labkit.inference.fill_mask import FillMaskPipeline
     from labkit.inference.forecasting import ForecastPipeline
+    from labkit.inference.image_generation import ImageGenerationPipeline
     from labkit.inference.pipeline import Pipeline
     from labkit.inference.predictor import Predictor
     from labkit.inference.prompting import PromptClassifier
@@ -141,6 +142,7 @@ HOMES = {
     "EmbeddingPipeline": "labkit.inference.embedding:EmbeddingPipeline",
     "FillMaskPipeline": "labkit.inference.fill_mask:FillMaskPipeline",
     "RecommendPipeline": "labkit.inference.recommending:RecommendPipeline",
+    "ImageGenerationPipeline": "labkit.inference.image_generation:ImageGenerationPipeline",
     "SegmentationPipeline": "labkit.inference.segmenting:SegmentationPipeline",
     "SpeechRecognitionPipeline": "labkit.inference.speech_recognition:SpeechRecognitionPipeline",
     "ForecastPipeline": "labkit.inference.forecasting:ForecastPipeline",
@@ -177,7 +179,7 @@ __all__ = [  # noqa: RUF022 (in the order of use)
     "DiagnosticReport", "Pipeline", "Predictor",
     "TextGenerationPipeline", "ChatPipeline", "TranslationPipeline", "QuestionAnsweringPipeline", "EmbeddingPipeline",
     "TokenClassificationPipeline", "FillMaskPipeline", "ForecastPipeline", "RecommendPipeline", "SegmentationPipeline",
-    "SpeechRecognitionPipeline", "serve", "Lab",
+    "ImageGenerationPipeline", "SpeechRecognitionPipeline", "serve", "Lab",
     "panels", "language", "picture", "scale", "local", "real_size", "check", "solution", "progress", "diagram",
     "broken_run", "LabkitError", "__version__",
 ]  # fmt: skip

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from labkit.evaluate.evaluate import EvaluationReport
     from labkit.evaluate.fairness import FairnessReport, GroupThresholds
     from labkit.evaluate.forecast import ForecastReport
+    from labkit.evaluate.generation import GenerationReport
     from labkit.evaluate.membership import MembershipReport
     from labkit.evaluate.recommend import RecommendReport
     from labkit.evaluate.report import ClassificationReport
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from labkit.explain.explanation import AttentionWeights, Explanation
     from labkit.inference.drift import DriftResult
     from labkit.inference.fill_mask import TokenPrediction
+    from labkit.inference.image_generation import GeneratedImages
     from labkit.inference.pipeline import Pipeline
     from labkit.inference.predictor import Predictor
     from labkit.inference.prompting import PromptClassifier
@@ -201,6 +203,14 @@ class Run(RunHandle):
 
         return self._pipeline(SegmentationPipeline).segment(pictures)
 
+    def generate_images(
+        self, n: int | None = None, label: str | Sequence[str] | None = None, **settings: Any
+    ) -> GeneratedImages:
+        """New pictures; see :meth:`labkit.ImageGenerationPipeline.generate`."""
+        from labkit.inference.image_generation import ImageGenerationPipeline
+
+        return self._pipeline(ImageGenerationPipeline).generate(n, label, **settings)
+
     def translate(self, texts: str | Sequence[str], **settings: object) -> Any:
         """Generate target texts from source texts; see :meth:`labkit.TranslationPipeline.translate`."""
         from labkit.inference.translation import TranslationPipeline
@@ -280,6 +290,23 @@ class Run(RunHandle):
         from labkit.evaluate import run_report
 
         return run_report.transcripts_of(self, split, baselines, **settings)
+
+    def generation_report(
+        self, classifier: Run, split: str = "test", baselines: bool = True, **settings: Any
+    ) -> GenerationReport:
+        """Generate as many pictures as a split has and compare them with it in the vectors of a classifier: Fréchet
+        distance, precision, recall and accuracy of the classes, with intervals.
+
+        Args:
+            classifier: a run that classifies pictures of the same shape and classes.
+            split: which rows; of more than 2,000 a random sample.
+            baselines: show a Gaussian of each class, and real training pictures, beside them.
+            **settings: ``count``, ``guidance``, ``steps`` and ``seed``; see
+                :func:`labkit.evaluate.generation.generation_report`.
+        """
+        from labkit.evaluate import run_report
+
+        return run_report.generation_of(self, classifier, split, baselines, **settings)
 
     def compare(
         self, other: Run | ClassificationReport | PromptClassifier, split: str = "test"
@@ -680,7 +707,7 @@ def fit(
             they must be importable; ``run.resume()`` creates importable ones anew from the experiment.
         **options: ``scenario`` (:class:`labkit.Scenario`: the decision, the cost of its mistakes, its limits);
             ``task``, a name ("classify", "multilabel", "regress", "lm", "pretrain", "qa", "tag", "seq2seq",
-            "embed", "forecast", "recommend", "segment", "asr") or its settings; settings of the task
+            "embed", "forecast", "recommend", "segment", "generate-images", "asr") or its settings; settings of the task
             (``max_length``, ``class_weights`` …), the training (``epochs``, ``batch_size``, ``seed``, ``patience`` …)
             and the optimizer (``learning_rate``, ``warmup``, ``freeze`` …); see :mod:`labkit.train.experiment`.
             ``warm_start``, a run or model folder, lets training begin from its weights.

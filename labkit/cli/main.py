@@ -30,6 +30,7 @@ from labkit.cli import (
     export,
     fairness,
     forecast,
+    generate_images,
     lab,
     launch,
     new,
@@ -123,6 +124,7 @@ app.command()(transcribe.transcribe)
 app.command()(forecast.forecast)
 app.command()(recommend.recommend)
 app.command()(segment.segment)
+app.command()(generate_images.generate_images)
 app.command()(fairness.fairness)
 app.command()(cost.cost)
 app.command()(challenge.challenge)

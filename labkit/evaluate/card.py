@@ -64,6 +64,7 @@ PIPELINES = {
     ("seq2seq", ""): "translation",
     ("embed", ""): "sentence-similarity",
     ("segment", ""): "image-segmentation",
+    ("generate-images", ""): "unconditional-image-generation",
     ("asr", ""): "automatic-speech-recognition",
     ("forecast", ""): "time-series-forecasting",
     ("recommend", ""): "other",  # the hub has no task of recommenders

@@ -31,6 +31,7 @@ from labkit.evaluate.diagnostics import DiagnosticReport
 from labkit.evaluate.evaluate import EvaluationReport, make_report, with_fitted_baselines
 from labkit.evaluate.fairness import FairnessReport, GroupThresholds, thresholds_by_group
 from labkit.evaluate.forecast import ForecastReport, forecast_report
+from labkit.evaluate.generation import GenerationReport, generation_report
 from labkit.evaluate.instruct import compare_responses
 from labkit.evaluate.intervals import of_means
 from labkit.evaluate.prompting import prompt_report
@@ -44,6 +45,7 @@ from labkit.evaluate.tagging import FrequentTags, tag_scores
 from labkit.evaluate.translation import TranslationReport, translation_report
 from labkit.i18n import _
 from labkit.inference.embedding import EmbeddingPipeline
+from labkit.inference.image_generation import ImageGenerationPipeline
 from labkit.inference.predictor import Predictor
 from labkit.inference.prompting import PromptClassifier
 from labkit.inference.question_answering import by_kind
@@ -209,6 +211,14 @@ def transcripts_of(run: RunHandle, split: str, baselines: bool, **settings: Any)
     return speech_report(
         pipeline_of(run, SpeechRecognitionPipeline), rows, split, baselines=baselines, **settings
     )
+
+
+def generation_of(
+    run: RunHandle, classifier: RunHandle, split: str, baselines: bool, **settings: Any
+) -> GenerationReport:
+    """Generated pictures of a run beside those of a split; see :func:`generation_report`."""
+    pipeline, rows = pipeline_of(run, ImageGenerationPipeline), rows_of(run)
+    return generation_report(pipeline, rows, predictor_of(classifier), split, baselines=baselines, **settings)
 
 
 #: Task → what makes the report of its runs, where that does not follow from their labels.

@@ -20,6 +20,7 @@ from labkit.tasks import tasks
 from labkit.tasks.asr import SpeechRecognition
 from labkit.tasks.base import ProblemType
 from labkit.tasks.forecast import Forecast
+from labkit.tasks.generate_images import GenerateImages
 from labkit.tasks.pretrain import Pretrain
 from labkit.tasks.qa import THRESHOLD
 from labkit.tasks.recommend import Recommend
@@ -140,6 +141,8 @@ def _ways(experiment: Experiment, folder: Path) -> list[tuple[str, str]]:
         ways.append(
             ("labkit", 'import labkit as lk\n\nlk.SegmentationPipeline("{folder}").segment("picture.png")')
         )
+    if isinstance(experiment.task, GenerateImages):
+        ways.append(("labkit", 'import labkit as lk\n\nlk.ImageGenerationPipeline("{folder}").generate(8)'))
     if isinstance(experiment.task, SpeechRecognition):
         ways.append(
             (

@@ -39,6 +39,7 @@ from labkit.tasks.asr import SpeechRecognition
 from labkit.tasks.base import ProblemType
 from labkit.tasks.embed import Embed
 from labkit.tasks.forecast import Forecast
+from labkit.tasks.generate_images import GenerateImages
 from labkit.tasks.instruct import Instruct
 from labkit.tasks.lm import LanguageModel
 from labkit.tasks.pretrain import Pretrain
@@ -47,7 +48,7 @@ from labkit.tasks.recommend import Recommend
 from labkit.tasks.segment import Segment
 from labkit.tasks.seq2seq import Seq2Seq
 from labkit.tasks.tag import TokenClassification
-from labkit.train.processors import FeatureProcessor, TextProcessor
+from labkit.train.processors import FeatureProcessor, ImageProcessor, TextProcessor
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -156,6 +157,7 @@ USED_BY: ByClass[str] = ByClass(
         TokenClassification: "run.tag(sentences), or lk.TokenClassificationPipeline(folder)",
         Embed: "run.embed(texts), or lk.EmbeddingPipeline(folder)",
         Seq2Seq: "run.translate(texts), or lk.TranslationPipeline(folder)",
+        GenerateImages: "run.generate_images(), or lk.ImageGenerationPipeline(folder)",
         Segment: "run.segment(pictures), or lk.SegmentationPipeline(folder)",
         Recommend: "run.recommend(items), or lk.RecommendPipeline(folder)",
         SpeechRecognition: "run.transcribe(sounds), or lk.SpeechRecognitionPipeline(folder)",
@@ -540,6 +542,23 @@ class Predictor(Pipeline):
                 place=place,
             )
         return (result if self._offset is None else result + self._offset), truncated
+
+    def image_vectors(self, pictures: object) -> np.ndarray:
+        """The vectors that the last layer reads of pictures, f32[n, d]. See :meth:`predict` for what pictures may be.
+
+        Raises:
+            DataError: the model reads something else, or pictures cannot be read.
+        """
+        if not isinstance(self.processor, ImageProcessor):
+            raise DataError(_("this model reads {kind}, not pictures."), kind=str(self.processor.modality))
+
+        def vectors(module: Any, batch: dict[str, Any]) -> Any:
+            return module.backbone(batch["inputs"], key=None, real=batch["weight"] > 0).pooled
+
+        batches = self.processor.to_predict(self.processor.examples(pictures))
+        found = list(self._results(self.compiled(vectors), batches))
+        order = np.argsort(np.concatenate([index for index, _unused in found]))
+        return np.concatenate([each for _unused, each in found])[order]
 
     def predict_encoded(self, dataset: Dataset) -> np.ndarray:
         """Probability of every class, f32[n, c], for a split of :class:`labkit.data.rows.Rows`."""

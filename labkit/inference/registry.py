@@ -13,6 +13,7 @@ from labkit.inference.chatting import ChatPipeline
 from labkit.inference.embedding import EmbeddingPipeline
 from labkit.inference.fill_mask import FillMaskPipeline
 from labkit.inference.forecasting import ForecastPipeline
+from labkit.inference.image_generation import ImageGenerationPipeline
 from labkit.inference.pipeline import Pipeline, experiment_in
 from labkit.inference.predictor import Predictor
 from labkit.inference.question_answering import QuestionAnsweringPipeline
@@ -27,6 +28,7 @@ from labkit.tasks.asr import SpeechRecognition
 from labkit.tasks.base import Task
 from labkit.tasks.embed import Embed
 from labkit.tasks.forecast import Forecast
+from labkit.tasks.generate_images import GenerateImages
 from labkit.tasks.instruct import Instruct
 from labkit.tasks.lm import LanguageModel
 from labkit.tasks.pretrain import Pretrain
@@ -48,6 +50,7 @@ PIPELINES: ByClass[type[Pipeline]] = ByClass(
         Seq2Seq: TranslationPipeline,
         TokenClassification: TokenClassificationPipeline,
         Segment: SegmentationPipeline,
+        GenerateImages: ImageGenerationPipeline,
         Forecast: ForecastPipeline,
         Recommend: RecommendPipeline,
         SpeechRecognition: SpeechRecognitionPipeline,

@@ -19,6 +19,7 @@ models = Registry(
         "vgg": "labkit.models.vision.vgg:VggConfig",
         "efficientnet": "labkit.models.vision.efficientnet:EfficientNetConfig",
         "unet": "labkit.models.vision.unet:UNetConfig",
+        "dit": "labkit.models.vision.dit:DiTConfig",
         "conformer": "labkit.models.conformer:ConformerConfig",
         "sasrec": "labkit.models.sasrec:SasRecConfig",
         "dlinear": "labkit.models.forecast.dlinear:DLinearConfig",

@@ -52,6 +52,7 @@ class Capability(StrEnum):
     NEXT_ITEM = "next item"  # scores of all items after a history of items
     WINDOW = "window"  # one vector of a window of each value of a series
     PIXELS = "pixels"  # one vector of every pixel
+    VELOCITY = "velocity"  # a velocity of every pixel, at a time and under a condition
     FRAMES = "frames"  # hidden states of the frames of a sound
 
 

@@ -16,6 +16,7 @@ tasks = Registry(
         "qa": "labkit.tasks.qa:QuestionAnswering",
         "tag": "labkit.tasks.tag:TokenClassification",
         "segment": "labkit.tasks.segment:Segment",
+        "generate-images": "labkit.tasks.generate_images:GenerateImages",
         "embed": "labkit.tasks.embed:Embed",
         "pretrain": "labkit.tasks.pretrain:Pretrain",
         "asr": "labkit.tasks.asr:SpeechRecognition",
@@ -26,7 +27,7 @@ tasks = Registry(
 )
 
 #: Metrics of which less is better.
-LOWER = ("loss", "mae", "rmse", "cer", "wer")
+LOWER = ("loss", "mae", "rmse", "mse", "cer", "wer")
 #: The task of an experiment that names none.
 DEFAULT = "classify"
 #: The default task by problem type, :attr:`labkit.data.schema.Spec.problem_type`.

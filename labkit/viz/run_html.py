@@ -96,7 +96,7 @@ def measure(info: RunInfo) -> str:
     task = info.settings("task").get("name", "classify")
     return {
         "classify": "f1", "distill": "f1", "multilabel": "f1", "regress": "r2", "forecast": "mae", "segment": "miou",
-        "asr": "cer",
+        "asr": "cer", "generate-images": "mse",
     }.get(str(task), "accuracy")  # fmt: skip
 
 

@@ -114,6 +114,14 @@ TABLE: dict[str, Message] = {
     "recommend_intervals": _(
         "All items are ranked for each of {users} users; in brackets bootstrap intervals (95 %), from resampling users."
     ),
+    "generate_images_on": _("Generate"),
+    "generate_images_on_help": _("New pictures of a class, from noise"),
+    "every_class": _("all classes in turn"),
+    "pictures": _("Pictures"),
+    "sampling_steps": _("Steps"),
+    "guidance": _("Guidance"),
+    "download_pictures": _("Download the pictures"),
+    "from_noise": _("From noise to the first picture"),
     "segment_on": _("Segment"),
     "segment_on_help": _("The class of every pixel of a picture"),
     "choose_picture": _("Choose a picture"),

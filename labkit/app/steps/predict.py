@@ -28,6 +28,7 @@ from labkit.app.widgets.download import Download
 from labkit.app.widgets.examples import Why
 from labkit.app.widgets.file_answers import FileAnswers
 from labkit.app.widgets.forecasts import Forecasts
+from labkit.app.widgets.generated import GenerateForm
 from labkit.app.widgets.recommendations import Recommends
 from labkit.app.widgets.segments import SegmentForm
 from labkit.app.widgets.transcribing import Transcribes
@@ -44,6 +45,7 @@ from labkit.evaluate.formats import Formats, export_run
 from labkit.explain.attribution import METHODS
 from labkit.i18n import _, translate
 from labkit.inference.forecasting import ForecastPipeline
+from labkit.inference.image_generation import ImageGenerationPipeline
 from labkit.inference.predictor import NumericPrediction, Prediction, Predictions, Predictor
 from labkit.inference.recommending import RecommendPipeline
 from labkit.inference.registry import pipeline_of
@@ -64,6 +66,7 @@ _HERE = Path(__file__).parent
 KINDS.register(ForecastPipeline, Forecasts)
 KINDS.register(RecommendPipeline, Recommends)
 KINDS.register(SegmentationPipeline, SegmentForm)
+KINDS.register(ImageGenerationPipeline, GenerateForm)
 KINDS.register(SpeechRecognitionPipeline, Transcribes)
 
 
