@@ -17,7 +17,7 @@ from labkit.api import train
 from labkit.app.steps.predict import Predict
 from labkit.cli.main import app
 from labkit.core.errors import ConfigError, DataError
-from labkit.evaluate.generation import distances, frechet_distance, gaussian_pictures, inside
+from labkit.evaluate.generation import Describer, distances, frechet_distance, gaussian_pictures, inside
 from labkit.models.vision.dit import DiTConfig
 from labkit.tasks.generate_images import GenerateImages, fixed, signed
 
@@ -175,12 +175,12 @@ def test_a_report_compares_with_gaussians_and_real_pictures(run, classifier):
     low, high = report.intervals["precision"]
     assert 0 <= low <= report.scores["precision"] <= high <= 1
     assert len(report.predictions()) == 60 and report.pictures.shape == (16, 2, 8, 8, 1)
-    with pytest.raises(DataError, match="the classifier knows"):
-        run.generation_report(
-            lk.fit(lk.load("digits").sample(60, seed=1).merge_classes({"1": "0"}).split(seed=0),
-                   lk.models["mlp"](widths=(4,)), folder=run.store.folder, background=False, epochs=1),
-            steps=1,
-        )  # fmt: skip
+    pipeline = lk.ImageGenerationPipeline(run.info.folder / "model")
+    other = lk.Predictor(classifier.info.folder / "model")
+    with pytest.raises(DataError, match="the classifier knows 0, 1.*; the model was trained with a, b"):
+        Describer(other, pipeline.shape, ("a", "b"))
+    with pytest.raises(DataError, match=r"the model makes \(9, 9, 1\)"):
+        Describer(other, (9, 9, 1), pipeline.classes)
 
 
 def test_training_resumes_bit_for_bit(run, rows, tmp_path):
