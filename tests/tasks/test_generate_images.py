@@ -177,7 +177,7 @@ def test_a_report_compares_with_gaussians_and_real_pictures(run, classifier):
     assert len(report.predictions()) == 60 and report.pictures.shape == (16, 2, 8, 8, 1)
     pipeline = lk.ImageGenerationPipeline(run.info.folder / "model")
     other = lk.Predictor(classifier.info.folder / "model")
-    with pytest.raises(DataError, match="the classifier knows 0, 1.*; the model was trained with a, b"):
+    with pytest.raises(DataError, match=r"the classifier knows 0, 1.*; the model was trained with a, b"):
         Describer(other, pipeline.shape, ("a", "b"))
     with pytest.raises(DataError, match=r"the model makes \(9, 9, 1\)"):
         Describer(other, (9, 9, 1), pipeline.classes)

@@ -23,7 +23,7 @@ from labkit.train.optimizer import TUNES, Optimizer, optimizers
 FRESH = {
     "bert": "tiny", "modernbert": "base", "gpt": "nano", "transformer": "tiny", "textcnn": "tiny", "mlp": "small",
     "cnn": "small", "vgg": "vgg-11", "ft-transformer": "small", "sasrec": "small", "dlinear": "default",
-    "patchtst": "small", "efficientnet": "scratch", "unet": "small", "conformer": "tiny",
+    "patchtst": "small", "efficientnet": "scratch", "unet": "small", "conformer": "tiny", "dit": "small",
 }  # fmt: skip
 
 
