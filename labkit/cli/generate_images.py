@@ -35,7 +35,8 @@ def generate_images(
 ) -> None:
     """Generate pictures. The output has a line for each file with its class."""
     from labkit import api as front
-    from labkit.inference.image_generation import ImageGenerationPipeline, png
+    from labkit.data.io.pixels import png
+    from labkit.inference.image_generation import ImageGenerationPipeline
     from labkit.inference.registry import pipeline_of
 
     if Path(model).is_dir():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 
 from labkit.core.config import checked_seed
 from labkit.core.errors import ConfigError, nearest
+from labkit.data.io.pixels import png
 from labkit.i18n import _
 from labkit.inference.pipeline import Pipeline
 from labkit.tasks.generate_images import GenerateImages, VelocityField
@@ -173,12 +173,3 @@ def _check(name: str, value: object, low: float, high: float) -> None:
             low=low,
             high=high,
         )
-
-
-def png(pixels: np.ndarray) -> bytes:
-    """A picture u8[height, width, 1 or 3] as a PNG file."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels[..., :3]).save(buffer, "PNG")
-    return buffer.getvalue()

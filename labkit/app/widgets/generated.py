@@ -12,7 +12,8 @@ from labkit.app.widgets.answers import Asking
 from labkit.app.widgets.download import Download
 from labkit.core import html, source_code
 from labkit.core.html import Html
-from labkit.inference.image_generation import GeneratedImages, ImageGenerationPipeline, png
+from labkit.data.io.pixels import png
+from labkit.inference.image_generation import GeneratedImages, ImageGenerationPipeline
 from labkit.viz import media
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 FRAMES, SIZE = 8, 96
 
 
-class Wanted(NamedTuple):
+class ImageRequest(NamedTuple):
     """The arguments of :meth:`~labkit.inference.image_generation.ImageGenerationPipeline.generate`."""
 
     n: int
@@ -54,9 +55,9 @@ class GenerateForm(Asking):
         if self.tool.classes:
             self.label.value = self.tool.classes[int(part[place]["label"])]
 
-    def asked(self) -> Wanted:
+    def asked(self) -> ImageRequest:
         settings = {"steps": self.steps.value, "guidance": self.guidance.value, "seed": self.seed.value}
-        return Wanted(self.count.value, self.label.value, settings)
+        return ImageRequest(self.count.value, self.label.value, settings)
 
     def answer(self, asked: tuple[Any, ...]) -> GeneratedImages:
         count, label, settings = asked

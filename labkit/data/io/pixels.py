@@ -126,3 +126,12 @@ class Pixels(Config):
             return self.of_bytes(decode(data, (shape[0], shape[1]), shape[2] == 1))
         except DataError as error:
             raise DataError(_("{name} cannot be read: {error}."), name=name, error=error) from None
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """A picture u8[height, width, 1 or 3] as a PNG file."""
+    from PIL import Image
+
+    buffer = BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
+    return buffer.getvalue()
