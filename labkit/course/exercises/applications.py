@@ -194,7 +194,9 @@ EXERCISES: dict[str, Exercise] = {
         choice("B"), _("the IoU of the ground is 0.86, that of the houses 0."), 'prediction = "B"'
     ),
     "18.1": Exercise(
-        computes(((_YES, _NO), 0.5), ((_YES, _YES), 1.0), ((_YES, np.array([True, False, False, False])), 2 / 3)),
+        computes(
+            ((_YES, _NO), 0.5), ((_YES, _YES), 1.0), ((_YES, np.array([True, False, False, False])), 2 / 3)
+        ),
         _("(guess & truth).sum() counts the common pixels."),
         "def dice(guess, truth):\n    return 2 * (guess & truth).sum() / (guess.sum() + truth.sum())",
     ),
