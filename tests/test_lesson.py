@@ -125,6 +125,10 @@ WRONG: dict[str, Any] = {
     "17.2": lambda tp, fp, n, t: (tp - fp) / n,
     "17.3": 0.9,
     "17.4": lambda train, test: (np.nan_to_num(train, nan=4.0), np.nan_to_num(test, nan=4.0)),
+    "18.1": lambda guess, truth: (guess & truth).sum() / (guess | truth).sum(),
+    "18.2": 4608,  # without biases
+    "18.3": lambda maps, gradient: np.maximum((maps * gradient).sum(-1), 0),
+    "18.4": lambda picture, mask: (picture[:, ::-1], mask[::-1]),
 }
 
 

@@ -54,6 +54,7 @@ WRONG = {
     "14_choose_the_problem_first": ("14-06", "READ * (acted & ~angry)", "READ * acted"),
     "15_search": ("15-06", "len(counts) - present + 0.5", "len(counts) + 0.5"),
     "16_privacy_and_fairness": ("16-07", '("pii",)', '("whitespace",)'),
+    "18_pictures_two": ("18-03", "original[:, :, :, ::-1]", "original[:, :, ::-1]"),
     "17_tables_and_health": ("17-08", "(pairs == 0).mean() / 2", "1"),
 }
 

@@ -9,6 +9,8 @@ import numpy as np
 from labkit.course.answers import Exercise, choice, computes, equals, given, holds
 from labkit.i18n import _
 
+#: Feature maps [y, x, k] of an exercise.
+_MAPS = np.array([[[1.0, 2.0], [3.0, -4.0]], [[0.5, 1.0], [-1.0, 2.0]]])
 _YES, _NO = np.array([True, True, False, False]), np.array([True, False, True, False])
 
 
@@ -16,6 +18,13 @@ def _fills_by_training(filled: Any) -> bool:
     """Whether gaps of both splits get the mean of the training rows."""
     train, test = given(filled(np.array([1.0, np.nan, 3.0]), np.array([np.nan, 11.0])))
     return bool(np.allclose(train, [1, 2, 3]) and np.allclose(test, [2, 11]))
+
+
+def _flips_alike(flipped: Any) -> bool:
+    """Whether a picture and its mask are both mirrored left to right."""
+    mask = np.arange(6).reshape(2, 3)
+    picture, found = given(flipped(np.repeat(mask[..., None], 3, -1), mask))
+    return bool(np.array_equal(found, mask[:, ::-1]) and np.array_equal(picture[..., 0], mask[:, ::-1]))
 
 
 EXERCISES: dict[str, Exercise] = {
@@ -169,5 +178,44 @@ EXERCISES: dict[str, Exercise] = {
         "def filled(train, test):\n"
         "    mean = np.nanmean(train)\n"
         "    return np.where(np.isnan(train), mean, train), np.where(np.isnan(test), mean, test)",
+    ),
+    # 18 pictures II
+    "18.a": Exercise(
+        choice("B"),
+        _("a mirrored 2 is no digit; a digit that is moved by a pixel is the same one."),
+        'prediction = "B"',
+    ),
+    "18.b": Exercise(
+        choice("B"),
+        _("what global max pooling discards, the position, helps where every digit is in the centre."),
+        'prediction = "B"',
+    ),
+    "18.c": Exercise(
+        choice("B"), _("the IoU of the ground is 0.86, that of the houses 0."), 'prediction = "B"'
+    ),
+    "18.1": Exercise(
+        computes(
+            ((_YES, _NO), 0.5), ((_YES, _YES), 1.0), ((_YES, np.array([True, False, False, False])), 2 / 3)
+        ),
+        _("(guess & truth).sum() counts the common pixels."),
+        "def dice(guess, truth):\n    return 2 * (guess & truth).sum() / (guess.sum() + truth.sum())",
+    ),
+    "18.2": Exercise(
+        equals(4640),
+        _("a filter of 3 × 3 × 16 weights and a bias for each of the 32 channels."),
+        "answer = (3 * 3 * 16 + 1) * 32",
+    ),
+    "18.3": Exercise(
+        computes(
+            ((_MAPS, np.ones((2, 2, 2))), _MAPS.sum(-1).clip(0)),
+            ((_MAPS, np.stack([np.eye(2), -2 * np.eye(2)], -1)), (_MAPS[..., 0] / 2 - _MAPS[..., 1]).clip(0)),
+        ),
+        _("the weight of a map is the mean of its gradient over both places; negative sums become 0."),
+        "def grad_cam(maps, gradient):\n    return np.maximum((maps * gradient.mean((0, 1))).sum(-1), 0)",
+    ),
+    "18.4": Exercise(
+        holds(_flips_alike, _("a pixel of the mask no longer belongs to the pixel of the picture.")),
+        _("the axis of the columns is the second one, of both."),
+        "def flipped(picture, mask):\n    return picture[:, ::-1], mask[:, ::-1]",
     ),
 }
