@@ -71,7 +71,9 @@ def test_the_figure_names_the_front_and_is_the_same_in_plotly_and_svg(tmp_path: 
     drawn = svg.inline(score_against_cost(points, "f1", "parameters", "a.csv", "en"))
     written = [each.text or "" for each in ElementTree.fromstring(drawn).iter("text")]
     assert {"n0 <b>", "n1 <b>", "10³"} <= set(written) and not any("n2" in text for text in written)
-    assert "<title>n2 &lt;b&gt;: 90 k, 0.6</title>" in drawn  # a run off the front is named when it is pointed at
+    assert (
+        "<title>n2 &lt;b&gt;: 90 k, 0.6</title>" in drawn
+    )  # a run off the front is named when it is pointed at
     assert "F1, validation of a.csv" in drawn and "<b>" not in drawn
     figure = lk.runs(tmp_path).cost_figure()
     rest, front = figure.data
