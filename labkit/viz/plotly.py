@@ -88,7 +88,8 @@ def _trace(line: Line) -> dict[str, Any]:
         **({"text": [literal(text) for text in line.texts], "textposition": "top center"} if line.texts else {}),
         **({"hovertext": [literal(note) for note in line.notes], "hoverinfo": "text"} if line.notes else {}),
         "name": literal(line.label), "legendgroup": literal(line.label),
-        "line": {"color": colour, "dash": line.dash or "solid"}, "marker": {"symbol": line.marker or "circle", **(_OUTLINED if line.notes else {})},
+        "line": {"color": colour, "dash": line.dash or "solid"},
+        "marker": {"symbol": line.marker or "circle", **(_OUTLINED if line.notes else {})},
     }  # fmt: skip
 
 

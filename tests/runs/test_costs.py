@@ -92,7 +92,7 @@ def test_runs_that_hide_each_other_share_a_tooltip_and_their_names_do_not_overla
     assert len(circles) == len(points) and all(each.get("fill-opacity") for each in circles)
     titles = [(each.findtext("title") or "").splitlines() for each in circles]
     assert any({"one <b>", "two"} <= {line.split(":")[0] for line in lines} for lines in titles)
-    assert ["far: 29 k, 0.9"] == next(lines for lines in titles if lines[0].startswith("far"))
+    assert next(lines for lines in titles if lines[0].startswith("far")) == ["far: 29 k, 0.9"]
     names = {point.name for point in points}
     texts = [each for each in root.iter("text") if each.text in names]
     boxes = [
