@@ -42,19 +42,23 @@ def score_against_cost(
     marks = [
         Line(
             [p.cost for p in rest], [p.score for p in rest], word("other_runs", language) if rest else "", 7,
-            joined=False, marker="circle",
+            joined=False, marker="circle", notes=_notes(rest),
         ),
         Line(
             [p.cost for p in front], [p.score for p in front], word("pareto_front", language), 1, marker="circle",
-            texts=names,
+            texts=names, notes=_notes(front),
         ),
     ]  # fmt: skip
     wide = bool(costs) and max(costs) / min(costs) > WIDE
-    told = "; ".join(f"{one_line(p.name, 60)}: {scaled(p.cost)}, {compact(p.score)}" for p in front)
+    told = "; ".join(_notes(front))
     x = Axis(label, log=wide, limits=_limits(costs, wide))
     spread = (max(scores) - min(scores) or abs(max(scores)) * 0.1 or 0.1) if scores else 1.0
     y = Axis(score, limits=(min(scores) - 0.1 * spread, max(scores) + 0.2 * spread) if scores else (0.0, 1.0))
     return FigureSpec([Plot(marks, "", x, y)], f"{score}. {word('pareto_front', language)}: {told}", 620, 280)
+
+
+def _notes(points: Sequence[RunCost]) -> list[str]:
+    return [f"{one_line(p.name, 60)}: {scaled(p.cost)}, {compact(p.score)}" for p in points]
 
 
 def _limits(costs: Sequence[float], wide: bool) -> tuple[float, float]:

@@ -55,6 +55,7 @@ class Line:
     joined: bool = True
     marker: str = ""  # "circle", "square" or "ring" at each point; "" for none
     texts: Sequence[str] = ()  # above the points
+    notes: Sequence[str] = ()  # shown when the pointer is over a point, which is then translucent
     colours: Sequence[Colour] = ()  # one for each point
     key: str = ""  # of the series that live.js draws
 

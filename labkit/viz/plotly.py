@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from labkit.runs.handle import RunHandle
 
 _SCATTER = ("scatter", "scattergl")
+#: Of markers that may hide each other.
+_OUTLINED = {"opacity": 0.6, "size": 9, "line": {"width": 1}}
 _DRAWN = (*_SCATTER, "bar", "heatmap")
 
 
@@ -84,8 +86,10 @@ def _trace(line: Line) -> dict[str, Any]:
     return {
         "type": "scatter", "mode": _mode(line), "x": line.x, "y": line.y,
         **({"text": [literal(text) for text in line.texts], "textposition": "top center"} if line.texts else {}),
+        **({"hovertext": [literal(note) for note in line.notes], "hoverinfo": "text"} if line.notes else {}),
         "name": literal(line.label), "legendgroup": literal(line.label),
-        "line": {"color": colour, "dash": line.dash or "solid"}, "marker": {"symbol": line.marker or "circle"},
+        "line": {"color": colour, "dash": line.dash or "solid"},
+        "marker": {"symbol": line.marker or "circle", **(_OUTLINED if line.notes else {})},
     }  # fmt: skip
 
 

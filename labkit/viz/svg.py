@@ -22,6 +22,8 @@ _DASHES = {"dash": "6 3", "dot": "2 3", "dashdot": "6 3 2 3", "longdash": "10 4"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 #: Width of a Latin letter in pixels, roughly.
 LETTER = 6.2
+#: Markers whose centres are nearer than this many pixels share a tooltip; most lines of a tooltip.
+NEAR, LINES = 7.0, 12
 
 
 def document(figure: FigureSpec) -> str:
@@ -137,6 +139,13 @@ class _Frame:
             edges = left + max(_LEFT, 12 + 6 * beside + label), right - _RIGHT, bottom - foot
         titled = _TOP if plot.title or plot.y.label or plot.legend else 0
         self.x, self.y = _scale(plot, "x", *edges[:2]), _scale(plot, "y", edges[2], self.top + titled)
+        lines = [mark for mark in plot.marks if isinstance(mark, Line) and mark.notes]
+        self.notes = [
+            (self.x(a), self.y(b), note)
+            for mark in lines
+            for a, b, note in zip(mark.x, mark.y, mark.notes, strict=True)
+        ]
+        self.written: list[tuple[float, float, float]] = []  # left, right and foot of the texts at points
         if plot.square:
             size = min(abs((each.end - each.start) / (each.high - each.low)) for each in (self.x, self.y))
             self.x, self.y = (_resized(each, size) for each in (self.x, self.y))
@@ -235,13 +244,34 @@ class _Frame:
             elif line.marker:
                 ring = f"r='6' stroke='{own}' stroke-width='3' fill='none'"
                 style = ring if line.marker == "ring" else f"r='2.8' fill='{own}'"
-                yield f"<circle cx='{a:.1f}' cy='{b:.1f}' {style}/>"
-            if line.texts:
-                half = LETTER * _columns(line.texts[number]) / 2
-                if a + half > self.width:  # it would be cut off
-                    yield _text(self.width - 2, b - 7, line.texts[number], "end")
+                if line.notes:  # a marker behind another one shows through, and both are in the tooltip
+                    style = f"r='4' fill='{own}' fill-opacity='.45' stroke='{own}'"
+                    yield f"<circle cx='{a:.1f}' cy='{b:.1f}' {style}><title>{self._near(a, b)}</title></circle>"
                 else:
-                    yield _text(a, b - 7, line.texts[number], "middle")
+                    yield f"<circle cx='{a:.1f}' cy='{b:.1f}' {style}/>"
+            if line.texts:
+                yield self._named(a, b, line.texts[number], bool(line.notes))
+
+    def _near(self, x: float, y: float) -> str:
+        """The notes of all markers at a point, a line each, escaped."""
+        found = [note for a, b, note in self.notes if math.hypot(a - x, b - y) < NEAR]
+        more = [f"+ {len(found) - LINES}"] if len(found) > LINES else []
+        return "\n".join(escape(visible(note, 100)) for note in found[:LINES] + more)
+
+    def _named(self, x: float, y: float, text: str, optional: bool) -> str:
+        """A text above its point, or below it where another text is; an optional one is left out where both are."""
+        half = LETTER * _columns(text) / 2
+        centre = min(x, self.width - 2 - half)  # else it would be cut off
+        for foot in (y - 7, y + 16):
+            clear = all(
+                centre + half < left or centre - half > right or abs(foot - other) > 11
+                for left, right, other in self.written
+            )
+            if clear or not optional:
+                self.written.append((centre - half, centre + half, foot))
+                end = centre < x
+                return _text(self.width - 2 if end else x, foot, text, "end" if end else "middle")
+        return ""
 
     def _band(self, band: Band) -> Iterator[str]:
         there = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -68,13 +69,40 @@ def test_the_figure_names_the_front_and_is_the_same_in_plotly_and_svg(tmp_path: 
         add(store, f"run-{number}", score=score, parameters=size, name=f"n{number} <b>")
     points = points_of(store.runs(), "parameters")
     drawn = svg.inline(score_against_cost(points, "f1", "parameters", "a.csv", "en"))
-    assert "n0 &lt;b&gt;" in drawn and "n1 &lt;b&gt;" in drawn and "n2 " not in drawn and "10³" in drawn
+    written = [each.text or "" for each in ElementTree.fromstring(drawn).iter("text")]
+    assert {"n0 <b>", "n1 <b>", "10³"} <= set(written) and not any("n2" in text for text in written)
+    assert (
+        "<title>n2 &lt;b&gt;: 90 k, 0.6</title>" in drawn
+    )  # a run off the front is named when it is pointed at
     assert "F1, validation of a.csv" in drawn and "<b>" not in drawn
     figure = lk.runs(tmp_path).cost_figure()
     rest, front = figure.data
     assert (list(front.x), list(front.y), front.mode) == ([100, 2000], [0.5, 0.7], "lines+markers+text")
     assert (list(rest.x), rest.mode) == ([90_000], "markers") and figure.layout.xaxis.type == "log"
     assert score_against_cost([], "f1", "seconds", "", "zh").plots
+
+
+def test_runs_that_hide_each_other_share_a_tooltip_and_their_names_do_not_overlap():
+    same = [RunCost(name, name, 1000.0, 0.5) for name in ("one <b>", "two")]
+    crowd = [RunCost(f"a-long-name-{n}", f"a-long-name-{n}", 1001.0 + n, 0.501 + n / 1000) for n in range(4)]
+    points = [*same, *crowd, RunCost("far", "far", 29_000.0, 0.9)]
+    drawn = svg.inline(score_against_cost(points, "f1", "parameters", "a.csv", "en"))
+    root = ElementTree.fromstring(drawn)
+    circles = [each for each in root.iter("circle") if each.find("title") is not None]
+    assert len(circles) == len(points) and all(each.get("fill-opacity") for each in circles)
+    titles = [(each.findtext("title") or "").splitlines() for each in circles]
+    assert any({"one <b>", "two"} <= {line.split(":")[0] for line in lines} for lines in titles)
+    assert next(lines for lines in titles if lines[0].startswith("far")) == ["far: 29 k, 0.9"]
+    names = {point.name for point in points}
+    texts = [each for each in root.iter("text") if each.text in names]
+    boxes = [
+        (float(each.get("x", 0)), float(each.get("y", 0)), svg.LETTER * len(each.text or "") / 2)
+        for each in texts
+    ]
+    assert len(boxes) >= 2
+    for place, (x, y, half) in enumerate(boxes):
+        for other_x, other_y, other in boxes[place + 1 :]:
+            assert abs(x - other_x) > half + other or abs(y - other_y) > 10
 
 
 def test_no_runs_make_an_empty_figure(tmp_path: Path):

@@ -207,6 +207,7 @@ class Predict(Panel):
         self.formats.description, self.formats.style.description_width = self.word("formats"), "auto"
         self.on_change(self.formats, lambda _: self.renew_code())
         last = widgets.HBox([self.export, self.formats, self.with_card, self.link])
+        last.layout.flex_flow, self.export.layout.flex = "row wrap", "0 0 auto"  # else its label is cut
         last = widgets.VBox([self.use, last])
         self.body.children = (self.empty, both, self.files.root, last)
         self.watch(["run", "ended"], self._open)
