@@ -195,6 +195,8 @@ class VelocityField(Head):
         """The velocity with classifier-free guidance: that of no class, and ``guidance`` times the way from it to that
         of the class; 1 is the class without guidance."""
         nothing = jnp.full_like(label, len(self.classes))
+        if not self.classes:
+            return module(x, jnp.full(len(x), time), nothing).astype(jnp.float32)
         times = jnp.full(2 * len(x), time)
         both = module(jnp.concatenate([x, x]), times, jnp.concatenate([nothing, label])).astype(jnp.float32)
         without, with_class = jnp.split(both, 2)
