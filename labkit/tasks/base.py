@@ -147,6 +147,7 @@ class Task(Config, ABC):
         needs_answers: whether each row must have answers in its paragraph.
         needs_tags: whether each row must have a tag for every word.
         needs_masks: whether each picture must have a class for every pixel.
+        class_condition: whether the classes of rows are a condition of the model, so that no other labels fit.
         needs_transcripts: whether each row must be a sound with a transcript.
         pooled_vectors: whether the vectors of texts are themselves the result, rather than the input of a
         head.
@@ -172,6 +173,7 @@ class Task(Config, ABC):
     needs_tags: ClassVar[bool] = False
     needs_masks: ClassVar[bool] = False
     needs_transcripts: ClassVar[bool] = False
+    class_condition: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = False
     pooled_vectors: ClassVar[bool] = False
     reads_special: ClassVar[bool] = False

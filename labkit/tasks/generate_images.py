@@ -41,6 +41,7 @@ class GenerateImages(Task):
 
     modalities: ClassVar[tuple[Modality, ...]] = (Modality.IMAGE,)
     needs: ClassVar[Capability] = Capability.VELOCITY
+    class_condition: ClassVar[bool] = True
     shown: ClassVar[tuple[str, ...]] = ("class_dropout", "augment")
     applies: ClassVar[Mapping[str, tuple[Modality, ...]]] = {}
     reading: ClassVar[tuple[str, ...]] = ()

@@ -56,7 +56,8 @@ def test_a_folder_of_pictures_with_masks_is_shown_and_offered_as_segmentation(fo
         data.browser.page.value.count("<img") == 14 and "background:rgb(0,114,178)" in data.browser.page.value
     )
     model = settled(Model(state=state))
-    assert [name for _label, name in model.task.options] == ["segment"]
+    assert [name for _label, name in model.task.options] == ["segment", "generate-images"]
+    assert model.task.value == "segment"
     assert [name for _label, name in model.which.options] == ["unet"] and "task='segment'" in model.code()
     for panel in (data, model):
         panel.close()

@@ -160,6 +160,8 @@ class Model(Panel):
         if kind.problem_type is not None:
             least = 2 if kind.problem_type is ProblemType.CLASS else 1
             return kind.problem_type != rows.schema.problem_type or len(rows.schema.classes) < least
+        if kind.class_condition and rows.schema.problem_type != ProblemType.CLASS:
+            return True
         if kind.needs_pairs and not rows.schema.pairs:
             return True
         first = next(iter(rows.splits.values()))
