@@ -68,6 +68,7 @@ LABELS: dict[str, Message] = {
     "class_weights": _("Class weights"),
     "loss_weights": _("Loss weights"),
     "dice": _("Dice loss"),
+    "gamma": _("Gamma"),
     "label_smoothing": _("Label smoothing"),
     "label_share": _("Share of labels"),
     "augment": _("Augmentation"),
