@@ -69,6 +69,7 @@ LABELS: dict[str, Message] = {
     "loss_weights": _("Loss weights"),
     "dice": _("Dice loss"),
     "class_dropout": _("Class dropout"),
+    "gamma": _("Gamma"),
     "label_smoothing": _("Label smoothing"),
     "label_share": _("Share of labels"),
     "augment": _("Augmentation"),

@@ -184,12 +184,16 @@ def mean_iou(each: np.ndarray) -> float:
 def soft_dice(
     logits: Float[Array, "b y x k"], truth: Int[Array, "b y x"], known: Bool[Array, "b y x"]
 ) -> Float[Array, ""]:
-    """The mean over the classes of twice the overlap of probabilities and truth ÷ the sum of both (Milletari, Navab &
-    Ahmadi 2016, arXiv 1606.04797), over the known pixels of a batch; one pixel is added to both, for absent classes."""
+    """The mean over the classes of a batch of twice the overlap of probabilities and truth ÷ the sum of both
+    (Milletari, Navab & Ahmadi 2016, arXiv 1606.04797), over the known pixels; one pixel is added to both.
+
+    A class that no pixel of the batch has is left out: its term would teach never to predict a rare class.
+    """
     chances = jax.nn.softmax(logits) * known[..., None]
     there = jax.nn.one_hot(truth, logits.shape[-1]) * known[..., None]
-    overlap = 2 * jnp.sum(chances * there, (0, 1, 2)) + 1
-    return jnp.mean(overlap / (jnp.sum(chances, (0, 1, 2)) + jnp.sum(there, (0, 1, 2)) + 1))
+    overlap, true = 2 * jnp.sum(chances * there, (0, 1, 2)) + 1, jnp.sum(there, (0, 1, 2))
+    each = overlap / (jnp.sum(chances, (0, 1, 2)) + true + 1)
+    return jnp.sum(jnp.where(true > 0, each, 0)) / jnp.maximum(jnp.sum(true > 0), 1)
 
 
 class PixelClassifier(nnx.Module):

@@ -12,19 +12,14 @@ import pytest
 
 import labkit as lk
 
-EPOCHS = 7
+EPOCHS = 50
 
 
 @pytest.mark.soak
-@pytest.mark.xfail(
-    reason="after 7 epochs the lake IoU was 0.098 (0.063 – 0.140), mIoU 0.668, against 0.175 and 0.698 of the table "
-    "of colours: it needs more epochs, or dark colours in finer steps",
-    strict=False,
-)
 def test_a_unet_finds_lakes_that_a_table_of_colours_cannot(tmp_path):
     rows, begin = lk.load("blue-marble", tiles="mixed"), time.monotonic()
     run = lk.fit(
-        rows, "unet", folder=tmp_path, background=False, epochs=EPOCHS, class_weights="balanced",
+        rows, lk.models["unet"](gamma=0.5), folder=tmp_path, background=False, epochs=EPOCHS, class_weights="balanced",
         dice=1.0, augment="shift-flip", batch_size=8,
     )  # fmt: skip
     minutes = (time.monotonic() - begin) / 60
@@ -42,4 +37,6 @@ def test_a_unet_finds_lakes_that_a_table_of_colours_cannot(tmp_path):
         f"{gains['gain']:.3f} ({gains['gain_low']:.3f} – {gains['gain_high']:.3f}), lake {gains['gain lake']:.3f} "
         f"({gains['gain lake_low']:.3f} – {gains['gain lake_high']:.3f})"
     )
-    assert report.scores["iou lake"] > 0.30 and gains["gain_low"] > 0 and gains["gain lake_low"] > 0
+    assert gains["gain_low"] > 0 and gains["gain lake_low"] > 0
+    if report.scores["iou lake"] <= 0.30:  # the bar; 0.219 (0.150 – 0.304) after 50 epochs
+        pytest.xfail(f"lake IoU {report.scores['iou lake']:.3f}, wanted above 0.30")

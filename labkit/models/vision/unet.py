@@ -25,6 +25,8 @@ from labkit.models import conv, fields, layers, norms
 from labkit.models.base import Capability, DrawingPart, Modality, ModelConfig
 from labkit.profile.activations import Activations, scaled_inputs
 
+#: Pixel values are at least so large before :attr:`UNetConfig.gamma` applies.
+DARKEST = 1e-3
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {"widths": (8, 16, 32)},
     "small": {"widths": (16, 32, 64, 128)},
@@ -46,7 +48,7 @@ class UNetConfig(ModelConfig):
     rates: ClassVar[layers.Rates] = layers.Rates(fresh=3e-3)
     capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.PIXELS})
     first_preset: ClassVar[str] = "small"
-    shown: ClassVar[tuple[str, ...]] = ("widths", "norm", "dropout")
+    shown: ClassVar[tuple[str, ...]] = ("widths", "norm", "gamma", "dropout")
     drawing: ClassVar[tuple[DrawingPart, ...]] = (
         DrawingPart("down", 3, "block_down", 3),
         DrawingPart("up", 5, "block_up", 4),
@@ -69,6 +71,9 @@ class UNetConfig(ModelConfig):
     )
     dropout: float = option(
         0.0, _("Dropout rate at the coarsest resolution during training."), low=0.0, high=0.9
+    )
+    gamma: float = option(
+        1.0, _("Power of the pixel values, 0 to 1: 0.5 spreads dark tones apart."), low=0.1, high=10.0
     )
     input_shape: tuple[int, ...] | None = option(
         None, _("Image shape: (height, width, channels). Default: that of the data.")
@@ -192,6 +197,8 @@ class UNet(nnx.Module):
         training, step = key is not None, 2 ** (len(self.config.widths) - 1)
         high, wide = inputs.shape[1:3]
         x = conv.scaled(inputs, self.config.dtype)
+        if self.config.gamma != 1:  # not of 0, where the derivative has no bound
+            x = jnp.maximum(x, DARKEST) ** self.config.gamma
         x = jnp.pad(x, ((0, 0), (0, -high % step), (0, -wide % step), (0, 0)), mode="edge")
         skipped: list[Array] = []
         for number in range(len(self.config.widths)):
