@@ -66,7 +66,7 @@ class ImageGenerationPipeline(Pipeline):
     """A model of the task "generate-images" that a run has written or exported.
 
     Attributes:
-        classes: names of the classes that it can be asked for; empty where it was trained without.
+        classes: names of the classes that it generates; empty where it was trained without.
         shape: (height, width, channels) of its pictures.
     """
 
