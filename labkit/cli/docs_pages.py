@@ -46,6 +46,7 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
         "how-to/scenario",
         "how-to/forecasts",
         "how-to/segmentation",
+        "how-to/generate-images",
         "how-to/recommendations",
         "how-to/speech",
         "how-to/fairness",
