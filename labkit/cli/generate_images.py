@@ -24,11 +24,11 @@ def generate_images(
     ] = None,
     steps: Annotated[int, typer.Option(help="Steps from noise to a picture.", min=1)] = 25,
     guidance: Annotated[
-        float,
+        float | None,
         typer.Option(
             help="Classifier-free guidance: 1 for none; more is more typical and less varied.", min=0
         ),
-    ] = 2.0,
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise.", min=0)] = 0,
     folder: Folder = None,
     plugin: Plugins = None,

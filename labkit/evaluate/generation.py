@@ -35,7 +35,7 @@ RESAMPLES = 200
 NEIGHBOURS, MOST, COMPONENTS = 3, 2000, 64
 #: Generated pictures that are shown beside the nearest training pictures.
 SHOWN = 16
-GAUSSIAN, REAL = _("Gaussian of each class"), _("real training pictures")
+GAUSSIAN, REAL = _("Gaussian of each class"), _("other real pictures")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,8 @@ class GenerationReport(ComparedReport):
     Inception); ``precision``, the share of generated pictures among the nearest neighbours of real ones, and
     ``recall``, the reverse (Kynkäänniemi et al. 2019, arXiv 1904.06991); ``accuracy``, how often the classifier finds
     the class of the condition; ``nearest_ratio``, the median distance to the nearest training picture ÷ that of real
-    pictures of the split: far below 1, pictures are copies. Intervals resample real and generated pictures.
+    pictures of the split: far below 1, pictures are copies. Intervals resample real and generated pictures;
+    those of precision and recall keep the neighbourhoods of all pictures, and so are somewhat narrow.
     """
 
     main: ClassVar[str] = "fd"
@@ -249,7 +250,7 @@ class Describer:
 
 def generation_report(
     pipeline: ImageGenerationPipeline, rows: Rows, classifier: Predictor, split: str = "test", *,
-    baselines: bool = True, count: int = MOST, guidance: float = 2.0, steps: int = 25, seed: int = 0,
+    baselines: bool = True, count: int = MOST, guidance: float | None = None, steps: int = 25, seed: int = 0,
 ) -> GenerationReport:  # fmt: skip
     """Generate as many pictures as a split has, of its classes, and compare them with it.
 
@@ -259,7 +260,8 @@ def generation_report(
         classifier: of pictures of the same shape and, where the model has classes, the same classes; better trained on
             the same rows.
         split: of the real pictures.
-        baselines: whether a Gaussian of each class and real training pictures, the floor, are shown beside it.
+        baselines: whether a Gaussian of each class and, where the split has enough, other real pictures of it, the
+            floor, are shown beside it.
         count: pictures at most.
         guidance, steps, seed: see :meth:`~labkit.inference.image_generation.ImageGenerationPipeline.generate`.
 
@@ -269,8 +271,11 @@ def generation_report(
     classes, shape = pipeline.classes, pipeline.shape
     describe = Describer(classifier, shape, classes)
     real, train = (_as_bytes(pipeline, rows, name) for name in (split, "train"))
-    chosen = np.random.default_rng(seed).permutation(len(real))[:count]
-    real = Arrays(real.inputs[chosen], real.label[chosen], real.row[chosen])
+    order = np.random.default_rng(seed).permutation(len(real))
+    real, others_real = (
+        Arrays(real.inputs[some], real.label[some], real.row[some])
+        for some in (order[:count], order[count : 2 * count])
+    )
     wanted = real.label if classes else None
     labels = None if wanted is None else [classes[number] for number in wanted]
     made = pipeline.generate(len(real), labels, steps=steps, guidance=guidance, seed=seed).pixels
@@ -290,10 +295,10 @@ def generation_report(
         (train.label, wanted) if wanted is not None else (nothing[: len(train)], nothing[: len(real)])
     )
     others: dict[Any, Any] = {GAUSSIAN: compared(gaussian_pictures(train.inputs, numbers, asked, seed))}
-    if len(train) >= len(real):
-        some = np.random.default_rng(seed).permutation(len(train))[: len(real)]
-        described = describe(train.inputs[some], None if wanted is None else train.label[some])
-        others[REAL] = GenerationReport(of_real, described, np.stack([own, own], 1), split=split, seed=seed)
+    if len(others_real) == len(real):
+        apart = distances(others_real.inputs, train.inputs)[0]
+        described = describe(others_real.inputs, None if wanted is None else others_real.label)
+        others[REAL] = GenerationReport(of_real, described, np.stack([apart, own], 1), split=split, seed=seed)
     return report.with_baselines(others)
 
 

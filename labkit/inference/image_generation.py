@@ -88,24 +88,33 @@ class ImageGenerationPipeline(Pipeline):
         return module
 
     def generate(
-        self, n: int | None = None, label: str | Sequence[str] | None = None, *, steps: int = 25, guidance: float = 2.0,
-        seed: int = 0, film: bool = False,
+        self, n: int | None = None, label: str | Sequence[str] | None = None, *, steps: int = 25,
+        guidance: float | None = None, seed: int = 0, film: bool = False,
     ) -> GeneratedImages:  # fmt: skip
-        """New pictures. The same seed gives the same pictures, however many are made with it.
+        """New pictures. A seed gives the same pictures, up to rounding, however many are made with it.
 
         Args:
             n: how many. Default: 8, or as many as there are labels.
             label: the class of all of them, or of each. Default: the classes in turn.
-            steps: of Heun's method; each but the last evaluates the model twice.
+            steps: of Heun's method; each evaluates the model twice.
             guidance: classifier-free guidance: 1 for none; more gives pictures that are more typical and less varied.
+                Default: 2, or 1 where the model was trained with ``class_dropout=0``.
             seed: of the noise.
             film: also return the picture after each step.
 
         Raises:
             ConfigError: an unknown class, another number of classes than pictures, or a value out of range.
         """
+        guided = self.head.config.class_dropout > 0
+        guidance = (2.0 if guided else 1.0) if guidance is None else guidance
         for name, value, low, high in (("steps", steps, 1, MOST_STEPS), ("guidance", guidance, 0, 100)):
             _check(name, value, low, high)
+        if guidance != 1 and self.classes and not guided:
+            raise ConfigError(
+                _("guidance = {guidance}: this model was trained with class_dropout = 0, so that it has not learned "
+                  "pictures of no class. Use guidance=1."),
+                guidance=guidance,
+            )  # fmt: skip
         names = self._labels(n, label)
         count = len(names)
         numbers = np.array([self.classes.index(name) if name else 0 for name in names], np.int32)

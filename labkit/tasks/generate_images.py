@@ -208,7 +208,7 @@ class VelocityField(Head):
         guidance: Float[Array, ""], steps: int,
     ) -> Float[Array, "n b y x c"]:  # fmt: skip
         """Pictures from noise by Heun's method, in about -1 … 1: after each step, the noise first [steps + 1, b, y, x,
-        c]. The last step is Euler's."""
+        c]. The last step is Euler's, since training hardly sees the time 1."""
         grid = jnp.linspace(0.0, 1.0, steps + 1)
 
         def step(x: Array, span: tuple[Array, Array]) -> tuple[Array, Array]:

@@ -111,7 +111,7 @@ def test_the_sampler_solves_an_equation_with_a_known_solution():
     film = np.asarray(head.sample(module, noise, jnp.asarray([0, 1]), jnp.float32(1.5), 400))
     assert film.shape == (401, 2, 2, 2, 1) and np.array_equal(film[0], noise)
     for place, a in enumerate((0.5 + 1.5 * 0.5, 0.5 - 1.5 * 1.5)):
-        assert film[-1, place] == pytest.approx(np.exp(a) * np.asarray(noise[place]), rel=0.01)
+        assert film[-1, place] == pytest.approx(np.exp(a) * np.asarray(noise[place]), rel=5e-4)
 
 
 def test_scores_by_scipy_and_by_loops():
@@ -166,7 +166,7 @@ def test_an_exported_model_generates_the_same(run, tmp_path):
 
 
 def test_a_report_compares_with_gaussians_and_real_pictures(run, classifier):
-    report = run.generation_report(classifier, steps=3, guidance=1.0)
+    report = run.generation_report(classifier, steps=3, guidance=1.0, count=30)
     assert set(report.scores) == {"fd", "precision", "recall", "accuracy", "nearest_ratio"}
     gaussian, real = report.baselines.values()
     assert real.scores["fd"] < report.scores["fd"], "three epochs do not make digits"
@@ -174,7 +174,7 @@ def test_a_report_compares_with_gaussians_and_real_pictures(run, classifier):
     assert report.verdict.startswith("Worse than a baseline") and "fd" in repr(report)
     low, high = report.intervals["precision"]
     assert 0 <= low <= report.scores["precision"] <= high <= 1
-    assert len(report.predictions()) == 60 and report.pictures.shape == (16, 2, 8, 8, 1)
+    assert len(report.predictions()) == 30 and report.pictures.shape == (16, 2, 8, 8, 1)
     pipeline = lk.ImageGenerationPipeline(run.info.folder / "model")
     other = lk.Predictor(classifier.info.folder / "model")
     with pytest.raises(DataError, match=r"the classifier knows 0, 1.*; the model was trained with a, b"):
@@ -236,6 +236,11 @@ def test_what_cannot_be_generated_is_refused(run, rows, tmp_path):
     ):  # fmt: skip
         with pytest.raises(ConfigError, match=said):
             run.generate_images(**wrong)
+    bare = lk.fit(rows, TINY.replace(depth=1), folder=tmp_path, background=False, class_dropout=0.0,
+                  **{**SETTINGS, "epochs": 1})  # fmt: skip
+    assert len(bare.generate_images(2, steps=1)) == 2
+    with pytest.raises(ConfigError, match="trained with class_dropout = 0"):
+        bare.generate_images(2, steps=1, guidance=2.0)
     with pytest.raises(ConfigError, match=r"cnn does not support 'generate-images'.*: dit"):
         lk.fit(rows, "cnn", task="generate-images", folder=tmp_path)
     with pytest.raises(ConfigError, match=r"dit does not support 'classify'"):

@@ -42,11 +42,18 @@ class GenerateForm(Asking):
         self.label = widgets.Dropdown(options=every, description=self.word("class"))
         self.count = widgets.BoundedIntText(8, min=1, max=64, description=self.word("pictures"))
         self.steps = widgets.BoundedIntText(25, min=1, max=200, description=self.word("sampling_steps"))
+        guided = bool(self.tool.classes) and self.tool.head.config.class_dropout > 0
         self.guidance = widgets.FloatSlider(
-            2.0, min=0, max=8, step=0.5, description=self.word("guidance"), continuous_update=False
+            2.0 if guided else 1.0,
+            min=0,
+            max=8,
+            step=0.5,
+            description=self.word("guidance"),
+            continuous_update=False,
         )
         self.seed = widgets.BoundedIntText(0, min=0, max=2**31 - 1, description=self.word("seed"))
         self.link = Download(label=self.word("download_pictures"))
+        self.guidance.layout.display = "" if guided else "none"
         self.label.layout.display = "" if self.tool.classes else "none"
         return self.label, self.count, self.steps, self.guidance, self.seed, self.link
 
