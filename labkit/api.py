@@ -300,7 +300,7 @@ class Run(RunHandle):
         Args:
             classifier: a run that classifies pictures of the same shape and classes.
             split: which rows; of more than 2,000 a random sample.
-            baselines: show a Gaussian of each class, and real training pictures, beside them.
+            baselines: show a Gaussian of each class, and other real pictures of the split, beside them.
             **settings: ``count``, ``guidance``, ``steps`` and ``seed``; see
                 :func:`labkit.evaluate.generation.generation_report`.
         """
