@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-from labkit.cli.options import Folder, Plugins, say, write_output
-from labkit.core.errors import DataError, os_reason
-from labkit.i18n import _
+from labkit.cli.options import Folder, Plugins, output_folder, say, write_output
 
 
 def generate_images(
@@ -44,10 +42,7 @@ def generate_images(
     else:
         tool = pipeline_of(front.open_run(model, folder), ImageGenerationPipeline)
     made = tool.generate(count, label, steps=steps, guidance=guidance, seed=seed)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(_("cannot write {path}: {reason}."), path=out, reason=os_reason(error)) from error
+    output_folder(out)
     for number, pixels in enumerate(made.pixels):
         place = out / f"{number:04d}.png"
         write_output(place, png(pixels))

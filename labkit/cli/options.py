@@ -51,6 +51,15 @@ def write_output(out: Path, content: str | bytes) -> None:
         raise DataError(_("cannot write {path}: {reason}."), path=out, reason=os_reason(error)) from error
 
 
+def output_folder(out: Path) -> Path:
+    """The folder, made where it is not there. Raises :class:`DataError` where that fails."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(_("cannot write {path}: {reason}."), path=out, reason=os_reason(error)) from error
+    return out
+
+
 def check_csv(out: Path | None) -> None:
     """Raise :class:`ConfigError` for an output file of another kind than .csv."""
     if out is not None and out.suffix.lower() != ".csv":

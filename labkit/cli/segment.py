@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from labkit.cli.options import Folder, Plugins, say
-from labkit.core.cache import write_atomic
-from labkit.core.errors import ConfigError, LabkitError, os_reason
+from labkit.cli.options import Folder, Plugins, output_folder, say, write_output
+from labkit.core.errors import ConfigError
 from labkit.i18n import _
 
 
@@ -49,15 +48,9 @@ def segment(
         say("\t".join([str(path), *(f"{share:.4f}" for share in each.shares.values())]))
         if out is None:
             continue
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            write_atomic(out / f"{path.stem}.png", mask_png(each.mask, len(classes)))
-            drawn = overlay(each.pixels, each.mask, len(classes))
-            write_atomic(out / f"{path.stem}-overlay.png", media.png(drawn))
-        except OSError as error:
-            raise LabkitError(
-                _("cannot write {out!r}: {reason}."), out=str(out), reason=os_reason(error)
-            ) from error
+        write_output(output_folder(out) / f"{path.stem}.png", mask_png(each.mask, len(classes)))
+        drawn = overlay(each.pixels, each.mask, len(classes))
+        write_output(out / f"{path.stem}-overlay.png", media.png(drawn))
     if out is not None:
         listed = ", ".join(f"{number} {name}" for number, name in enumerate(classes))
         say(f"{len(found)} masks in {out}: {listed}", err=True)

@@ -86,7 +86,7 @@ class GenerationReport(ComparedReport):
         self.split, self.seed = split, checked_seed(seed)
         self.baselines: dict[str, Self] = {}
         self.pictures: np.ndarray | None = (
-            None  # generated, beside the nearest training pictures, to be shown
+            None  # u8[16, 2, …]: the first, beside the nearest training pictures
         )
 
     @cached_property
@@ -281,13 +281,14 @@ def generation_report(
     made = pipeline.generate(len(real), labels, steps=steps, guidance=guidance, seed=seed).pixels
     of_real, own = describe(real.inputs, wanted), distances(real.inputs, train.inputs)[0]
 
-    def compared(pictures: np.ndarray) -> GenerationReport:
-        apart = distances(pictures, train.inputs)[0]
-        described = describe(pictures, wanted)
-        return GenerationReport(of_real, described, np.stack([apart, own], 1), split=split, seed=seed)
+    def compared(pictures: np.ndarray, asked: np.ndarray | None = wanted) -> GenerationReport:
+        apart, place = distances(pictures, train.inputs)
+        nearest = np.stack([apart, own], 1)
+        found = GenerationReport(of_real, describe(pictures, asked), nearest, split=split, seed=seed)
+        found.pictures = np.stack([pictures[:SHOWN], train.inputs[place[:SHOWN]]], 1)
+        return found
 
-    report, shown = compared(made), made[:SHOWN]
-    report.pictures = np.stack([shown, train.inputs[distances(shown, train.inputs)[1]]], 1)
+    report = compared(made)
     if not baselines:
         return report
     nothing = np.zeros(max(len(train), len(real)), np.int32)
@@ -296,9 +297,7 @@ def generation_report(
     )
     others: dict[Any, Any] = {GAUSSIAN: compared(gaussian_pictures(train.inputs, numbers, asked, seed))}
     if len(others_real) == len(real):
-        apart = distances(others_real.inputs, train.inputs)[0]
-        described = describe(others_real.inputs, None if wanted is None else others_real.label)
-        others[REAL] = GenerationReport(of_real, described, np.stack([apart, own], 1), split=split, seed=seed)
+        others[REAL] = compared(others_real.inputs, None if wanted is None else others_real.label)
     return report.with_baselines(others)
 
 

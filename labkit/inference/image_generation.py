@@ -78,7 +78,7 @@ class ImageGenerationPipeline(Pipeline):
         super().__init__(*given, **settings)
         assert self.processor.shape is not None, "a trained model has it"
         self.classes, self.shape = self.head.classes, self.processor.shape
-        self._programs: dict[int, Any] = {}  # of each number of steps
+        self._programs: dict[tuple[int, bool], Any] = {}  # of each number of steps, with a film or without
 
     def __repr__(self) -> str:
         high, wide = self.shape[:2]
@@ -96,7 +96,7 @@ class ImageGenerationPipeline(Pipeline):
         Args:
             n: how many. Default: 8, or as many as there are labels.
             label: the class of all of them, or of each. Default: the classes in turn.
-            steps: of Heun's method; each evaluates the model twice.
+            steps: of Heun's method; each but the last evaluates the model twice.
             guidance: classifier-free guidance: 1 for none; more gives pictures that are more typical and less varied.
                 Default: 2, or 1 where the model was trained with ``class_dropout=0``.
             seed: of the noise.
@@ -118,14 +118,14 @@ class ImageGenerationPipeline(Pipeline):
         names = self._labels(n, label)
         count = len(names)
         numbers = np.array([self.classes.index(name) if name else 0 for name in names], np.int32)
-        key, program = jax.random.key(checked_seed(seed)), self._program(int(steps))
+        key, program = jax.random.key(checked_seed(seed)), self._program(int(steps), bool(film))
         size = FEW if count <= FEW else BATCH
         made = []
         for start in range(0, count, size):
             place = np.arange(start, start + size, dtype=np.int32)
             label_part = np.resize(numbers[start : start + size], size)
             frames = np.asarray(program(key, place, label_part, np.float32(guidance)))
-            made.append(frames[:, : count - start] if film else frames[-1:, : count - start])
+            made.append(frames[:, : count - start])
         frames = np.concatenate(made, axis=1).swapaxes(0, 1)
         return GeneratedImages(
             frames[:, -1], frames if film else None, names if self.classes else (), int(seed)
@@ -156,18 +156,18 @@ class ImageGenerationPipeline(Pipeline):
             )
         return names
 
-    def _program(self, steps: int) -> Any:
+    def _program(self, steps: int, film: bool) -> Any:
         """The compiled sampler of a number of steps: key, numbers of the pictures, classes, guidance → bytes."""
-        if steps not in self._programs:
+        if (steps, film) not in self._programs:
             head, shape = self.head, self.shape
 
             def sample(module: Any, key: Any, place: Any, label: Any, guidance: Any) -> jax.Array:
                 noise = jax.vmap(lambda n: jax.random.normal(jax.random.fold_in(key, n), shape))(place)
-                frames = head.sample(module, noise, label, guidance, steps)
+                frames = head.sample(module, noise, label, guidance, steps, film)
                 return jnp.round(jnp.clip(0.5 * frames + 0.5, 0, 1) * 255).astype(jnp.uint8)
 
-            self._programs[steps] = self.compiled(sample)
-        return self._programs[steps]
+            self._programs[steps, film] = self.compiled(sample)
+        return self._programs[steps, film]
 
 
 def _check(name: str, value: object, low: float, high: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -551,14 +552,17 @@ class Predictor(Pipeline):
         """
         if not isinstance(self.processor, ImageProcessor):
             raise DataError(_("this model reads {kind}, not pictures."), kind=str(self.processor.modality))
+        batches = self.processor.to_predict(self.processor.examples(pictures))
+        found = list(self._results(self._image_vectors, batches))
+        order = np.argsort(np.concatenate([index for index, _unused in found]))
+        return np.concatenate([each for _unused, each in found])[order]
 
+    @cached_property
+    def _image_vectors(self) -> Any:
         def vectors(module: Any, batch: dict[str, Any]) -> Any:
             return module.backbone(batch["inputs"], key=None, real=batch["weight"] > 0).pooled
 
-        batches = self.processor.to_predict(self.processor.examples(pictures))
-        found = list(self._results(self.compiled(vectors), batches))
-        order = np.argsort(np.concatenate([index for index, _unused in found]))
-        return np.concatenate([each for _unused, each in found])[order]
+        return self.compiled(vectors)
 
     def predict_encoded(self, dataset: Dataset) -> np.ndarray:
         """Probability of every class, f32[n, c], for a split of :class:`labkit.data.rows.Rows`."""

@@ -205,23 +205,26 @@ class VelocityField(Head):
 
     def sample(
         self, module: Any, noise: Float[Array, "b y x c"], label: Int[Array, " b"],
-        guidance: Float[Array, ""], steps: int,
+        guidance: Float[Array, ""], steps: int, film: bool = False,
     ) -> Float[Array, "n b y x c"]:  # fmt: skip
-        """Pictures from noise by Heun's method, in about -1 … 1: after each step, the noise first [steps + 1, b, y, x,
-        c]. The last step is Euler's, since training hardly sees the time 1."""
+        """Pictures from noise by Heun's method, in about -1 … 1. The last step is Euler's, since training hardly sees
+        the time 1.
+
+        Returns:
+            The pictures, n = 1; with ``film`` the noise and the pictures after each step, n = steps + 1.
+        """
         grid = jnp.linspace(0.0, 1.0, steps + 1)
 
-        def step(x: Array, span: tuple[Array, Array]) -> tuple[Array, Array]:
+        def step(x: Array, span: tuple[Array, Array]) -> tuple[Array, Array | None]:
             now, then = span
             first = self.guided(module, x, now, label, guidance)
-            ahead = x + (then - now) * first
-            second = self.guided(module, ahead, then, label, guidance)
-            better = x + (then - now) * 0.5 * (first + second)
-            x = jnp.where(then >= 1.0, ahead, better)
-            return x, x
+            second = self.guided(module, x + (then - now) * first, then, label, guidance)
+            x = x + (then - now) * 0.5 * (first + second)
+            return x, x if film else None
 
-        film = jax.lax.scan(step, noise, (grid[:-1], grid[1:]))[1]
-        return jnp.concatenate([noise[None], film])
+        x, frames = jax.lax.scan(step, noise, (grid[:-2], grid[1:-1]))
+        x = x + (grid[-1] - grid[-2]) * self.guided(module, x, grid[-2], label, guidance)
+        return jnp.concatenate([noise[None], frames, x[None]]) if frames is not None else x[None]
 
 
 def fixed(number: Int[Array, ""]) -> PRNGKeyArray:

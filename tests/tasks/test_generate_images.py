@@ -108,7 +108,9 @@ def test_the_sampler_solves_an_equation_with_a_known_solution():
     def module(x, time, label):
         return slope[label][:, None, None, None] * x
 
-    film = np.asarray(head.sample(module, noise, jnp.asarray([0, 1]), jnp.float32(1.5), 400))
+    film = np.asarray(head.sample(module, noise, jnp.asarray([0, 1]), jnp.float32(1.5), 400, film=True))
+    alone = head.sample(module, noise, jnp.asarray([0, 1]), jnp.float32(1.5), 400)
+    assert alone.shape == (1, 2, 2, 2, 1) and np.asarray(alone[0]) == pytest.approx(film[-1])
     assert film.shape == (401, 2, 2, 2, 1) and np.array_equal(film[0], noise)
     for place, a in enumerate((0.5 + 1.5 * 0.5, 0.5 - 1.5 * 1.5)):
         assert film[-1, place] == pytest.approx(np.exp(a) * np.asarray(noise[place]), rel=5e-4)
