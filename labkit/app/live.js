@@ -339,7 +339,8 @@ class Head {
     this.bar.setAttribute("aria-valuenow", info.step);
     this.bar.setAttribute("aria-valuemax", info.steps || 1);
     this.done.style.width = `${(100 * info.step) / Math.max(info.steps, info.step, 1)}%`;
-    this.facts.textContent = info.facts.join(" · "); // one text: parts of their own would push each other
+    // One text: parts of their own would push each other. It breaks between facts only, not inside "9.2e-6".
+    this.facts.textContent = info.facts.map((fact) => fact.replaceAll(" ", "\u00a0").replaceAll("-", "-\u2060")).join(" · ");
     const help = info.facts.map((fact, i) => (info.helps?.[i] ? `${fact}: ${info.helps[i]}` : "")).filter(Boolean).join("\n");
     this.help.title = this.facts.title = help;
     this.help.setAttribute("aria-label", help);

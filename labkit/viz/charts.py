@@ -46,7 +46,7 @@ def scores(found: Sequence[tuple[str, float, float, float]], label: str, metric:
     ]  # fmt: skip
     x = Axis(limits=(least, most + 0.9 * (most - least or 1.0)), shown=False)
     said = "; ".join(f"{name} {text}" for name, text in zip(names, texts, strict=True))
-    y = Axis(names=[one_line(name, 30) for name in names], flipped=True)
+    y = Axis(names=[one_line(name, 44) for name in names], flipped=True)
     return FigureSpec([Plot(marks, x=x, y=y)], f"{label}: {said}", height=26 * len(found) + 8)
 
 

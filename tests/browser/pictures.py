@@ -191,7 +191,7 @@ def every(lab: Lab, out: Path) -> None:
                 page = shown(lab, f"{look}.ipynb", 0, language, dark, width - 150, FILE)
                 for name in HEIGHTS:
                     used(page, name)
-                    snap(page, out / f"{name}-{look}.png", 1900)
+                    snap(page, out / f"{name}-{look}.png", 2600)
                 page.close()
 
 
@@ -230,7 +230,7 @@ def train_zh(lab: Lab, out: Path) -> None:
 def spread(page: Page, width: int) -> None:
     """Leave the window to the notebook, so wide that its outputs have this width, and high enough for all of a step."""
     page.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
-    page.page.set_viewport_size({"width": width + 150, "height": 1900})
+    page.page.set_viewport_size({"width": width + 150, "height": 2600})
 
 
 def shown(
