@@ -110,6 +110,6 @@ class Context:
         info = self.info
         if info is None:
             return html.safe(word("no_run_yet", language))
-        facts = [word(info.status, language), *([score] if (score := score_of(info)) else [])]
+        facts = [word(info.status, language), *([score] if (score := score_of(info, language)) else [])]
         named = word("run_named", language, name=info.name, facts=", ".join(facts))
         return html.safe(named, 100)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from labkit.i18n import _, translate
+from labkit.i18n import Message, _, translate
 from labkit.i18n.labels import score_name
 from labkit.runs.store import RunInfo
 
@@ -20,11 +20,12 @@ COLUMNS = {
 }  # fmt: skip
 
 
-def overview(info: RunInfo, now: float | None = None) -> dict[str, str]:
+def overview(info: RunInfo, now: float | None = None, language: str = "en") -> dict[str, str]:
     """The texts of a line by column; ``now`` is in seconds since 1970."""
+    age = _age((time.time() if now is None else now) - info.created)
     return {
-        "name": info.name, "status": _status(info), "score": score_of(info), "model": _model(info),
-        "data": data_of(info), "age": _age((time.time() if now is None else now) - info.created), "id": info.id,
+        "name": info.name, "status": _status(info, language), "score": score_of(info, language),
+        "model": _model(info), "data": data_of(info, language), "age": translate(age, language), "id": info.id,
     }  # fmt: skip
 
 
@@ -40,29 +41,37 @@ def labels_of(infos: Sequence[RunInfo], language: str = "en") -> dict[str, str]:
 
 def _label(info: RunInfo, form: str, language: str) -> str:
     began = time.strftime(form, time.localtime(info.created))
-    facts = [info.name, translate(_(info.status), language), score_of(info), data_of(info, language), began]
+    facts = [
+        info.name,
+        translate(_(info.status), language),
+        score_of(info, language),
+        data_of(info, language),
+        began,
+    ]
     return " · ".join(fact for fact in facts if fact)
 
 
-def score_of(info: RunInfo) -> str:
+def score_of(info: RunInfo, language: str = "en") -> str:
     """The metric that selects the best checkpoint, on the test rows if they were evaluated: ``F1 0.913
     (test)``."""
     metric = info.summary.get("metric") or "f1"
     for split in ("test", "validation"):
         value = info.summary.get(f"{split}_{metric}")
         if isinstance(value, int | float):
-            label = score_name(metric).replace("_", " ")
-            return f"{label} {value:.3f}" + (" (test)" if split == "test" else "")
+            label = translate(score_name(metric), language).replace("_", " ")
+            return f"{label} {value:.3f}" + (
+                f" ({translate(_('test'), language)})" if split == "test" else ""
+            )
     return ""
 
 
-def _status(info: RunInfo) -> str:
+def _status(info: RunInfo, language: str) -> str:
     share = (
         f" {info.step / info.steps:.0%}"
         if info.steps and info.status in ("running", "paused", "stopped")
         else ""
     )
-    return f"{info.status}{share}"
+    return f"{translate(_(info.status), language)}{share}"
 
 
 def _model(info: RunInfo) -> str:
@@ -101,8 +110,8 @@ def flat_settings(info: RunInfo) -> dict[str, Any]:
     return found
 
 
-def _age(seconds: float) -> str:
-    for least, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+def _age(seconds: float) -> Message:
+    for least, text in ((86400, _("{count} d")), (3600, _("{count} h")), (60, _("{count} min"))):
         if seconds >= least:
-            return f"{seconds // least:.0f} {unit}"
-    return "now"
+            return _(text, count=int(seconds // least))
+    return _("now")

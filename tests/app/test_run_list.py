@@ -44,9 +44,9 @@ def store(tmp_path: Path) -> Store:
     return made
 
 
-def panel_of(store: Store, run: str = "") -> Train:
+def panel_of(store: Store, run: str = "", language: str = "en") -> Train:
     handle = RunHandle(store, run) if run else None
-    return Train(state=State(folder=store.folder, language="en", run=handle))
+    return Train(state=State(folder=store.folder, language=language, run=handle))
 
 
 def test_entries_have_name_status_score_data_and_time(store: Store):
@@ -159,4 +159,12 @@ def test_the_dashboard_shows_all_runs_when_it_is_opened(store: Store):
     panel.state.run = RunHandle(store, "r2")
     panel.delete.click()  # the open table follows
     assert board.table.value.count("<tr>") == 3
+    panel.close()
+
+
+def test_the_table_of_runs_is_in_the_language_of_the_panel(store: Store):
+    panel = panel_of(store, language="zh")
+    panel.dashboard.root.selected_index = 0
+    shown = panel.dashboard.table.value
+    assert "finished" not in shown and "已完成" in shown and (" 天<" in shown or "刚刚" in shown)
     panel.close()

@@ -81,7 +81,7 @@ class Dashboard:
         head += [self.panel.word(f"column_{name}") for name in numbers]
         lines = []
         for info in infos:
-            texts = overview(info)
+            texts = overview(info, language=language)
             values = [COSTS[name][1](info) for name in numbers]
             lines.append(
                 [*(texts[name] for name in shown), *("" if v is None else f"{v:,.0f}" for v in values)]
