@@ -15,7 +15,12 @@ m      width of the feed-forward part  L      layers, the first axis of stacked 
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
 from jax import Array
 from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
-__all__ = ["Array", "Bool", "Float", "Int", "PRNGKeyArray"]
+#: The size of an axis: an int, or a symbolic size of ``jax.export`` while a function is traced for an export.
+Size: TypeAlias = Any
+
+__all__ = ["Array", "Bool", "Float", "Int", "PRNGKeyArray", "Size"]

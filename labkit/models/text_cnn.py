@@ -16,7 +16,7 @@ from flax import nnx
 
 from labkit.core.config import option
 from labkit.core.errors import ConfigError
-from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
+from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray, Size
 from labkit.i18n import _
 from labkit.models import conv, fields, layers
 from labkit.models.base import DrawingPart, Modality, ModelConfig
@@ -202,7 +202,7 @@ class TextCnn(nnx.Module):
         return 0 if path[0] == "embedding" else int(path[1]) + 1
 
 
-def _first(count: Int[Array, " b"], places: int) -> Bool[Array, "b t 1"]:
+def _first(count: Int[Array, " b"], places: Size) -> Bool[Array, "b t 1"]:
     """True at the first ``count`` of so many places."""
     return (jnp.arange(places) < count[:, None])[:, :, None]
 

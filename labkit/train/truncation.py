@@ -10,7 +10,7 @@ from datasets import Dataset
 from labkit.data.batching.pairs import TextPairs
 from labkit.data.text.encode import encode
 from labkit.data.text.tokenizer import READ
-from labkit.data.text.tokens import Tokens
+from labkit.data.text.tokens import TokenExamples, Tokens
 from labkit.i18n import _
 from labkit.i18n.labels import split_name
 from labkit.train.processors import Processor
@@ -45,7 +45,9 @@ def truncation(processor: Processor, dataset: Dataset, examples: Any) -> dict[st
     }
 
 
-def _lost(dataset: Dataset, tokens: Tokens, columns: list[str], processor: Processor) -> tuple[float, float]:
+def _lost(
+    dataset: Dataset, tokens: Tokens | TokenExamples, columns: list[str], processor: Processor
+) -> tuple[float, float]:
     """Tokens kept and, by a sample of the truncated rows, tokens lost."""
     kept = float(tokens.lengths.sum())
     if not tokens.truncated:

@@ -417,3 +417,14 @@ def test_the_data_step_offers_words_and_tags(tmp_path):
     assert isinstance(state.task, TokenClassification)
     assert "tags='tags'" in data.code().replace('"', "'")
     data.close()
+
+
+def test_a_run_states_how_many_tokens_were_truncated(tmp_path):
+    words, tags = corpus(40)
+    long = [each * (1 + 2 * (n % 2)) for n, each in enumerate(words)]
+    given = lk.load({"tokens": long, "tags": [each * (1 + 2 * (n % 2)) for n, each in enumerate(tags)]})
+    model = lk.models["bert"](width=16, depth=1, heads=2, mlp_width=16)
+    run = lk.fit(given, model, task="tag", epochs=1, batch_size=16, max_length=10, background=False,
+                 accept_leakage=True, folder=tmp_path)  # fmt: skip
+    found = run.info.summary["truncation"]
+    assert 0 < found["rows"] < found["of"] and 0 < found["lost"] < 1 and found["max_length"] == 10

@@ -22,7 +22,7 @@ from flax import nnx
 
 from labkit.core.config import option
 from labkit.core.errors import ConfigError, WeightsError
-from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
+from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray, Size
 from labkit.i18n import _
 from labkit.models import fields, layers, weights
 from labkit.models.base import (
@@ -483,7 +483,7 @@ class Gpt(nnx.Module):
             x = x + self.position(place)
         return x.astype(layers.compute_dtype(self.config.dtype))
 
-    def _check(self, length: int) -> None:
+    def _check(self, length: Size) -> None:
         if length > (longest := self.config.max_length):
             raise ConfigError(
                 _(
